@@ -1,0 +1,9 @@
+"""Floor 4: the command line. Arguments in, tables and files out; no logic.
+
+What a command needs is imported when it runs: `--help` is instant, and only training waits for
+torch.
+"""
+
+from nas_mnist.cli.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,82 @@
+"""What reaches the terminal: data on standard output, all else on standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nas_mnist.errors import StorageError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from nas_mnist.search.run import Progress
+    from nas_mnist.search.study import StudyRecord
+
+_LINE_SECONDS = 5.0
+
+
+def note(text: str) -> None:
+    """A line for the person at the terminal; standard output is for data."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def print_json(values: Any) -> None:
+    print(json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False))
+
+
+def print_tables(*tables: Table) -> None:
+    from rich.console import Console
+
+    # A file or a pipe has no width: long notations stay whole there.
+    console = Console() if sys.stdout.isatty() else Console(width=200)
+    for table in tables:
+        console.print(table)
+
+
+def print_front(record: StudyRecord, as_json: bool) -> None:
+    from nas_mnist.output.tables import front_table, front_values
+
+    if as_json:
+        print_json(front_values(record))
+    else:
+        print_tables(front_table(record))
+
+
+@contextmanager
+def writing(file: Path) -> Iterator[None]:
+    """Say in one line that `file` could not be written."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{file}: {error.strerror}") from None
+
+
+def quiet_optuna() -> None:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+def show_progress(updates: Iterator[Progress]) -> None:
+    from nas_mnist.output.progress import progress_line, progress_panel
+
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.live import Live
+
+        with Live(console=Console(stderr=True), refresh_per_second=4) as live:
+            for progress in updates:
+                live.update(progress_panel(progress))
+        return
+    shown, finished = -_LINE_SECONDS, -1
+    for progress in updates:
+        last = progress.counts.finished >= progress.total
+        due = progress.seconds - shown >= _LINE_SECONDS
+        if progress.counts.finished != finished and (due or last):
+            note(progress_line(progress))
+            shown, finished = progress.seconds, progress.counts.finished

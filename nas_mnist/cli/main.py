@@ -1,0 +1,60 @@
+"""The commands together, and how they end."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+
+import typer
+
+from nas_mnist.cli import networks, search, studies
+from nas_mnist.errors import NasMnistError
+
+app = typer.Typer(
+    name="nas-mnist",
+    help="Search small MNIST networks under a hard parameter budget.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (
+    search.search,
+    studies.front,
+    networks.inspect,
+    networks.references,
+    networks.train,
+    studies.export,
+):
+    app.command()(command)
+
+
+def main() -> int:
+    """Run the command line; the exit code: 0 done, 1 failed, 2 wrong request, 130 interrupted."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return app(standalone_mode=False) or 0
+    except NasMnistError as error:
+        return _fail(str(error), error.exit_code)
+    except typer.TyperException as error:
+        return _fail(_usage_message(error), 2)
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        sys.stderr.close()
+        return 1
+    except MemoryError:
+        return _fail("out of memory; use a smaller batch or fewer workers", 1)
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _usage_message(error: typer.TyperException) -> str:
+    format_message = getattr(error, "format_message", None)
+    message = format_message() if format_message else str(error)
+    return f"{' '.join(message.split())} (--help shows what there is)"
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return code

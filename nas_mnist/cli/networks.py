@@ -1,0 +1,80 @@
+"""Commands about single networks: `inspect`, `references` and `train`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from nas_mnist.cli.console import note, print_json, print_tables
+from nas_mnist.cli.options import DataDir, Device, Json, RecipeSettings, Storage
+
+
+def inspect(target: str, storage: Storage = None, as_json: Json = False) -> None:
+    """Show a network's layers: a notation, a reference's name, or STUDY:TRIAL."""
+    from nas_mnist.output.tables import architecture_table, architecture_values
+    from nas_mnist.search.target import resolve_target
+
+    name, architecture = resolve_target(target, storage)
+    if as_json:
+        print_json(architecture_values(name, architecture))
+    else:
+        print_tables(architecture_table(name, architecture))
+
+
+def references(as_json: Json = False) -> None:
+    """List the hand-made networks and lifecycles, and what was published of each."""
+    from nas_mnist.arch import references as known
+    from nas_mnist.output.tables import lifecycles_table, reference_values, references_table
+
+    networks = list(known.references().values())
+    if as_json:
+        print_json([reference_values(network) for network in networks])
+    else:
+        print_tables(references_table(networks), lifecycles_table(known.steps()))
+
+
+def train(
+    target: str,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, one after another.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="The first seed.")] = 0,
+    dataset: Annotated[str, typer.Option(help="mnist, fashion-mnist, kmnist or digits.")] = "mnist",
+    train_samples: Annotated[
+        int | None, typer.Option(help="Training images. [default: all]")
+    ] = None,
+    epochs: Annotated[int, typer.Option(help="Epochs a run.")] = 15,
+    recipe: RecipeSettings = None,
+    storage: Storage = None,
+    data_dir: DataDir = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Train one network on all training images and test it after every epoch."""
+    from nas_mnist.search.target import resolve_target
+    from nas_mnist.training.recipe import DATASET_RECIPES, Recipe, merged, parse_settings
+
+    name, architecture = resolve_target(target, storage)
+    given = parse_settings(recipe or [])
+    settings = Recipe(epochs=epochs).changed(merged(DATASET_RECIPES.get(dataset, {}), given))
+
+    from nas_mnist.output.tables import runs_table, runs_values
+    from nas_mnist.training.datasets import first_train_samples, load_dataset
+    from nas_mnist.training.runs import Run, train_runs
+    from nas_mnist.training.trainer import resolve_device
+
+    data = first_train_samples(load_dataset(dataset, data_dir), train_samples)
+    runs: dict[int, Run] = {}
+    wanted = range(seed, seed + seeds)
+    for run, _ in train_runs(architecture, settings, data, wanted, resolve_device(device)):
+        runs[run.seed] = run
+        record = run.curve[-1]
+        note(
+            f"seed {run.seed} epoch {record.epoch}/{settings.epochs}: "
+            f"loss {record.train_loss:.4f}, train {record.train_accuracy:.2f} %, "
+            f"test {record.accuracy:.2f} %, {record.seconds:.1f} s"
+        )
+    values = runs_values(name, architecture, settings, dataset, list(runs.values()))
+    if as_json:
+        print_json(values)
+    else:
+        print_tables(runs_table(values))

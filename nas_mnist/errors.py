@@ -1,0 +1,37 @@
+"""The one family of errors that a user of nas-mnist can meet."""
+
+
+class NasMnistError(Exception):
+    """The work failed: one line that names the thing, the rule, the value and a way out."""
+
+    exit_code = 1
+
+
+class RequestError(NasMnistError):
+    """The request was wrong: nothing was started, nothing was changed."""
+
+    exit_code = 2
+
+
+class ArchitectureError(RequestError):
+    """A network that does not exist, or a notation that does not describe one."""
+
+
+class StudyError(RequestError):
+    """A study that is missing, or that belongs to another request."""
+
+
+class DataError(NasMnistError):
+    """Data files that are missing, unreadable, truncated or corrupt."""
+
+
+class StorageError(NasMnistError):
+    """A database or an artifact folder that does not answer or cannot be written."""
+
+
+class DivergedError(NasMnistError):
+    """A network whose loss is no longer a number."""
+
+
+class WorkerError(NasMnistError):
+    """A worker process that died of something other than its trial."""

@@ -1,0 +1,291 @@
+"""A network as a Python module file that needs nothing but torch.
+
+The file is generated from the architecture value, layer by layer; no text of a study's database
+reaches it but what `_plain` lets through into its docstring.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from nas_mnist.arch.architecture import (
+    Architecture,
+    BatchNorm,
+    Conv,
+    DepthwiseConv,
+    Dropout,
+    Dropout2d,
+    GlobalAveragePool,
+    MaxPool,
+    ReLU,
+)
+from nas_mnist.arch.network import build_network, layer_names
+from nas_mnist.arch.notation import format_notation
+from nas_mnist.errors import StorageError
+from nas_mnist.search.study import StudyRecord, TrialRecord
+
+_LINE = 88
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What the file's docstring says of the network beside its layers."""
+
+    facts: tuple[tuple[str, str], ...]
+    """name and text, a line each"""
+
+    @classmethod
+    def of_trial(cls, record: StudyRecord, trial: TrialRecord) -> Provenance:
+        config = record.config
+        images = f"{config['train_samples']:,}" if config["train_samples"] else "5 in 6"
+        versions = ", ".join(f"{name} {text}" for name, text in record.versions.items())
+        return cls(
+            (
+                ("study", f"{record.name}, trial {trial.number}, seed {trial.seed}"),
+                ("trained", f"on {images} of the training images of {config['dataset']}"),
+                ("epochs", f"{config['epochs']}, peak learning rate {trial.peak_learning_rate:g}"),
+                ("validation", f"{trial.val_accuracy:.2f} % after the final epoch"),
+                (
+                    "test",
+                    f"{trial.test_accuracy:.2f} % after the final epoch: one run, unconfirmed",
+                ),
+                ("date", trial.finished),
+                ("versions", versions),
+            )
+        )
+
+
+def export_trial(record: StudyRecord, trial: TrialRecord, file: Path) -> Path:
+    """Write the trial's network as `file` (.py), its weights beside it; the weights' path.
+
+    Raises StorageError if the weights are missing, do not fit the network or cannot be written.
+    """
+    weights = file.with_suffix(".pt")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        record.save_weights(trial, weights)
+        check_weights(trial.architecture, weights)
+        source = module_source(
+            trial.architecture,
+            record.normalization,
+            Provenance.of_trial(record, trial),
+            weights.name,
+        )
+        file.write_text(source, "utf-8")
+    except OSError as error:
+        raise StorageError(f"{error.filename or file}: {error.strerror}") from None
+    return weights
+
+
+def check_weights(architecture: Architecture, weights: Path) -> None:
+    """Raise StorageError unless the file holds this network's weights."""
+    try:
+        build_network(architecture).load_state_dict(torch.load(weights, weights_only=True))
+    except Exception as error:  # torch.load has no one error for a file that is not weights
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise StorageError(
+            f"weights {weights}: not those of {format_notation(architecture)} ({reason})"
+        ) from None
+
+
+def module_source(
+    architecture: Architecture,
+    normalization: tuple[float, float],
+    provenance: Provenance,
+    weights: str,
+) -> str:
+    """The text of the module file.
+
+    `normalization`: mean and standard deviation of the training pixels, from 0 to 1; `weights`:
+    the name of the file beside it that it loads.
+    """
+    mean, std = normalization
+    return _TEMPLATE.format(
+        title=f"A network of {architecture.parameters:,} parameters for 28×28 digits.",
+        table=_table(architecture),
+        facts="\n".join(_fact(name, text) for name, text in provenance.facts),
+        weights=_plain(weights),
+        mean=repr(float(mean)),
+        std=repr(float(std)),
+        layers="\n".join(_layers(architecture)),
+        forward="\n".join(_forward(architecture)),
+    )
+
+
+def _table(architecture: Architecture) -> str:
+    rows = [("layer", "output shape", "parameters", "receptive field")]
+    rows += [
+        (
+            name,
+            "×".join(map(str, cost.output_shape)),
+            f"{cost.parameters:,}" if cost.parameters else "",
+            str(cost.receptive_field),
+        )
+        for name, cost in zip(layer_names(architecture), architecture.costs, strict=True)
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "    "
+        + "  ".join(
+            cell.ljust(width) if place == 0 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    )
+
+
+def _fact(name: str, text: str) -> str:
+    return f"    {name + ':':<12}{_plain(text)}"
+
+
+def _plain(text: str) -> str:
+    """Text that cannot end a docstring, start an escape or leave its line."""
+    return re.sub(r"[^A-Za-z0-9 .,:;%+_/()±-]", "?", text)
+
+
+def _layers(architecture: Architecture) -> list[str]:
+    """The module's trained layers and dropouts, a line each."""
+    lines = []
+    channels = 1
+    for name, cost in zip(layer_names(architecture), architecture.costs, strict=True):
+        made = None
+        match cost.layer:
+            case Conv() as conv:
+                made = f"nn.Conv2d({channels}, {conv.out}, {_window(conv)})"
+            case DepthwiseConv() as conv:
+                groups = f"groups={channels}"
+                made = f"nn.Conv2d({channels}, {channels}, {_window(conv, groups)})"
+            case BatchNorm():
+                made = f"nn.BatchNorm2d({channels})"
+            case Dropout(p):
+                made = f"nn.Dropout({p!r})"
+            case Dropout2d(p):
+                made = f"nn.Dropout2d({p!r})"
+        if made:
+            lines.append(f"        self.{name} = {made}")
+        channels = cost.output_shape[0]
+    return lines
+
+
+def _window(conv: Conv | DepthwiseConv, *more: str) -> str:
+    padding = [f"padding={conv.padding}"] if conv.padding else []
+    return ", ".join([str(conv.kernel), *padding, *more, f"bias={conv.bias}"])
+
+
+def _forward(architecture: Architecture) -> list[str]:
+    """One line a unit, as a person would write it: a convolution with what follows it, a pool."""
+    lines: list[str] = []
+    unit = ""
+    for name, layer in zip(layer_names(architecture), architecture.layers, strict=True):
+        match layer:
+            case ReLU():
+                call = "functional.relu({})"
+            case MaxPool(kernel):
+                call = f"functional.max_pool2d({{}}, {kernel})"
+            case GlobalAveragePool():
+                call = "functional.adaptive_avg_pool2d({}, 1)"
+            case _:
+                call = f"self.{name}({{}})"
+        starts = isinstance(layer, Conv | DepthwiseConv | MaxPool | GlobalAveragePool)
+        if unit and (starts or len(unit) + len(call) > _LINE - 16):
+            lines.append(f"        x = {unit}")
+            unit = ""
+        unit = call.format(unit or "x")
+    return [*lines, f"        x = {unit}"]
+
+
+_TEMPLATE = '''"""{title}
+
+{table}
+
+{facts}
+
+Run it on the folder of the MNIST test files, or on a picture of one light digit on a dark ground:
+
+    python FILE.py path/to/MNIST/raw
+    python FILE.py digit.png
+"""
+
+import gzip
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+WEIGHTS = Path(__file__).with_name("{weights}")
+MEAN, STD = {mean}, {std}  # of the training pixels, from 0 to 1
+
+
+class Network(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+{layers}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (batch, 10) of normalized images (batch, 1, 28, 28)."""
+{forward}
+        return x.flatten(1)
+
+
+def load(weights: Path = WEIGHTS) -> Network:
+    """The trained network, ready to classify."""
+    network = Network()
+    network.load_state_dict(torch.load(weights, weights_only=True))
+    return network.eval()
+
+
+def normalize(images: Tensor) -> Tensor:
+    """Pixels from 0 to 255 as the network expects them: float32 about zero."""
+    return (images.float() / 255 - MEAN) / STD
+
+
+@torch.inference_mode()
+def classify(network: Network, images: Tensor) -> Tensor:
+    """The digit that each image (n, 1, 28, 28), of pixels from 0 to 255, shows: (n,)."""
+    batches = images.split(1000)
+    return torch.cat([network(normalize(batch)).argmax(dim=1) for batch in batches])
+
+
+def read_idx(folder: Path, name: str, header: int) -> Tensor:
+    """The bytes behind the header of an IDX file, plain or gzipped, anywhere in the folder."""
+    for file in sorted(folder.rglob(name + "*")):
+        data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+        return torch.frombuffer(bytearray(data[header:]), dtype=torch.uint8)
+    raise SystemExit(f"{{folder}}: no {{name}} in it")
+
+
+def read_picture(file: Path) -> Tensor:
+    """A picture of any size as one image: (1, 1, 28, 28)."""
+    try:
+        from PIL import Image
+    except ImportError:
+        raise SystemExit("reading pictures needs pillow: pip install pillow") from None
+    try:
+        picture = Image.open(file).convert("L").resize((28, 28))
+    except OSError as error:
+        raise SystemExit(f"{{file}}: {{error}}") from None
+    return torch.tensor(list(picture.tobytes()), dtype=torch.uint8).view(1, 1, 28, 28)
+
+
+def main(path: Path) -> None:
+    network = load()
+    if not path.is_dir():
+        print(int(classify(network, read_picture(path))))
+        return
+    images = read_idx(path, "t10k-images-idx3-ubyte", 16).view(-1, 1, 28, 28)
+    labels = read_idx(path, "t10k-labels-idx1-ubyte", 8)
+    correct = int((classify(network, images) == labels).sum())
+    print(f"{{100 * correct / len(labels):.2f}} % of {{len(labels):,}} test images")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        raise SystemExit(f"usage: {{sys.argv[0]}} FOLDER_OR_PICTURE")
+    main(Path(sys.argv[1]))
+'''

@@ -1,0 +1,28 @@
+"""The files that a search leaves in `results/<study>/`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nas_mnist.errors import StorageError
+from nas_mnist.output.export import export_trial
+from nas_mnist.output.figures import front_figure, write_figure
+from nas_mnist.output.tables import write_front_csv
+from nas_mnist.search.study import StudyRecord, best
+
+
+def write_results(record: StudyRecord, folder: Path) -> list[Path]:
+    """Write front.csv, front.html, winner.py and winner.pt; their paths.
+
+    The winner is the front's most accurate network. Raises StorageError if the folder cannot
+    be written.
+    """
+    csv, html, winner = folder / "front.csv", folder / "front.html", folder / "winner.py"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_front_csv(record, csv)
+        write_figure(front_figure(record), html)
+    except OSError as error:
+        raise StorageError(f"{error.filename or folder}: {error.strerror}") from None
+    weights = export_trial(record, best(record.front()), winner)
+    return [csv, html, winner, weights]

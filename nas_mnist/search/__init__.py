@@ -1,0 +1,1 @@
+"""Floor 2: the search. It never prints and draws nothing."""

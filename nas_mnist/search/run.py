@@ -1,0 +1,158 @@
+"""A whole search: its study, its workers, and how far they are."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Generator
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, NamedTuple, Self
+
+from optuna.trial import TrialState
+
+from nas_mnist.errors import WorkerError
+from nas_mnist.search.config import SearchConfig
+from nas_mnist.search.pareto import front_places
+from nas_mnist.search.storage import give_back_abandoned, storage_errors
+from nas_mnist.search.study import Counts, StudyRecord, make_study
+
+_POLL_SECONDS = 0.5
+_STOP_SECONDS = 30.0
+
+
+class Progress(NamedTuple):
+    """How far a search is."""
+
+    counts: Counts
+    total: int
+    seconds: float
+    """since this run of the command began"""
+    seconds_left: float | None
+    """by this run's pace; None until a trial has finished in it"""
+    best: list[tuple[int, float]]
+    """the front so far: parameters, and validation accuracy in percent"""
+
+
+def prepare_search(config: SearchConfig) -> StudyRecord:
+    """Check all that the workers will need, then make or continue the study.
+
+    What is wrong with data or device is said before anything is made.
+    """
+    from nas_mnist.training.datasets import load_dataset, split_dataset
+    from nas_mnist.training.trainer import resolve_device
+
+    resolve_device(config.device)
+    dataset = load_dataset(config.dataset, Path(config.data_dir) if config.data_dir else None)
+    split_dataset(dataset, config.seed, config.train_samples)
+    return make_study(config, dataset.normalization)
+
+
+def run_search(record: StudyRecord, config: SearchConfig) -> Generator[Progress]:
+    """Run the study's waiting trials to their end, with a Progress about twice a second.
+
+    Trials that another search of this study is running are waited for. Closing the iterator
+    stops the workers; their trials go back to the queue. Raises the first error of a worker
+    once all have ended and trials still wait.
+    """
+    start = time.monotonic()
+    done_before = record.counts().finished
+    with _Workers(config) as workers:
+        while True:
+            _give_back_abandoned(record)
+            progress = _progress(record, config, done_before, time.monotonic() - start)
+            yield progress
+            if progress.counts.finished >= config.trials:
+                return
+            waiting = [t for t in record.trials(TrialState.WAITING) if t.number < config.trials]
+            if waiting and not workers.alive():
+                workers.raise_error()
+                workers.start(min(config.workers, len(waiting)))
+            time.sleep(_POLL_SECONDS)
+
+
+def _give_back_abandoned(record: StudyRecord) -> None:
+    with storage_errors(record.url):
+        give_back_abandoned(record.storage, record.study._study_id)
+
+
+def _progress(
+    record: StudyRecord, config: SearchConfig, done_before: int, seconds: float
+) -> Progress:
+    counts = record.counts()
+    done = counts.finished - done_before
+    left = max(0, config.trials - counts.finished)
+    points = [
+        (int(trial.values[0]), trial.values[1]) for trial in record.trials(TrialState.COMPLETE)
+    ]
+    return Progress(
+        counts=counts,
+        total=config.trials,
+        seconds=seconds,
+        seconds_left=seconds / done * left if done else None,
+        best=[points[place] for place in front_places(points)],
+    )
+
+
+class _Workers:
+    """The search's worker processes; leaving the block stops those still running."""
+
+    def __init__(self, config: SearchConfig) -> None:
+        self._config = config
+        self._workers: list[tuple[subprocess.Popen[str], IO[str]]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def start(self, count: int) -> None:
+        # A worker is one thread: two that spin on one core slow each other down many times.
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        for _ in range(count):
+            errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed in __exit__
+            process = subprocess.Popen(
+                [sys.executable, "-m", "nas_mnist.search.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                env=environment,
+                text=True,
+                start_new_session=True,  # Ctrl-C reaches the search alone, which tells them
+            )
+            self._workers.append((process, errors))
+            assert process.stdin is not None
+            with suppress(BrokenPipeError):  # it died at once; its error says of what
+                process.stdin.write(json.dumps(self._config.as_dict()))
+                process.stdin.close()
+
+    def alive(self) -> bool:
+        return any(process.poll() is None for process, _ in self._workers)
+
+    def raise_error(self) -> None:
+        """Raise the error of the first worker that ended in one."""
+        for process, errors in self._workers:
+            if process.returncode == 0:
+                continue
+            errors.seek(0)
+            lines = errors.read().strip().splitlines()
+            reason = lines[-1] if lines else f"a worker ended with code {process.returncode}"
+            if process.returncode == -signal.SIGKILL:
+                reason = "a worker was killed, perhaps for want of memory; try fewer --workers"
+            raise WorkerError(reason)
+
+    def __exit__(self, *exception: object) -> None:
+        for process, _ in self._workers:
+            if process.poll() is None:
+                process.terminate()
+        deadline = time.monotonic() + _STOP_SECONDS
+        for process, errors in self._workers:
+            try:
+                process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            errors.close()

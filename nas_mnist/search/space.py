@@ -1,0 +1,126 @@
+"""The search space: what Optuna samples, and what a sample means."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+)
+
+from nas_mnist.arch.architecture import Architecture
+from nas_mnist.arch.references import references
+from nas_mnist.arch.skeleton import (
+    CONVOLUTIONS,
+    MAX_CONVOLUTIONS,
+    MAX_POOLS,
+    POOL_RECEPTIVE_FIELDS,
+    Choices,
+    decode,
+    smallest,
+)
+
+_RATIO = FloatDistribution(0.5, 2.0, log=True)
+_DEPTH = IntDistribution(1, MAX_CONVOLUTIONS)
+
+# Static ranges, all sampled in every trial: a range that depends on another sample drops out of
+# TPE's model.
+SPACE: dict[str, BaseDistribution] = {
+    "first_pool_receptive_field": IntDistribution(
+        min(POOL_RECEPTIVE_FIELDS), max(POOL_RECEPTIVE_FIELDS), step=2
+    ),
+    "pools": IntDistribution(1, MAX_POOLS),
+    "convolutions_2": _DEPTH,
+    "convolutions_3": _DEPTH,
+    "convolutions_4": _DEPTH,
+    "width_ratio_2": _RATIO,
+    "width_ratio_3": _RATIO,
+    "width_ratio_4": _RATIO,
+    "entry_ratio": FloatDistribution(0.5, 1.0),
+    "squeeze_ratio": CategoricalDistribution((0.0, 0.5, 0.75)),
+    "head_ratio": CategoricalDistribution((0.0, 1.0, 2.0)),
+    "convolution": CategoricalDistribution(CONVOLUTIONS),
+    "dropout": FloatDistribution(0.0, 0.1, step=0.01),
+    "peak_learning_rate": FloatDistribution(0.05, 0.8, log=True),
+    "fill": FloatDistribution(0.1, 1.0, log=True),
+}
+_CHOICES = tuple(item.name for item in fields(Choices))
+
+# The hand-made networks that the family can express, with the peak learning rate of the
+# published results that we could repeat.
+_HAND_MADE = {
+    "s7-dropout-7914": (
+        Choices(
+            first_pool_receptive_field=5,
+            pools=2,
+            convolutions_2=2,
+            convolutions_3=1,
+            width_ratio_3=0.6,
+            entry_ratio=0.5,
+            dropout=0.01,
+        ),
+        0.1,
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One point of the search space."""
+
+    choices: Choices
+    peak_learning_rate: float
+    fill: float
+    """share of the budget that the network aims at"""
+
+    def architecture(self, budget: int) -> Architecture:
+        """The widest network of these choices within fill × budget, and within the budget."""
+        # A millionth of a parameter covers the rounding of a fill computed as n / budget.
+        target = int(self.fill * budget + 1e-6)
+        return decode(self.choices, min(budget, max(target, smallest().parameters)))
+
+
+def suggest(trial: optuna.Trial) -> Sample:
+    """Let the study's sampler draw a point for this trial."""
+    return _sample({name: _suggest(trial, name, SPACE[name]) for name in SPACE})
+
+
+def hand_made(budget: int) -> list[dict[str, Any]]:
+    """Parameters of the hand-made networks within the budget, for the first trials."""
+    low = SPACE["fill"].low  # type: ignore[attr-defined]
+    found = []
+    for name, (choices, learning_rate) in _HAND_MADE.items():
+        fill = references()[name].architecture.parameters / budget
+        if low <= fill <= 1:
+            found.append({**asdict(choices), "peak_learning_rate": learning_rate, "fill": fill})
+    return found
+
+
+def space_version() -> str:
+    """Changes whenever the space does, so that a study is not continued in another one."""
+    text = ";".join(f"{name}={distribution_to_json(kind)}" for name, kind in SPACE.items())
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _sample(values: Mapping[str, Any]) -> Sample:
+    choices = Choices(**{name: values[name] for name in _CHOICES})
+    return Sample(choices, values["peak_learning_rate"], values["fill"])
+
+
+def _suggest(trial: optuna.Trial, name: str, kind: BaseDistribution) -> Any:
+    match kind:
+        case FloatDistribution():
+            return trial.suggest_float(name, kind.low, kind.high, step=kind.step, log=kind.log)
+        case IntDistribution():
+            return trial.suggest_int(name, kind.low, kind.high, step=kind.step, log=kind.log)
+        case CategoricalDistribution():
+            return trial.suggest_categorical(name, kind.choices)
+    raise TypeError(f"{name}: no way to suggest {kind!r}")

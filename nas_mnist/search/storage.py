@@ -1,0 +1,210 @@
+"""The study's database: opened, its errors told in one line, and its trials handed out.
+
+The trials of a search are made up front, waiting, as many as were asked for. A worker takes one
+by setting it running, which the storage lets only one process do; a trial that was interrupted
+goes back to waiting under its own number. So the total is exact, whatever happens in between.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import cast
+
+import optuna
+import sqlalchemy
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import BaseStorage, RDBStorage, get_storage
+from optuna.storages._heartbeat import BaseHeartbeat
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+from nas_mnist.errors import RequestError, StorageError
+
+HEARTBEAT_SECONDS = 15
+"""A running trial's sign of life; one that misses four is taken to be dead."""
+_GRACE_SECONDS = 4 * HEARTBEAT_SECONDS
+_LOCK_SECONDS = 120
+_OWNER = "worker"
+
+
+class Storage(BaseStorage, BaseHeartbeat):
+    """What `open_storage` gives: an Optuna storage that records heartbeats."""
+
+
+def open_storage(url: str, *, create: bool) -> Storage:
+    """The relational storage at `url`, behind Optuna's cache of finished trials.
+
+    With `create`, an SQLite file and its folder are made if missing; otherwise a missing file
+    is a StorageError, and nothing is made.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise RequestError(
+            "--storage must be a database URL such as sqlite:///studies/my.db"
+        ) from None
+    engine_kwargs = {}
+    if parsed.get_backend_name() == "sqlite":
+        _prepare_sqlite(Path(parsed.database or ""), create=create)
+        engine_kwargs = {"connect_args": {"timeout": _LOCK_SECONDS}}
+    with storage_errors(url), warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats
+        try:
+            storage = RDBStorage(
+                url,
+                engine_kwargs=engine_kwargs,
+                heartbeat_interval=HEARTBEAT_SECONDS,
+                grace_period=_GRACE_SECONDS,
+            )
+        except (ImportError, NoSuchModuleError):
+            raise RequestError(
+                f"--storage {shown(url)}: no driver for {parsed.drivername!r} is installed"
+            ) from None
+        return cast("Storage", get_storage(storage))
+
+
+@contextmanager
+def storage_errors(url: str) -> Iterator[None]:
+    """Tell a database's errors as StorageError: one line, without the URL's password."""
+    try:
+        yield
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, sqlite3.Error) as error:
+        cause = _root(error)
+        raise StorageError(
+            f"storage {shown(url)}: {str(cause).strip().splitlines()[0]}; check the disk, the "
+            "file and the server, then run the same command again: finished trials are kept"
+        ) from None
+    except RuntimeError as error:  # Optuna's word for a database of another version
+        if "runtime optuna version" not in str(error):
+            raise
+        raise StorageError(f"storage {shown(url)}: made by another version of Optuna") from None
+
+
+def shown(url: str) -> str:
+    """The URL without its password."""
+    return make_url(url).render_as_string(hide_password=True)
+
+
+def claim(storage: Storage, study_id: int, total: int) -> int | None:
+    """Take the first waiting trial among the study's first `total`; its id, or None."""
+    for trial in storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.WAITING,)):
+        if trial.number >= total:
+            continue
+        try:
+            if storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING):
+                storage.set_trial_user_attr(trial._trial_id, _OWNER, _this_process())
+                return trial._trial_id
+        except UpdateFinishedTrialError:
+            continue
+    return None
+
+
+def give_back(storage: Storage, trial_id: int) -> None:
+    """Return a running trial to the queue; a finished one stays finished."""
+    try:
+        storage.set_trial_user_attr(trial_id, _OWNER, None)
+        storage.set_trial_state_values(trial_id, TrialState.WAITING)
+    except UpdateFinishedTrialError:
+        return
+
+
+def give_back_abandoned(storage: Storage, study_id: int) -> int:
+    """Return running trials whose process is gone to the queue; how many there were.
+
+    A process of this machine is gone when its number is free; one of another machine when its
+    heartbeat stops.
+    """
+    # Optuna's public fail_stale_trials would end the trial as failed and start another number.
+    abandoned = set(storage._get_stale_trial_ids(study_id))
+    for trial in storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.RUNNING,)):
+        if _is_gone(trial):
+            abandoned.add(trial._trial_id)
+    for trial_id in abandoned:
+        give_back(storage, trial_id)
+    return len(abandoned)
+
+
+@contextmanager
+def heartbeat(storage: Storage, trial_id: int) -> Iterator[None]:
+    """Record the trial's heartbeats from a thread for as long as the block runs."""
+    stopped = threading.Event()
+
+    def beat() -> None:
+        while not stopped.wait(HEARTBEAT_SECONDS):
+            # A storage that fails here fails in the trial's own thread too, which reports it.
+            try:
+                storage.record_heartbeat(trial_id)
+            except (SQLAlchemyError, optuna.exceptions.StorageInternalError):
+                continue
+
+    storage.record_heartbeat(trial_id)
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def _prepare_sqlite(file: Path, *, create: bool) -> None:
+    if str(file) in ("", ".", ":memory:"):
+        raise RequestError("--storage: SQLite needs a file, as in sqlite:///studies/my.db")
+    if not create:
+        if not file.exists():
+            raise StorageError(
+                f"storage {file}: no such file; name the study's database with --storage, or "
+                "run the command from the folder that search was run in"
+            )
+        return
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"storage {file}: {error.strerror}") from None
+
+
+def _root(error: BaseException) -> BaseException:
+    if isinstance(error, sqlalchemy.exc.DBAPIError) and error.orig is not None:
+        return error.orig
+    if error.__cause__ is not None:
+        return _root(error.__cause__)
+    return error
+
+
+def _this_process() -> dict[str, str | int]:
+    return {"machine": _machine(), "pid": os.getpid()}
+
+
+def _is_gone(trial: FrozenTrial) -> bool:
+    owner = trial.user_attrs.get(_OWNER)
+    if not isinstance(owner, dict):  # taken, but not yet signed: a moment, or a kill in it
+        started = trial.datetime_start
+        age = datetime.now() - started if started else timedelta.max
+        return age > timedelta(seconds=_GRACE_SECONDS)
+    if owner.get("machine") != _machine():
+        return False
+    pid = owner.get("pid")
+    if not isinstance(pid, int) or pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _machine() -> str:
+    """This boot of this machine: names alone repeat, in containers and clusters."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    return f"{socket.gethostname()}/{boot.read_text().strip() if boot.exists() else ''}"

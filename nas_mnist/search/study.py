@@ -1,0 +1,271 @@
+"""The study record: made or continued by a search, read by everything else."""
+
+from __future__ import annotations
+
+import platform
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import optuna
+from optuna.artifacts import FileSystemArtifactStore, download_artifact
+from optuna.artifacts.exceptions import ArtifactNotFound
+from optuna.exceptions import DuplicatedStudyError
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from nas_mnist.arch.architecture import Architecture
+from nas_mnist.arch.notation import format_notation, parse_notation
+from nas_mnist.errors import ArchitectureError, StorageError, StudyError
+from nas_mnist.search.config import SearchConfig
+from nas_mnist.search.pareto import front_places
+from nas_mnist.search.space import hand_made, space_version
+from nas_mnist.search.storage import Storage, open_storage, storage_errors
+
+OBJECTIVES = ("parameters", "val_accuracy")
+_DIRECTIONS = (StudyDirection.MINIMIZE, StudyDirection.MAXIMIZE)
+_PACKAGES = ("nas-mnist", "torch", "torchvision", "optuna")
+
+
+class Counts(NamedTuple):
+    """Trials by how they ended; `failed` are networks that diverged."""
+
+    complete: int
+    pruned: int
+    failed: int
+    running: int
+    waiting: int
+    """not begun, or returned to the queue"""
+
+    @property
+    def finished(self) -> int:
+        return self.complete + self.pruned + self.failed
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRecord:
+    """A completed trial."""
+
+    number: int
+    architecture: Architecture
+    val_accuracy: float
+    """percent, final epoch: what the search maximized"""
+    test_accuracy: float
+    """percent, measured once after the final epoch; nothing was chosen by it"""
+    seed: int
+    peak_learning_rate: float
+    curve: tuple[dict[str, float], ...]
+    """one record an epoch: epoch, learning_rate, train_loss, train_accuracy, val_accuracy,
+    seconds"""
+    weights: str
+    """id of the weights in the study's artifact store"""
+    finished: str
+    """date of completion, ISO 8601"""
+
+    @property
+    def notation(self) -> str:
+        return format_notation(self.architecture)
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRecord:
+    """An existing study, as its storage has it now."""
+
+    study: optuna.Study
+    storage: Storage
+    url: str
+
+    @property
+    def name(self) -> str:
+        return self.study.study_name
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration that the study was made with."""
+        return dict(self.study.user_attrs["config"])
+
+    @property
+    def versions(self) -> dict[str, str]:
+        return dict(self.study.user_attrs["versions"])
+
+    @property
+    def normalization(self) -> tuple[float, float]:
+        """Mean and standard deviation of the training pixels, as shares of full brightness."""
+        mean, std = self.study.user_attrs["normalization"]
+        return float(mean), float(std)
+
+    def trials(self, *states: TrialState) -> list[FrozenTrial]:
+        """Optuna's own records of the trials, by number; all if no state is given."""
+        with storage_errors(self.url):
+            return self.study.get_trials(deepcopy=False, states=states or None)
+
+    def counts(self) -> Counts:
+        states = [trial.state for trial in self.trials()]
+        return Counts(
+            complete=states.count(TrialState.COMPLETE),
+            pruned=states.count(TrialState.PRUNED),
+            failed=states.count(TrialState.FAIL),
+            running=states.count(TrialState.RUNNING),
+            waiting=states.count(TrialState.WAITING),
+        )
+
+    def complete(self) -> list[TrialRecord]:
+        """All completed trials, by number."""
+        return [_record(trial) for trial in self.trials(TrialState.COMPLETE)]
+
+    def front(self) -> list[TrialRecord]:
+        """The study's `best_trials`, from the fewest parameters up."""
+        records = self.complete()
+        points = [(record.architecture.parameters, record.val_accuracy) for record in records]
+        return [records[place] for place in front_places(points)]
+
+    def trial(self, number: int) -> TrialRecord:
+        """A completed trial; StudyError if there is none of this number."""
+        for record in self.complete():
+            if record.number == number:
+                return record
+        raise StudyError(
+            f"study {self.name!r} has no completed trial {number}; `front {self.name}` lists the "
+            "front's"
+        )
+
+    def save_weights(self, record: TrialRecord, file: Path) -> None:
+        """Copy the trial's weights to `file`."""
+        folder = artifact_folder(self.config)
+        try:
+            download_artifact(
+                artifact_store=FileSystemArtifactStore(folder),
+                file_path=str(file),
+                artifact_id=record.weights,
+            )
+        except (ArtifactNotFound, ValueError):
+            raise StorageError(
+                f"trial {record.number} of study {self.name!r}: its weights are not in {folder}; "
+                "run the command from the folder that search was run in"
+            ) from None
+        except OSError as error:
+            raise StorageError(f"{error.filename or file}: {error.strerror}") from None
+
+
+def make_study(config: SearchConfig, normalization: tuple[float, float]) -> StudyRecord:
+    """The study of this request, made or continued, with all its trials waiting or run.
+
+    `normalization` is the mean and standard deviation of the dataset's training pixels, which
+    an exported network needs. Raises StudyError if a study of this name was made under other
+    settings.
+    """
+    storage = open_storage(config.storage, create=True)
+    with storage_errors(config.storage):
+        try:
+            study = optuna.create_study(
+                study_name=config.study, storage=storage, directions=list(_DIRECTIONS)
+            )
+        except DuplicatedStudyError:
+            study = optuna.load_study(study_name=config.study, storage=storage)
+        if "config" not in study.user_attrs:
+            _check_unused(study)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                study.set_metric_names(list(OBJECTIVES))
+            study.set_user_attr("versions", _versions())
+            study.set_user_attr("split_seed", config.seed)
+            study.set_user_attr("normalization", list(normalization))
+            study.set_user_attr("space", space_version())
+            # Last: a study with a configuration is a whole one.
+            study.set_user_attr("config", config.as_dict())
+        _check_identity(study, config)
+        _fill_queue(study, config)
+    return StudyRecord(study, storage, config.storage)
+
+
+def load_study(name: str, url: str) -> StudyRecord:
+    """An existing study. Raises StorageError or StudyError if there is none."""
+    storage = open_storage(url, create=False)
+    with storage_errors(url):
+        names = [summary.study_name for summary in storage.get_all_studies()]
+        if name not in names:
+            known = f"; it has {', '.join(sorted(names))}" if names else ""
+            raise StudyError(f"no study {name!r} in this storage{known}")
+        study = optuna.load_study(study_name=name, storage=storage)
+        if "config" not in study.user_attrs:
+            raise StudyError(f"study {name!r} was not made by nas-mnist search")
+    return StudyRecord(study, storage, url)
+
+
+def artifact_folder(config: dict[str, Any]) -> Path:
+    return Path(config["artifact_dir"])
+
+
+def _check_unused(study: optuna.Study) -> None:
+    if len(study.get_trials(deepcopy=False)) > 0:
+        raise StudyError(
+            f"study {study.study_name!r} was not made by nas-mnist search; choose another --study"
+        )
+
+
+def _check_identity(study: optuna.Study, config: SearchConfig) -> None:
+    made = study.user_attrs["config"]
+    for name, asked in config.identity().items():
+        if made.get(name) != asked:
+            flag = name.replace("_", "-")
+            raise StudyError(
+                f"study {study.study_name!r} was made with {flag} {made.get(name)!r}, not "
+                f"{asked!r}; give the same --{flag} to continue it, or another --study"
+            )
+    if study.user_attrs["space"] != space_version():
+        raise StudyError(
+            f"study {study.study_name!r} was made in another version's search space "
+            f"(nas-mnist {study.user_attrs['versions']['nas-mnist']}); choose another --study"
+        )
+
+
+def _fill_queue(study: optuna.Study, config: SearchConfig) -> None:
+    """Add waiting trials up to the total; hand-made networks come first."""
+    existing = len(study.get_trials(deepcopy=False))
+    first = hand_made(config.budget)[: config.trials]
+    for parameters in first[existing:]:
+        study.enqueue_trial(parameters)
+    for _ in range(max(existing, len(first)), config.trials):
+        study.add_trial(create_trial(state=TrialState.WAITING))
+
+
+def _record(trial: FrozenTrial) -> TrialRecord:
+    """A trial's record, read from a database that may be anyone's."""
+    attrs = trial.user_attrs
+    try:
+        architecture = parse_notation(str(attrs["notation"]))
+        return TrialRecord(
+            number=trial.number,
+            architecture=architecture,
+            val_accuracy=float(trial.values[1]),
+            test_accuracy=float(attrs["test_accuracy"]),
+            seed=int(attrs["seed"]),
+            peak_learning_rate=float(trial.params["peak_learning_rate"]),
+            curve=tuple(attrs["curve"]),
+            weights=str(attrs["weights"]),
+            finished=trial.datetime_complete.isoformat(timespec="seconds")
+            if trial.datetime_complete
+            else "",
+        )
+    except (KeyError, TypeError, ValueError, ArchitectureError) as error:
+        raise StudyError(f"trial {trial.number}: not a record of nas-mnist ({error})") from None
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
+
+
+def best(front: Sequence[TrialRecord], at_least: float | None = None) -> TrialRecord:
+    """The front's most accurate network on the validation images; with `at_least`, its smallest
+    network of at least that validation accuracy (percent). StudyError if there is none."""
+    if at_least is None:
+        candidates = [max(front, key=lambda record: record.val_accuracy)] if front else []
+    else:
+        candidates = [record for record in front if record.val_accuracy >= at_least]
+    if not candidates:
+        what = "completed trial" if at_least is None else f"network of at least {at_least:g}%"
+        raise StudyError(f"the study has no {what} yet; let search run on")
+    return candidates[0]

@@ -1,0 +1,40 @@
+"""A network as a person names it on the command line."""
+
+from __future__ import annotations
+
+from nas_mnist.arch.architecture import Architecture
+from nas_mnist.arch.notation import format_notation, parse_notation
+from nas_mnist.arch.references import references
+from nas_mnist.errors import ArchitectureError, RequestError
+
+
+def resolve_target(text: str, storage: str | None = None) -> tuple[str, Architecture]:
+    """Name and architecture of a reference's name, a notation, or `STUDY:TRIAL`.
+
+    `storage` is the study's, if it is not where `search` puts it. Raises RequestError,
+    StudyError or StorageError if the text names no network.
+    """
+    if text in references():
+        return text, references()[text].architecture
+    if ":" in text:
+        return text, _trial_architecture(text, storage)
+    try:
+        architecture = parse_notation(text)
+    except ArchitectureError as error:
+        # Only a notation starts like one; a name that is off by a letter is not.
+        if "-" in text and not text[:2].startswith(("c", "d")):
+            raise RequestError(
+                f"{text!r} is no reference; `nas-mnist references` lists their names"
+            ) from None
+        raise error
+    return format_notation(architecture), architecture
+
+
+def _trial_architecture(text: str, storage: str | None) -> Architecture:
+    from nas_mnist.search.config import default_storage
+    from nas_mnist.search.study import load_study
+
+    study, _, number = text.rpartition(":")
+    if not study or not number.isdecimal() or len(number) > 9:
+        raise RequestError(f"{text!r} is not STUDY:TRIAL, such as mnist-8000:12")
+    return load_study(study, storage or default_storage(study)).trial(int(number)).architecture

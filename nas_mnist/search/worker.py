@@ -1,0 +1,220 @@
+"""A worker process: takes waiting trials one by one and trains them.
+
+The search starts it as `python -m nas_mnist.search.worker`, with the request as JSON on standard
+input. It ends with 0 when no trial waits, 130 when it was told to stop, and otherwise with an
+error's exit code and one line on standard error. A trial that it had begun goes back to the
+queue whenever it does not end by itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+import optuna
+import torch
+from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+from optuna.trial import Trial, TrialState
+
+from nas_mnist.arch.architecture import Architecture
+from nas_mnist.arch.notation import format_notation
+from nas_mnist.errors import DivergedError, NasMnistError, StorageError
+from nas_mnist.search.config import SearchConfig
+from nas_mnist.search.pruner import DominancePruner, Rival
+from nas_mnist.search.space import suggest
+from nas_mnist.search.storage import (
+    claim,
+    give_back,
+    heartbeat,
+    open_storage,
+    storage_errors,
+)
+from nas_mnist.training.datasets import load_dataset, split_dataset
+from nas_mnist.training.trainer import EpochRecord, Trainer, derived_seed, resolve_device
+
+INTERRUPTED = 130
+
+# One trial in twenty is never stopped, so that wrongful stops can be counted.
+_EXEMPT_SHARE = 0.05
+
+
+class Worker:
+    """Runs trials of one study with one set of data on one device."""
+
+    def __init__(self, config: SearchConfig, keep_going: Callable[[], None]) -> None:
+        """`keep_going` is called after every epoch and raises KeyboardInterrupt to stop."""
+        self.config = config
+        self.keep_going = keep_going
+        self.device = resolve_device(config.device)
+        self.dataset = load_dataset(
+            config.dataset, Path(config.data_dir) if config.data_dir else None
+        )
+        self.train, self.validation = split_dataset(self.dataset, config.seed, config.train_samples)
+        self.pruner = DominancePruner(config.epochs, len(self.validation))
+        self.storage = open_storage(config.storage, create=False)
+        self.study_id = self.storage.get_study_id_from_name(config.study)
+
+    def run(self) -> None:
+        """Run waiting trials until none of the study's total is left."""
+        while True:
+            self.keep_going()
+            trial_id = claim(self.storage, self.study_id, self.config.trials)
+            if trial_id is None:
+                return
+            try:
+                with heartbeat(self.storage, trial_id):
+                    self._run_trial(trial_id)
+            except BaseException:
+                give_back(self.storage, trial_id)
+                raise
+
+    def _run_trial(self, trial_id: int) -> None:
+        number = self.storage.get_trial_number_from_id(trial_id)
+        seed = derived_seed(self.config.seed, number)
+        # A sampler of its own for each trial: what it draws depends on the study so far and on
+        # the trial's number, not on the process, so a resumed search goes on as it would have.
+        study = optuna.load_study(
+            study_name=self.config.study,
+            storage=self.storage,
+            sampler=optuna.samplers.TPESampler(seed=seed),
+        )
+        trial = Trial(study, trial_id)
+        sample = suggest(trial)
+        architecture = sample.architecture(self.config.budget)
+        if architecture.parameters > self.config.budget:
+            raise AssertionError(f"{format_notation(architecture)} is over the budget")
+        self._describe(trial, architecture, seed)
+        trainer = Trainer(
+            architecture,
+            self.config.trial_recipe(sample.peak_learning_rate),
+            self.train,
+            self.validation,
+            normalization=self.dataset.normalization,
+            seed=seed,
+            device=self.device,
+        )
+        try:
+            stopped = self._train(trial, trainer, architecture.parameters)
+        except DivergedError as error:
+            trial.set_user_attr("failed", str(error))
+            study.tell(trial, state=TrialState.FAIL)
+            return
+        if stopped:
+            study.tell(trial, state=TrialState.PRUNED)
+            return
+        accuracy = trial.user_attrs["curve"][-1]["val_accuracy"]
+        trial.set_user_attr("test_accuracy", trainer.accuracy(self.dataset.test))
+        trial.set_user_attr("weights", self._upload(trial, trainer))
+        study.tell(trial, [architecture.parameters, accuracy])
+
+    def _describe(self, trial: Trial, architecture: Architecture, seed: int) -> None:
+        trial.set_user_attr("notation", format_notation(architecture))
+        trial.set_user_attr("parameters", architecture.parameters)
+        trial.set_user_attr("macs", architecture.macs)
+        trial.set_user_attr("receptive_field", architecture.receptive_field)
+        trial.set_user_attr("seed", seed)
+        trial.set_user_attr("curve", [])  # a trial that is run again starts afresh
+        if "parameters" not in trial.constraints:
+            trial.set_constraint("parameters", architecture.parameters - self.config.budget)
+
+    def _train(self, trial: Trial, trainer: Trainer, parameters: int) -> bool:
+        """Train to the end, or until the pruner stops it: True if it did."""
+        exempt = random.Random(derived_seed(trainer.seed, -1)).random() < _EXEMPT_SHARE
+        trial.set_user_attr("exempt", exempt)
+        curve: list[dict[str, float]] = []
+        for record in trainer:
+            curve.append(_curve_entry(record))
+            trial.set_user_attr("curve", curve)
+            self.keep_going()
+            accuracies = [entry["val_accuracy"] for entry in curve]
+            if len(curve) not in self.pruner.rungs or "pruned" in trial.user_attrs:
+                continue
+            stop = self.pruner.stop(parameters, accuracies, self._rivals(trial.number))
+            if stop is None:
+                continue
+            # An exempt trial goes on; that it would have been stopped is what is worth knowing.
+            trial.set_user_attr("would_be_pruned" if exempt else "pruned", stop._asdict())
+            if not exempt:
+                return True
+        return False
+
+    def _rivals(self, own: int) -> list[Rival]:
+        return [
+            Rival(
+                trial.number,
+                trial.user_attrs["parameters"],
+                [entry["val_accuracy"] for entry in trial.user_attrs["curve"]],
+            )
+            for trial in self.storage.get_all_trials(self.study_id, deepcopy=False)
+            if trial.number != own and "curve" in trial.user_attrs
+        ]
+
+    def _upload(self, trial: Trial, trainer: Trainer) -> str:
+        """Keep the network's weights in the artifact store; their id."""
+        folder = Path(self.config.artifact_dir)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory() as scratch:
+                file = Path(scratch) / "weights.pt"
+                torch.save(trainer.network.cpu().state_dict(), file)
+                return upload_artifact(
+                    artifact_store=FileSystemArtifactStore(folder),
+                    file_path=str(file),
+                    study_or_trial=trial,
+                )
+        except OSError as error:
+            raise StorageError(
+                f"artifacts {folder}: {error.strerror}; make room or name another folder with "
+                "--artifact-dir"
+            ) from None
+
+
+def _curve_entry(record: EpochRecord) -> dict[str, float]:
+    """The record as a study keeps it: what was held out is the validation set."""
+    entry = record._asdict()
+    entry["val_accuracy"] = entry.pop("accuracy")
+    return {name: round(value, 6) for name, value in entry.items()}
+
+
+def _stop_on_request() -> Callable[[], None]:
+    """Make SIGTERM interrupt the worker once, and an orphaned worker stop by itself."""
+    parent = os.getppid()
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+
+    def keep_going() -> None:
+        if os.getppid() != parent:
+            raise KeyboardInterrupt
+
+    return keep_going
+
+
+def main() -> int:
+    try:
+        keep_going = _stop_on_request()
+        config = SearchConfig(**json.load(sys.stdin))
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        torch.set_num_threads(1)
+        with storage_errors(config.storage):
+            Worker(config, keep_going).run()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except NasMnistError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

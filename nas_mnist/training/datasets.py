@@ -1,0 +1,195 @@
+"""Image sets as whole tensors: found, read, checked and split."""
+
+from __future__ import annotations
+
+import os
+import struct
+import urllib.error
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from nas_mnist.arch.architecture import CLASSES, INPUT_SHAPE
+from nas_mnist.errors import DataError, RequestError
+
+# Of the training images, one in six validates: 10,000 of the 60,000 of MNIST.
+VALIDATION_SHARE = 6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Images:
+    """`images`: (n, 1, 28, 28) uint8; `labels`: (n,) int64, 0 to 9."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def at(self, places: Tensor) -> Images:
+        return Images(self.images[places], self.labels[places])
+
+    def to(self, device: torch.device) -> Images:
+        return Images(self.images.to(device), self.labels.to(device))
+
+
+class Normalization(NamedTuple):
+    """What every network's input is normalized by: the mean and the standard deviation of the
+    training pixels, as shares of full brightness."""
+
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dataset:
+    """An image set: what to learn from, and what to report on."""
+
+    name: str
+    train: Images
+    test: Images
+    normalization: Normalization
+
+
+def load_dataset(name: str, data_dir: Path | None = None) -> Dataset:
+    """The image set `name`, one of `DATASETS`.
+
+    Files are sought in `data_dir`, else in the folder that NAS_MNIST_DATA names, else in the
+    user's cache folder, and downloaded there if they are missing. `digits` comes with
+    scikit-learn and needs no files. Raises RequestError for an unknown name, DataError for
+    files that are missing, unreadable, truncated or corrupt.
+    """
+    if name not in DATASETS:
+        raise RequestError(f"dataset {name!r} is not one of {', '.join(DATASETS)}")
+    train, test = DATASETS[name](name, data_dir)
+    return Dataset(name, train, test, _normalization(train.images))
+
+
+def split_dataset(
+    dataset: Dataset, seed: int, train_samples: int | None = None
+) -> tuple[Images, Images]:
+    """The training images as two: to train on and to validate on, drawn by `seed`.
+
+    One image in six validates; of the others, the first `train_samples` train (all if None).
+    The validation images do not depend on `train_samples`. Raises RequestError if there are
+    fewer.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(dataset.train), generator=generator)
+    validation, train = order.tensor_split([len(order) // VALIDATION_SHARE])
+    if train_samples is not None:
+        _check_train_samples(train_samples, len(train))
+        train = train[:train_samples]
+    return dataset.train.at(train), dataset.train.at(validation)
+
+
+def first_train_samples(dataset: Dataset, train_samples: int | None) -> Dataset:
+    """The dataset with `train_samples` of its training images, drawn by a fixed seed; whole if
+    None. Raises RequestError if there are fewer."""
+    if train_samples is None:
+        return dataset
+    _check_train_samples(train_samples, len(dataset.train))
+    order = torch.randperm(len(dataset.train), generator=torch.Generator().manual_seed(0))
+    return replace(dataset, train=dataset.train.at(order[:train_samples]))
+
+
+def data_folder(data_dir: Path | None) -> Path:
+    """The folder in which image files are sought, and to which they are downloaded."""
+    if data_dir is not None:
+        return data_dir
+    if os.environ.get("NAS_MNIST_DATA"):
+        return Path(os.environ["NAS_MNIST_DATA"])
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "nas-mnist"
+
+
+def _normalization(images: Tensor) -> Normalization:
+    pixels = torch.arange(256, dtype=torch.float64) / 255
+    counts = torch.bincount(images.flatten(), minlength=256)
+    shares = counts.double() / images.numel()
+    mean = (shares * pixels).sum()
+    std = (shares * (pixels - mean) ** 2).sum().sqrt()
+    return Normalization(float(mean), float(std))
+
+
+def _check_train_samples(train_samples: int, available: int) -> None:
+    if not 2 <= train_samples <= available:
+        raise RequestError(
+            f"--train-samples {train_samples} is not within 2 to {available}, the training "
+            "images there are"
+        )
+
+
+def _torchvision(name: str, data_dir: Path | None) -> tuple[Images, Images]:
+    from torchvision import datasets
+
+    kind = {
+        "mnist": datasets.MNIST,
+        "fashion-mnist": datasets.FashionMNIST,
+        "kmnist": datasets.KMNIST,
+    }[name]
+    folder = data_folder(data_dir)
+    return _read(kind, name, folder, train=True), _read(kind, name, folder, train=False)
+
+
+def _read(kind: Any, name: str, folder: Path, *, train: bool) -> Images:
+    try:
+        try:
+            found = kind(folder, train=train, download=False)
+        except RuntimeError:  # torchvision's word for "not found"
+            found = kind(folder, train=train, download=True)
+    except (RuntimeError, urllib.error.URLError, OSError) as error:
+        if isinstance(error, PermissionError):
+            raise DataError(f"{name}: cannot read or write {folder}: {error.strerror}") from None
+        raise DataError(
+            f"{name}: no files in {folder / kind.__name__ / 'raw'} and none could be "
+            "downloaded; name a folder that has them with --data-dir, or try --dataset digits, "
+            "which needs none"
+        ) from None
+    except (AssertionError, ValueError, IndexError, KeyError, EOFError, struct.error) as error:
+        raise _corrupt(name, folder, str(error) or "truncated") from None
+    return _checked(name, folder, found.data.unsqueeze(1), found.targets)
+
+
+def _checked(name: str, folder: Path, images: Tensor, labels: Tensor) -> Images:
+    if images.shape[1:] != INPUT_SHAPE or images.dtype != torch.uint8:
+        raise _corrupt(name, folder, f"images of shape {tuple(images.shape)}")
+    if len(images) != len(labels) or len(images) == 0:
+        raise _corrupt(name, folder, f"{len(images)} images but {len(labels)} labels")
+    if labels.min() < 0 or labels.max() >= CLASSES:
+        raise _corrupt(name, folder, f"a label outside 0 to {CLASSES - 1}")
+    return Images(images, labels.long())
+
+
+def _corrupt(name: str, folder: Path, what: str) -> DataError:
+    return DataError(
+        f"{name}: the files in {folder} are truncated or corrupt ({what}); delete them so that "
+        "they are downloaded again, or name another folder with --data-dir"
+    )
+
+
+def _digits(name: str, data_dir: Path | None) -> tuple[Images, Images]:
+    """scikit-learn's 1,797 handwritten digits of 8×8 pixels, resized to 28×28. One in five, in
+    an order that never changes, tests."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    small = torch.from_numpy(found.images).float().unsqueeze(1) * (255 / 16)
+    large = functional.interpolate(small, INPUT_SHAPE[1:], mode="bilinear", align_corners=False)
+    images = Images(large.round().to(torch.uint8), torch.from_numpy(found.target).long())
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+    test, train = order.tensor_split([len(order) // 5])
+    return images.at(train), images.at(test)
+
+
+DATASETS: dict[str, Callable[[str, Path | None], tuple[Images, Images]]] = {
+    "mnist": _torchvision,
+    "fashion-mnist": _torchvision,
+    "kmnist": _torchvision,
+    "digits": _digits,
+}
