@@ -35,3 +35,8 @@ class DivergedError(NasMnistError):
 
 class WorkerError(NasMnistError):
     """A worker process that died of something other than its trial."""
+
+
+def reason(error: OSError) -> str:
+    """What the system says went wrong, without its number."""
+    return error.strerror or str(error) or type(error).__name__

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas_mnist.errors import StorageError
+from nas_mnist.errors import StorageError, reason
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -53,7 +53,7 @@ def writing(file: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(f"{file}: {error.strerror}") from None
+        raise StorageError(f"{file}: {reason(error)}") from None
 
 
 def quiet_optuna() -> None:

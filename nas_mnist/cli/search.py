@@ -57,7 +57,7 @@ def search(
     ] = None,
     artifact_dir: Annotated[
         str | None,
-        typer.Option(help="Folder of the trials' weights. [default: studies/STUDY/artifacts]"),
+        typer.Option(help="Folder of all weights. [default: STUDY/artifacts by the database]"),
     ] = None,
     results_dir: Annotated[
         str | None, typer.Option(help="Where STUDY/front.csv and the rest go. [default: results]")

@@ -25,7 +25,7 @@ from nas_mnist.arch.architecture import (
 )
 from nas_mnist.arch.network import build_network, layer_names
 from nas_mnist.arch.notation import format_notation
-from nas_mnist.errors import StorageError
+from nas_mnist.errors import StorageError, reason
 from nas_mnist.search.study import StudyRecord, TrialRecord
 
 _LINE = 88
@@ -77,7 +77,7 @@ def export_trial(record: StudyRecord, trial: TrialRecord, file: Path) -> Path:
         )
         file.write_text(source, "utf-8")
     except OSError as error:
-        raise StorageError(f"{error.filename or file}: {error.strerror}") from None
+        raise StorageError(f"{error.filename or file}: {reason(error)}") from None
     return weights
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nas_mnist.errors import StorageError
+from nas_mnist.errors import StorageError, reason
 from nas_mnist.output.export import export_trial
 from nas_mnist.output.figures import front_figure, write_figure
 from nas_mnist.output.tables import write_front_csv
@@ -23,6 +23,6 @@ def write_results(record: StudyRecord, folder: Path) -> list[Path]:
         write_front_csv(record, csv)
         write_figure(front_figure(record), html)
     except OSError as error:
-        raise StorageError(f"{error.filename or folder}: {error.strerror}") from None
+        raise StorageError(f"{error.filename or folder}: {reason(error)}") from None
     weights = export_trial(record, best(record.front()), winner)
     return [csv, html, winner, weights]

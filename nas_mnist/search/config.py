@@ -10,8 +10,10 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.engine import make_url
+
 from nas_mnist.arch.skeleton import smallest
-from nas_mnist.errors import RequestError
+from nas_mnist.errors import RequestError, reason
 from nas_mnist.training.recipe import DATASET_RECIPES, Recipe, merged
 
 # Settings that a result depends on: a study goes on only under the same ones.
@@ -49,7 +51,7 @@ class SearchConfig:
     storage: str = ""
     """`sqlite:///studies/<study>.db` if empty"""
     artifact_dir: str = ""
-    """`studies/<study>/artifacts` if empty"""
+    """see `artifact_folder`"""
     results_dir: str = "results"
 
     def __post_init__(self) -> None:
@@ -57,7 +59,6 @@ class SearchConfig:
         self._default("study", f"{self.dataset}-{self.budget}")
         check_study_name(self.study)
         self._default("storage", default_storage(self.study))
-        self._default("artifact_dir", str(Path("studies") / self.study / "artifacts"))
         refused = sorted(self.recipe.keys() & _NOT_IN_RECIPE.keys())
         if refused:
             name = refused[0]
@@ -122,7 +123,7 @@ def read_preset(path: Path) -> dict[str, Any]:
     try:
         settings = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
-        raise RequestError(f"--config {path}: {error.strerror}") from None
+        raise RequestError(f"--config {path}: {reason(error)}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RequestError(f"--config {path}: not TOML: {error}") from None
     kinds = {item.name: str(item.type).removesuffix(" | None") for item in fields(SearchConfig)}
@@ -139,6 +140,17 @@ def read_preset(path: Path) -> dict[str, Any]:
 
 def default_storage(study: str) -> str:
     return f"sqlite:///studies/{study}.db"
+
+
+def artifact_folder(artifact_dir: str, study: str, storage: str) -> Path:
+    """Where the weights of a study's trials lie: the folder named for it, else
+    `<study>/artifacts` beside an SQLite database, else under `studies`."""
+    if artifact_dir:
+        return Path(artifact_dir)
+    url = make_url(storage)
+    sqlite = url.get_backend_name() == "sqlite" and url.database
+    beside = Path(url.database).parent if sqlite and url.database else Path("studies")
+    return beside / study / "artifacts"
 
 
 def check_study_name(name: str) -> None:

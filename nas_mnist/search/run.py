@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from nas_mnist.search.study import Counts, StudyRecord, make_study
 
 _POLL_SECONDS = 0.5
 _STOP_SECONDS = 30.0
+_MOST_KILLED = 4
 
 
 class Progress(NamedTuple):
@@ -70,9 +70,7 @@ def run_search(record: StudyRecord, config: SearchConfig) -> Generator[Progress]
             if progress.counts.finished >= config.trials:
                 return
             waiting = [t for t in record.trials(TrialState.WAITING) if t.number < config.trials]
-            if waiting and not workers.alive():
-                workers.raise_error()
-                workers.start(min(config.workers, len(waiting)))
+            workers.keep(min(config.workers, len(waiting)))
             time.sleep(_POLL_SECONDS)
 
 
@@ -105,11 +103,26 @@ class _Workers:
     def __init__(self, config: SearchConfig) -> None:
         self._config = config
         self._workers: list[tuple[subprocess.Popen[str], IO[str]]] = []
+        self._killed = 0
+        self._failed = False
+        self._error: WorkerError | None = None
 
     def __enter__(self) -> Self:
         return self
 
-    def start(self, count: int) -> None:
+    def keep(self, wanted: int) -> None:
+        """See to it that up to the configured number work, as long as `wanted` is not 0.
+
+        A worker that was killed is replaced, a few times; one that ended in an error is not,
+        for the next would meet the same. Raises the error once no worker is left.
+        """
+        self._reap()
+        if not self._failed and self._killed <= _MOST_KILLED:
+            self._start(min(wanted, self._config.workers - len(self._workers)))
+        elif wanted and not self._workers and self._error is not None:
+            raise self._error
+
+    def _start(self, count: int) -> None:
         # A worker is one thread: two that spin on one core slow each other down many times.
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         for _ in range(count):
@@ -129,20 +142,24 @@ class _Workers:
                 process.stdin.write(json.dumps(self._config.as_dict()))
                 process.stdin.close()
 
-    def alive(self) -> bool:
-        return any(process.poll() is None for process, _ in self._workers)
-
-    def raise_error(self) -> None:
-        """Raise the error of the first worker that ended in one."""
-        for process, errors in self._workers:
-            if process.returncode == 0:
+    def _reap(self) -> None:
+        """Forget the workers that have ended, but not what they ended in."""
+        for process, errors in list(self._workers):
+            code = process.poll()  # each one: a child not asked for stays in the process table
+            if code is None:
                 continue
-            errors.seek(0)
-            lines = errors.read().strip().splitlines()
-            reason = lines[-1] if lines else f"a worker ended with code {process.returncode}"
-            if process.returncode == -signal.SIGKILL:
-                reason = "a worker was killed, perhaps for want of memory; try fewer --workers"
-            raise WorkerError(reason)
+            self._workers.remove((process, errors))
+            with errors:
+                errors.seek(0)
+                lines = errors.read().strip().splitlines()
+            if code < 0:
+                self._killed += 1
+                killed = "a worker was killed, perhaps for want of memory; try fewer --workers"
+                self._error = self._error or WorkerError(killed)
+            elif code > 0:
+                self._failed = True
+                reason = lines[-1] if lines else f"a worker ended with code {code}"
+                self._error = WorkerError(reason)
 
     def __exit__(self, *exception: object) -> None:
         for process, _ in self._workers:

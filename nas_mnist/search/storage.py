@@ -27,7 +27,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from nas_mnist.errors import RequestError, StorageError
+from nas_mnist.errors import RequestError, StorageError, reason
 
 HEARTBEAT_SECONDS = 15
 """A running trial's sign of life; one that misses four is taken to be dead."""
@@ -69,6 +69,7 @@ def open_storage(url: str, *, create: bool) -> Storage:
             raise RequestError(
                 f"--storage {shown(url)}: no driver for {parsed.drivername!r} is installed"
             ) from None
+        sqlalchemy.event.listen(storage.engine, "begin", _begin)
         return cast("Storage", get_storage(storage))
 
 
@@ -100,7 +101,9 @@ def claim(storage: Storage, study_id: int, total: int) -> int | None:
         if trial.number >= total:
             continue
         try:
-            if storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING):
+            with _exclusively():
+                won = storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
+            if won:
                 storage.set_trial_user_attr(trial._trial_id, _OWNER, _this_process())
                 return trial._trial_id
         except UpdateFinishedTrialError:
@@ -156,6 +159,28 @@ def heartbeat(storage: Storage, trial_id: int) -> Iterator[None]:
         thread.join()
 
 
+_exclusive = threading.local()
+
+
+@contextmanager
+def _exclusively() -> Iterator[None]:
+    """Make the block's transactions on SQLite take the write lock before they read.
+
+    Optuna reads a trial's state, then writes it. Servers lock the row in between; SQLite would
+    let two processes read "waiting" and both take the trial.
+    """
+    _exclusive.on = True
+    try:
+        yield
+    finally:
+        _exclusive.on = False
+
+
+def _begin(connection: sqlalchemy.Connection) -> None:
+    if connection.dialect.name == "sqlite" and getattr(_exclusive, "on", False):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
 def _prepare_sqlite(file: Path, *, create: bool) -> None:
     if str(file) in ("", ".", ":memory:"):
         raise RequestError("--storage: SQLite needs a file, as in sqlite:///studies/my.db")
@@ -169,7 +194,7 @@ def _prepare_sqlite(file: Path, *, create: bool) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StorageError(f"storage {file}: {error.strerror}") from None
+        raise StorageError(f"storage {file}: {reason(error)}") from None
 
 
 def _root(error: BaseException) -> BaseException:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import optuna
-from optuna.artifacts import FileSystemArtifactStore, download_artifact
+from optuna.artifacts import FileSystemArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.exceptions import DuplicatedStudyError
 from optuna.study import StudyDirection
@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from nas_mnist.arch.architecture import Architecture
 from nas_mnist.arch.notation import format_notation, parse_notation
 from nas_mnist.errors import ArchitectureError, StorageError, StudyError
-from nas_mnist.search.config import SearchConfig
+from nas_mnist.search.config import SearchConfig, artifact_folder
 from nas_mnist.search.pareto import front_places
 from nas_mnist.search.space import hand_made, space_version
 from nas_mnist.search.storage import Storage, open_storage, storage_errors
@@ -133,21 +133,19 @@ class StudyRecord:
         )
 
     def save_weights(self, record: TrialRecord, file: Path) -> None:
-        """Copy the trial's weights to `file`."""
-        folder = artifact_folder(self.config)
+        """Copy the trial's weights to `file`, over what is there.
+
+        Raises StorageError if they are missing, OSError if `file` cannot be written.
+        """
+        folder = artifact_folder(self.config["artifact_dir"], self.name, self.url)
         try:
-            download_artifact(
-                artifact_store=FileSystemArtifactStore(folder),
-                file_path=str(file),
-                artifact_id=record.weights,
-            )
+            with FileSystemArtifactStore(folder).open_reader(record.weights) as stored:
+                weights = stored.read()
         except (ArtifactNotFound, ValueError):
             raise StorageError(
-                f"trial {record.number} of study {self.name!r}: its weights are not in {folder}; "
-                "run the command from the folder that search was run in"
+                f"trial {record.number} of study {self.name!r}: its weights are not in {folder}"
             ) from None
-        except OSError as error:
-            raise StorageError(f"{error.filename or file}: {error.strerror}") from None
+        file.write_bytes(weights)
 
 
 def make_study(config: SearchConfig, normalization: tuple[float, float]) -> StudyRecord:
@@ -193,10 +191,6 @@ def load_study(name: str, url: str) -> StudyRecord:
         if "config" not in study.user_attrs:
             raise StudyError(f"study {name!r} was not made by nas-mnist search")
     return StudyRecord(study, storage, url)
-
-
-def artifact_folder(config: dict[str, Any]) -> Path:
-    return Path(config["artifact_dir"])
 
 
 def _check_unused(study: optuna.Study) -> None:

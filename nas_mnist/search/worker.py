@@ -21,12 +21,13 @@ from types import FrameType
 import optuna
 import torch
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import Trial, TrialState
 
 from nas_mnist.arch.architecture import Architecture
 from nas_mnist.arch.notation import format_notation
-from nas_mnist.errors import DivergedError, NasMnistError, StorageError
-from nas_mnist.search.config import SearchConfig
+from nas_mnist.errors import DivergedError, NasMnistError, StorageError, reason
+from nas_mnist.search.config import SearchConfig, artifact_folder
 from nas_mnist.search.pruner import DominancePruner, Rival
 from nas_mnist.search.space import suggest
 from nas_mnist.search.storage import (
@@ -71,6 +72,8 @@ class Worker:
             try:
                 with heartbeat(self.storage, trial_id):
                     self._run_trial(trial_id)
+            except UpdateFinishedTrialError:  # taken for dead, and finished by another
+                continue
             except BaseException:
                 give_back(self.storage, trial_id)
                 raise
@@ -104,15 +107,15 @@ class Worker:
             stopped = self._train(trial, trainer, architecture.parameters)
         except DivergedError as error:
             trial.set_user_attr("failed", str(error))
-            study.tell(trial, state=TrialState.FAIL)
+            study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
             return
         if stopped:
-            study.tell(trial, state=TrialState.PRUNED)
+            study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
             return
         accuracy = trial.user_attrs["curve"][-1]["val_accuracy"]
         trial.set_user_attr("test_accuracy", trainer.accuracy(self.dataset.test))
         trial.set_user_attr("weights", self._upload(trial, trainer))
-        study.tell(trial, [architecture.parameters, accuracy])
+        study.tell(trial, [architecture.parameters, accuracy], skip_if_finished=True)
 
     def _describe(self, trial: Trial, architecture: Architecture, seed: int) -> None:
         trial.set_user_attr("notation", format_notation(architecture))
@@ -158,7 +161,7 @@ class Worker:
 
     def _upload(self, trial: Trial, trainer: Trainer) -> str:
         """Keep the network's weights in the artifact store; their id."""
-        folder = Path(self.config.artifact_dir)
+        folder = artifact_folder(self.config.artifact_dir, self.config.study, self.config.storage)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory() as scratch:
@@ -171,7 +174,7 @@ class Worker:
                 )
         except OSError as error:
             raise StorageError(
-                f"artifacts {folder}: {error.strerror}; make room or name another folder with "
+                f"artifacts {folder}: {reason(error)}; make room or name another folder with "
                 "--artifact-dir"
             ) from None
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import struct
-import urllib.error
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,10 +15,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from nas_mnist.arch.architecture import CLASSES, INPUT_SHAPE
-from nas_mnist.errors import DataError, RequestError
+from nas_mnist.errors import DataError, RequestError, reason
 
 # Of the training images, one in six validates: 10,000 of the 60,000 of MNIST.
 VALIDATION_SHARE = 6
+
+# What torchvision raises on files that are missing, cut short or not of their kind.
+_DAMAGE = (RuntimeError, AssertionError, ValueError, IndexError, KeyError, EOFError)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,21 +142,27 @@ def _torchvision(name: str, data_dir: Path | None) -> tuple[Images, Images]:
 
 def _read(kind: Any, name: str, folder: Path, *, train: bool) -> Images:
     try:
-        try:
-            found = kind(folder, train=train, download=False)
-        except RuntimeError:  # torchvision's word for "not found"
-            found = kind(folder, train=train, download=True)
-    except (RuntimeError, urllib.error.URLError, OSError) as error:
-        if isinstance(error, PermissionError):
-            raise DataError(f"{name}: cannot read or write {folder}: {error.strerror}") from None
+        found = kind(folder, train=train, download=False)
+    except PermissionError as error:
+        raise DataError(f"{name}: cannot read {folder}: {reason(error)}") from None
+    except _DAMAGE as error:
+        if "not found" not in str(error):
+            raise _corrupt(name, folder, str(error) or "truncated") from None
+        found = _download(kind, name, folder, train=train)
+    return _checked(name, folder, found.data.unsqueeze(1), found.targets)
+
+
+def _download(kind: Any, name: str, folder: Path, *, train: bool) -> Any:
+    # torchvision reports its downloads on standard output, which is for data.
+    try:
+        with redirect_stdout(sys.stderr):
+            return kind(folder, train=train, download=True)
+    except (OSError, *_DAMAGE):
         raise DataError(
             f"{name}: no files in {folder / kind.__name__ / 'raw'} and none could be "
             "downloaded; name a folder that has them with --data-dir, or try --dataset digits, "
             "which needs none"
         ) from None
-    except (AssertionError, ValueError, IndexError, KeyError, EOFError, struct.error) as error:
-        raise _corrupt(name, folder, str(error) or "truncated") from None
-    return _checked(name, folder, found.data.unsqueeze(1), found.targets)
 
 
 def _checked(name: str, folder: Path, images: Tensor, labels: Tensor) -> Images:

@@ -96,7 +96,7 @@ class Recipe(_Settings):
         self._check("batch_size", 2, 65_536)
         self._check("learning_rate", 1e-6, 100)
         self._check("momentum", 0, 0.9999)
-        self._check("weight_decay", 0, 1)
+        self._check("weight_decay", 0, 100)
         self._check("label_smoothing", 0, 0.9)
         self._check("warm_up", 0, 1)
         self._check("start_factor", 1e-6, 1)

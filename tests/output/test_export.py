@@ -1,0 +1,186 @@
+"""The exported file: the same logits, torch alone, and no code but ours."""
+
+from __future__ import annotations
+
+import ast
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nas_mnist.arch.architecture import Architecture
+from nas_mnist.arch.network import build_network
+from nas_mnist.arch.notation import parse_notation
+from nas_mnist.arch.references import references
+from nas_mnist.errors import StorageError
+from nas_mnist.output.export import Provenance, check_weights, export_trial, module_source
+from nas_mnist.training.datasets import Dataset, data_folder, split_dataset
+from nas_mnist.training.recipe import Recipe
+from nas_mnist.training.trainer import Trainer
+from tests.arch.test_architecture import architectures
+from tests.conftest import Search
+
+NO_FACTS = Provenance(())
+
+# Refuses every import but torch's own and the standard library's, as a bare environment would.
+BARE = """
+import sys
+class Bare:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {
+            "nas_mnist", "torchvision", "optuna", "pandas", "plotly", "sklearn", "typer", "rich"
+        }:
+            raise ImportError(name)
+sys.meta_path.insert(0, Bare())
+"""
+
+
+def exported_module(architecture: Architecture, folder: Path) -> Path:
+    file = folder / "network.py"
+    file.write_text(module_source(architecture, (0.13, 0.31), NO_FACTS, "network.pt"))
+    return file
+
+
+def logits_of(file: Path, images: torch.Tensor) -> torch.Tensor:
+    """Logits that a process with nothing but torch gets from the exported file."""
+    torch.save(images, file.parent / "images.pt")
+    code = BARE + (
+        "import torch, network\n"
+        "torch.set_num_threads(1)\n"
+        "model = network.load()\n"
+        "images = torch.load('images.pt', weights_only=True)\n"
+        "with torch.inference_mode():\n"
+        "    torch.save(model(network.normalize(images)), 'logits.pt')\n"
+        "print(sum(weights.numel() for weights in model.parameters()))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=file.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (file.parent / "parameters").write_text(done.stdout)
+    logits: torch.Tensor = torch.load(file.parent / "logits.pt", weights_only=True)
+    return logits
+
+
+def test_the_trained_network_and_its_file_agree_to_the_bit(
+    digits_search: Search, digits: Dataset, tmp_path: Path
+) -> None:
+    """Retrains a trial from its record alone: the file's logits are the trained network's."""
+    record = digits_search.record()
+    trial = record.front()[-1]
+    export_trial(record, trial, tmp_path / "made" / "network.py")
+    copied = tmp_path / "copied"
+    shutil.copytree(tmp_path / "made", copied)
+
+    config = record.config
+    train, validation = split_dataset(digits, config["seed"], config["train_samples"])
+    recipe = Recipe(epochs=config["epochs"], learning_rate=trial.peak_learning_rate)
+    trainer = Trainer(
+        trial.architecture,
+        recipe.changed(config["recipe"]),
+        train,
+        validation,
+        normalization=digits.normalization,
+        seed=trial.seed,
+        device=torch.device("cpu"),
+    )
+    records = list(trainer)
+    assert records[-1].accuracy == pytest.approx(trial.val_accuracy, abs=1e-5)
+    assert trainer.accuracy(digits.test) == trial.test_accuracy
+
+    logits = logits_of(copied / "network.py", digits.test.images)
+    assert torch.equal(logits, trainer.logits(digits.test))
+    assert int((copied / "parameters").read_text()) == trial.architecture.parameters
+
+
+@pytest.mark.parametrize("name", [name for name in references() if name != "setup-6m"])
+def test_every_reference_exports(name: str, tmp_path: Path) -> None:
+    architecture = references()[name].architecture
+    network = build_network(architecture).eval()
+    namespace: dict[str, object] = {"__file__": str(tmp_path / "network.py")}
+    exec(module_source(architecture, (0.1, 0.3), NO_FACTS, "network.pt"), namespace)
+    exported = namespace["Network"]()  # type: ignore[operator]
+    exported.load_state_dict(network.state_dict())
+    images = torch.rand(2, 1, 28, 28)
+    with torch.inference_mode():
+        assert torch.equal(exported.eval()(images), network(images))
+
+
+@given(architectures(), st.text())
+def test_no_text_becomes_code(architecture: Architecture, text: str) -> None:
+    """Whatever a database says, the file differs from a plain one in its docstring alone."""
+    hostile = Provenance((("study", text + '"""\nimport os\n"""'), ("date", text)))
+    plain = ast.parse(module_source(architecture, (0.1, 0.3), NO_FACTS, "network.pt"))
+    tree = ast.parse(module_source(architecture, (0.1, 0.3), hostile, "network.pt"))
+    assert ast.dump(ast.Module(tree.body[1:], [])) == ast.dump(ast.Module(plain.body[1:], []))
+
+
+def test_the_file_reads_as_a_person_would_write_it(tmp_path: Path) -> None:
+    source = exported_module(parse_notation("c4rn-m2-d-c6k1rnx0.05-g-c10k1"), tmp_path).read_text()
+    assert (
+        '''
+class Network(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 4, 3, bias=False)
+        self.norm1 = nn.BatchNorm2d(4)
+        self.depthwise1 = nn.Conv2d(4, 4, 3, groups=4, bias=False)
+        self.conv2 = nn.Conv2d(4, 6, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(6)
+        self.dropout1 = nn.Dropout(0.05)
+        self.conv3 = nn.Conv2d(6, 10, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (batch, 10) of normalized images (batch, 1, 28, 28)."""
+        x = self.norm1(functional.relu(self.conv1(x)))
+        x = functional.max_pool2d(x, 2)
+        x = self.depthwise1(x)
+        x = self.dropout1(self.norm2(functional.relu(self.conv2(x))))
+        x = functional.adaptive_avg_pool2d(x, 1)
+        x = self.conv3(x)
+        return x.flatten(1)
+'''
+        in source
+    )
+
+
+def test_running_the_file_tests_it_on_the_mnist_files(mnist: Dataset, tmp_path: Path) -> None:
+    file = exported_module(parse_notation("c4rn-m2-c4rn-g-c10k1"), tmp_path)
+    network = build_network(parse_notation("c4rn-m2-c4rn-g-c10k1")).eval()
+    torch.save(network.state_dict(), tmp_path / "network.pt")
+    with torch.inference_mode():
+        logits = network((mnist.test.images.float() / 255 - 0.13) / 0.31)
+    right = 100 * float((logits.argmax(dim=1) == mnist.test.labels).double().mean())
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, file, *arguments], capture_output=True, text=True, check=False
+        )
+
+    assert run(str(data_folder(None))).stdout == f"{right:.2f} % of 10,000 test images\n"
+    (tmp_path / "empty").mkdir()
+    assert run(str(tmp_path / "empty")).stderr.endswith("no t10k-images-idx3-ubyte in it\n")
+    assert run().stderr.startswith("usage:")
+    from PIL import Image
+
+    Image.fromarray(mnist.test.images[0, 0].numpy()).save(tmp_path / "digit.png")
+    assert run(str(tmp_path / "digit.png")).stdout == f"{int(logits[0].argmax())}\n"
+    assert "No such file" in run(str(tmp_path / "none.png")).stderr
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    torch.save(build_network(parse_notation("c4-g-c10k1")).state_dict(), tmp_path / "w.pt")
+    with pytest.raises(StorageError, match="not those of c5-g-c10k1"):
+        check_weights(parse_notation("c5-g-c10k1"), tmp_path / "w.pt")
+    (tmp_path / "w.pt").write_text(json.dumps({"conv1.weight": 1}))
+    with pytest.raises(StorageError, match="not those of"):
+        check_weights(parse_notation("c5-g-c10k1"), tmp_path / "w.pt")

@@ -1,0 +1,200 @@
+"""The queue of trials: handed out once each, and taken back when their process is gone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+from optuna.trial import TrialState
+
+from nas_mnist.errors import RequestError, StorageError, StudyError
+from nas_mnist.search.config import SearchConfig
+from nas_mnist.search.storage import (
+    Storage,
+    claim,
+    give_back,
+    give_back_abandoned,
+    heartbeat,
+    open_storage,
+    shown,
+)
+from nas_mnist.search.study import StudyRecord, load_study, make_study
+
+NORMALIZATION = (0.1, 0.3)
+
+
+def config(folder: Path, **settings: object) -> SearchConfig:
+    own = {"study": "demo", "storage": f"sqlite:///{folder}/demo.db", "trials": 6}
+    return SearchConfig(**{**own, **settings})  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> StudyRecord:
+    return make_study(config(tmp_path), NORMALIZATION)
+
+
+def states(record: StudyRecord) -> list[TrialState]:
+    return [trial.state for trial in record.trials()]
+
+
+def test_all_trials_wait_from_the_start(record: StudyRecord) -> None:
+    assert states(record) == [TrialState.WAITING] * 6
+    assert record.trials()[0].system_attrs["fixed_params"]["pools"] == 2  # hand-made comes first
+
+
+@pytest.mark.parametrize("round", range(5))
+def test_each_trial_is_taken_once(round: int, record: StudyRecord) -> None:
+    study_id = record.study._study_id
+    storages = [open_storage(record.url, create=False) for _ in range(4)]
+    barrier = Barrier(4)
+
+    def take_all(storage: Storage) -> list[int]:
+        barrier.wait()
+        taken = []
+        while (trial_id := claim(storage, study_id, 6)) is not None:
+            taken.append(trial_id)
+        return taken
+
+    with ThreadPoolExecutor(4) as threads:
+        taken = [trial_id for each in threads.map(take_all, storages) for trial_id in each]
+    assert len(taken) == len(set(taken)) == 6
+    assert states(record) == [TrialState.RUNNING] * 6
+
+
+def test_trials_beyond_the_total_are_left(record: StudyRecord) -> None:
+    study_id = record.study._study_id
+    taken = [claim(record.storage, study_id, 4) for _ in range(6)]
+    assert sum(trial is not None for trial in taken) == 4
+
+
+def test_a_trial_given_back_keeps_its_number(record: StudyRecord) -> None:
+    study_id = record.study._study_id
+    trial_id = claim(record.storage, study_id, 6)
+    assert trial_id is not None
+    give_back(record.storage, trial_id)
+    assert states(record) == [TrialState.WAITING] * 6
+    assert claim(record.storage, study_id, 6) == trial_id
+
+
+def test_a_finished_trial_stays_finished(record: StudyRecord) -> None:
+    trial_id = claim(record.storage, record.study._study_id, 6)
+    assert trial_id is not None
+    record.storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [100.0, 90.0])
+    give_back(record.storage, trial_id)
+    assert record.counts().complete == 1
+
+
+def test_a_dead_process_gives_its_trial_back(record: StudyRecord) -> None:
+    """SIGKILL leaves no word: the next search finds the process gone."""
+    code = (
+        "import os, signal\n"
+        "from nas_mnist.search.storage import claim, heartbeat, open_storage\n"
+        f"storage = open_storage({record.url!r}, create=False)\n"
+        f"with heartbeat(storage, claim(storage, {record.study._study_id}, 6)):\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
+    assert record.counts().running == 1
+    assert give_back_abandoned(record.storage, record.study._study_id) == 1
+    assert record.counts().waiting == 6
+
+
+def test_a_living_process_keeps_its_trial(record: StudyRecord) -> None:
+    trial_id = claim(record.storage, record.study._study_id, 6)
+    assert trial_id is not None
+    with heartbeat(record.storage, trial_id):
+        assert give_back_abandoned(record.storage, record.study._study_id) == 0
+    assert record.counts().running == 1
+
+
+def test_resuming_adds_only_what_is_missing(record: StudyRecord, tmp_path: Path) -> None:
+    make_study(config(tmp_path), NORMALIZATION)
+    assert record.counts().waiting == 6
+    make_study(config(tmp_path, trials=9, workers=1, goal=99.0), NORMALIZATION)
+    assert record.counts().waiting == 9
+    make_study(config(tmp_path, trials=3), NORMALIZATION)
+    assert record.counts().waiting == 9
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"budget": 9000}, "made with budget 8000, not 9000; give the same --budget"),
+        ({"dataset": "digits"}, "made with dataset 'mnist', not 'digits'"),
+        ({"epochs": 3}, "made with epochs 15, not 3"),
+        ({"seed": 1}, "made with seed 0, not 1"),
+        ({"train_samples": 100}, "made with train-samples None, not 100"),
+        ({"recipe": {"batch_size": 64}}, "made with recipe"),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else next(iter(value)),
+)
+def test_a_study_of_another_request(
+    record: StudyRecord, tmp_path: Path, settings: dict[str, object], message: str
+) -> None:
+    before = record.counts()
+    with pytest.raises(StudyError) as caught:
+        make_study(config(tmp_path, **settings), NORMALIZATION)
+    assert message in str(caught.value)
+    assert record.counts() == before
+
+
+def test_a_study_of_another_tool(tmp_path: Path) -> None:
+    import optuna
+
+    url = f"sqlite:///{tmp_path}/demo.db"
+    study = optuna.create_study(study_name="demo", storage=url, directions=["minimize", "maximize"])
+    study.ask()
+    with pytest.raises(StudyError, match="was not made by nas-mnist search"):
+        make_study(config(tmp_path), NORMALIZATION)
+    with pytest.raises(StudyError, match="was not made by nas-mnist search"):
+        load_study("demo", url)
+
+
+def test_what_a_study_records(record: StudyRecord) -> None:
+    assert record.config["budget"] == 8000
+    assert record.versions.keys() == {"python", "nas-mnist", "torch", "torchvision", "optuna"}
+    assert record.normalization == NORMALIZATION
+    assert record.study.user_attrs["split_seed"] == 0
+    assert record.study.metric_names == ["parameters", "val_accuracy"]
+
+
+def test_a_study_that_is_not_there(record: StudyRecord, tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="no study 'other' in this storage; it has demo"):
+        load_study("other", record.url)
+    with pytest.raises(StorageError, match="no such file"):
+        load_study("demo", f"sqlite:///{tmp_path}/none.db")
+    assert not (tmp_path / "none.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "error", "message"),
+    [
+        ("nonsense", RequestError, "--storage must be a database URL"),
+        ("sqlite://", RequestError, "SQLite needs a file"),
+        ("sqlite:///:memory:", RequestError, "SQLite needs a file"),
+        ("nosuch://host/db", RequestError, "no driver for 'nosuch'"),
+        ("sqlite:////proc/none/demo.db", StorageError, "/proc/none"),
+    ],
+)
+def test_storages_that_are_refused(url: str, error: type[Exception], message: str) -> None:
+    with pytest.raises(error) as caught:
+        open_storage(url, create=True)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    file = tmp_path / "demo.db"
+    file.write_text("not a database, but someone's notes\n" * 100)
+    before = file.read_bytes()
+    with pytest.raises(StorageError, match="file is not a database"):
+        make_study(config(tmp_path), NORMALIZATION)
+    assert file.read_bytes() == before
+
+
+def test_passwords_are_not_shown() -> None:
+    assert shown("postgresql://me:secret@host/db") == "postgresql://me:***@host/db"

@@ -1,0 +1,136 @@
+"""Datasets: the real files, the split, and files that are wrong."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from nas_mnist.errors import DataError, RequestError
+from nas_mnist.training.datasets import (
+    Dataset,
+    data_folder,
+    first_train_samples,
+    load_dataset,
+    split_dataset,
+)
+
+
+def test_mnist_is_whole(mnist: Dataset) -> None:
+    assert mnist.train.images.shape == (60_000, 1, 28, 28)
+    assert mnist.test.images.shape == (10_000, 1, 28, 28)
+    assert mnist.train.images.dtype == torch.uint8
+    assert mnist.normalization == pytest.approx((0.1307, 0.3081), abs=1e-4)
+    # Known of the files: how many of each digit there are to learn from.
+    counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert torch.bincount(mnist.train.labels).tolist() == counts
+
+
+def test_digits_is_whole(digits: Dataset) -> None:
+    assert len(digits.train) + len(digits.test) == 1797
+    assert digits.train.images.shape[1:] == (1, 28, 28)
+    assert digits.train.images.max() == 255
+
+
+@pytest.mark.parametrize("samples", [None, 10_000])
+def test_the_split_is_disjoint_and_fixed_by_its_seed(mnist: Dataset, samples: int | None) -> None:
+    marked = Dataset("marked", mnist.train, mnist.test, mnist.normalization)
+    marked.train.labels.copy_(torch.arange(60_000))
+    try:
+        train, validation = split_dataset(marked, 7, samples)
+        again, validation_again = split_dataset(marked, 7, samples)
+        _, other = split_dataset(marked, 8)
+        assert (len(train), len(validation)) == (samples or 50_000, 10_000)
+        assert not set(train.labels.tolist()) & set(validation.labels.tolist())
+        assert torch.equal(train.labels, again.labels)
+        assert torch.equal(validation.labels, validation_again.labels)
+        assert not torch.equal(validation.labels, other.labels)
+    finally:
+        marked.train.labels.copy_(load_dataset("mnist").train.labels)
+
+
+@pytest.mark.parametrize("samples", [-1, 0, 1, 50_001])
+def test_train_samples_out_of_range(mnist: Dataset, samples: int) -> None:
+    with pytest.raises(RequestError, match=f"--train-samples {samples} is not within 2 to 50000"):
+        split_dataset(mnist, 0, samples)
+    with pytest.raises(RequestError, match="is not within 2 to 1438"):
+        first_train_samples(load_dataset("digits"), samples if samples < 2 else 1439)
+
+
+def test_unknown_dataset() -> None:
+    with pytest.raises(RequestError, match="dataset 'minst' is not one of mnist"):
+        load_dataset("minst")
+
+
+@pytest.fixture
+def copied_files(mnist: Dataset, tmp_path: Path) -> Path:
+    """The real files in a folder of the test's own."""
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for file in (data_folder(None) / "MNIST" / "raw").glob("*-ubyte"):
+        shutil.copy(file, raw)
+    return tmp_path
+
+
+def truncate(file: Path) -> None:
+    data = file.read_bytes()
+    file.write_bytes(data[: len(data) // 2])
+
+
+def empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def zero_header(file: Path) -> None:
+    data = file.read_bytes()
+    file.write_bytes(b"\0" * 16 + data[16:])
+
+
+def text(file: Path) -> None:
+    file.write_text("<html>404 not found</html>" * 40)
+
+
+def labels_of_another_kind(file: Path) -> None:
+    data = file.read_bytes()
+    file.write_bytes(data[:8] + b"\xff" * (len(data) - 8))
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("train-images-idx3-ubyte", truncate),
+        ("train-images-idx3-ubyte", empty),
+        ("train-images-idx3-ubyte", zero_header),
+        ("train-images-idx3-ubyte", text),
+        ("train-labels-idx1-ubyte", truncate),
+        ("train-labels-idx1-ubyte", labels_of_another_kind),
+        ("t10k-images-idx3-ubyte", truncate),
+    ],
+)
+def test_damaged_files(copied_files: Path, name: str, damage: Callable[[Path], None]) -> None:
+    damage(copied_files / "MNIST" / "raw" / name)
+    with pytest.raises(DataError) as caught:
+        load_dataset("mnist", copied_files)
+    message = str(caught.value)
+    assert message.startswith(f"mnist: the files in {copied_files} are truncated or corrupt")
+    assert "--data-dir" in message
+    assert "\n" not in message
+
+
+def test_swapped_files(copied_files: Path) -> None:
+    raw = copied_files / "MNIST" / "raw"
+    shutil.copy(raw / "t10k-labels-idx1-ubyte", raw / "train-labels-idx1-ubyte")
+    with pytest.raises(DataError, match="60000 images but 10000 labels"):
+        load_dataset("mnist", copied_files)
+
+
+def test_the_folder_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("NAS_MNIST_DATA", str(tmp_path / "set"))
+    assert data_folder(tmp_path / "given") == tmp_path / "given"
+    assert data_folder(None) == tmp_path / "set"
+    monkeypatch.delenv("NAS_MNIST_DATA")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert data_folder(None) == tmp_path / "nas-mnist"

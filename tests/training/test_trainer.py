@@ -1,0 +1,151 @@
+"""The trainer on real data: it learns, repeats itself, and says when it cannot."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from nas_mnist.arch.notation import parse_notation
+from nas_mnist.errors import DivergedError, RequestError
+from nas_mnist.training.datasets import Dataset, split_dataset
+from nas_mnist.training.recipe import Augmentation, Recipe
+from nas_mnist.training.runs import mean_and_sd, train_runs
+from nas_mnist.training.trainer import EpochRecord, Trainer, derived_seed, resolve_device
+
+CPU = torch.device("cpu")
+SMALL = parse_notation("c6rn-m2-c8rnx0.05-m2-c10rn-g-c10k1")
+
+
+def trained(dataset: Dataset, recipe: Recipe, seed: int = 0, samples: int = 600) -> Trainer:
+    train, validation = split_dataset(dataset, 0, samples)
+    return Trainer(
+        SMALL,
+        recipe,
+        train,
+        validation,
+        normalization=dataset.normalization,
+        seed=seed,
+        device=CPU,
+    )
+
+
+def untimed(records: list[EpochRecord]) -> list[EpochRecord]:
+    return [record._replace(seconds=0) for record in records]
+
+
+def test_it_learns_real_mnist(mnist: Dataset) -> None:
+    records = list(trained(mnist, Recipe(epochs=3, batch_size=64), samples=5000))
+    assert [record.epoch for record in records] == [1, 2, 3]
+    assert records[-1].accuracy >= 92  # 94.3 to 95.5 over five seeds
+    assert records[-1].train_loss < records[0].train_loss / 2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"optimizer": "adamw", "learning_rate": 0.02},
+        {"schedule": "step", "step_epochs": 1},
+        {"schedule": "cyclic", "step_epochs": 2},
+        {"schedule": "constant", "momentum": 0.0},
+        {"label_smoothing": 0.1},
+        {"augmentation": {"shear": 10, "brightness": 0.2, "contrast": 0.2}},
+    ],
+    ids=lambda changes: "-".join(map(str, changes.values())) or "default",
+)
+def test_every_recipe_learns(digits: Dataset, changes: dict[str, object]) -> None:
+    recipe = Recipe(epochs=4, batch_size=32).changed(changes)
+    records = list(trained(digits, recipe, samples=1000))
+    assert records[-1].accuracy >= 60  # ten classes: guessing gives 10
+
+
+def test_one_seed_gives_one_run(digits: Dataset) -> None:
+    recipe = Recipe(epochs=2, batch_size=32)
+    first, second = trained(digits, recipe), trained(digits, recipe)
+    torch.manual_seed(99)  # what runs before or between does not matter
+    records = list(first)
+    torch.rand(7)
+    assert untimed(records) == untimed(list(second))
+    for ours, theirs in zip(
+        first.network.state_dict().values(), second.network.state_dict().values(), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+    assert untimed(list(trained(digits, recipe, seed=1))) != untimed(records)
+
+
+def test_torchs_generator_is_left_alone(digits: Dataset) -> None:
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    list(trained(digits, Recipe(epochs=1, batch_size=32)))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_the_learning_rate_reaches_the_optimizer(digits: Dataset) -> None:
+    recipe = Recipe(epochs=3, batch_size=32, learning_rate=0.1)
+    rates = [record.learning_rate for record in trained(digits, recipe)]
+    assert rates[-1] == pytest.approx(0.0001)
+    assert rates[0] > rates[1] > rates[2]
+
+
+def test_a_diverging_network_says_so(digits: Dataset) -> None:
+    recipe = Recipe(epochs=3, batch_size=32, learning_rate=100, warm_up=0, weight_decay=1)
+    with pytest.raises(DivergedError, match=r"after epoch 1 .*lower the learning rate"):
+        list(trained(digits, recipe))
+
+
+def test_fewer_images_than_a_batch(digits: Dataset) -> None:
+    records = list(trained(digits, Recipe(epochs=2), samples=20))
+    assert len(records) == 2
+
+
+def test_accuracy_is_that_of_the_logits(digits: Dataset) -> None:
+    trainer = trained(digits, Recipe(epochs=1, batch_size=32, augmentation=Augmentation()))
+    (record,) = list(trainer)
+    _, validation = split_dataset(digits, 0)
+    right = (trainer.logits(validation).argmax(dim=1) == validation.labels).double().mean()
+    assert record.accuracy == pytest.approx(100 * float(right))
+
+
+def test_runs_of_several_seeds(digits: Dataset) -> None:
+    recipe = Recipe(epochs=2, batch_size=64)
+    grown = {run.seed: run for run, _ in train_runs(SMALL, recipe, digits, [4, 5], CPU)}
+    assert list(grown) == [4, 5]
+    for run in grown.values():
+        assert len(run.curve) == 2
+        assert run.test_accuracy == run.curve[-1].accuracy
+        assert run.last4_min == min(record.accuracy for record in run.curve)
+
+
+def test_mean_and_sd() -> None:
+    assert mean_and_sd([99.0, 99.2, 99.4]) == (pytest.approx(99.2), pytest.approx(0.2))
+    assert mean_and_sd([99.0]) == (99.0, None)
+
+
+def test_derived_seeds_differ_and_stay() -> None:
+    assert derived_seed(0, 1) == 1_390_763_824
+    assert len({derived_seed(seed, number) for seed in range(50) for number in range(50)}) == 2500
+
+
+@pytest.mark.parametrize("name", ["tpu", "cuda:99", "gpu", "", "meta"])
+def test_devices_that_are_not_here(name: str) -> None:
+    with pytest.raises(RequestError, match="is not usable here"):
+        resolve_device(name)
+
+
+def test_auto_is_some_device() -> None:
+    assert resolve_device("auto").type in ("cpu", "cuda")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_it_learns_on_a_gpu(mnist: Dataset) -> None:
+    train, validation = split_dataset(mnist, 0, 5000)
+    trainer = Trainer(
+        SMALL,
+        Recipe(epochs=3, batch_size=64),
+        train,
+        validation,
+        normalization=mnist.normalization,
+        seed=0,
+        device=torch.device("cuda"),
+    )
+    assert list(trainer)[-1].accuracy >= 92
