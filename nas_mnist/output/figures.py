@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import plotly.graph_objects as go
@@ -11,50 +13,86 @@ from nas_mnist.arch.references import references
 from nas_mnist.errors import RequestError
 from nas_mnist.search.study import StudyRecord
 
-_FRONT, _TRIALS, _REFERENCES = "#1f5fbf", "rgba(31, 95, 191, 0.25)", "#8a8a8a"
-# Below the front's least accurate member by this much, and no trial is shown: a network that
-# learned nothing would flatten the rest of the picture.
-_ROOM_BELOW = 0.25
+_FRONT, _TRIALS, _REFERENCES, _BUDGET = "#1f5fbf", "#a9c4ea", "#8a8a8a", "#b03030"
+_SIZE_TICKS = [base * 10**power for power in range(1, 8) for base in (1, 2, 5)]
+_ACCURACY_TICKS = [0, 50, 80, 90, 95, 98, 99, 99.2, 99.4, 99.5, 99.6, 99.7, 99.8, 99.9]
+# One image of 10,000: where an error of 0 is drawn on the logarithmic axis.
+_LEAST_ERROR = 0.01
 
 
 def front_figure(record: StudyRecord) -> go.Figure:
-    """Parameters (log) against validation accuracy in percent: the front as a step line, the
-    other completed trials, the budget, and on MNIST the references as published."""
+    """Parameters against validation accuracy in percent: the front as a step line, the other
+    completed trials, the budget, and on MNIST the references as published.
+
+    Both axes are logarithmic, the upright one in the error (100 - accuracy), so that 99.4 and
+    99.5% stand as far apart as 94 and 95%.
+    """
     front = record.front()
+    on_front = {trial.number for trial in front}
+    budget, epochs = record.config["budget"], record.config["epochs"]
     figure = go.Figure()
-    _add_trials(figure, record, {trial.number for trial in front})
+    _add_points(
+        figure,
+        [
+            (trial.architecture.parameters, trial.val_accuracy, f"trial {trial.number}")
+            for trial in record.complete()
+            if trial.number not in on_front
+        ],
+        notations=[t.notation for t in record.complete() if t.number not in on_front],
+        name="other completed trials, validation",
+        marker={"color": _TRIALS, "size": 6},
+    )
     if record.config["dataset"] == "mnist":
-        _add_references(figure)
-    figure.add_scatter(
-        x=[trial.architecture.parameters for trial in front],
-        y=[trial.val_accuracy for trial in front],
+        published = [
+            (known, known.published_accuracy)
+            for known in references().values()
+            if known.published_accuracy is not None
+        ]
+        _add_points(
+            figure,
+            [(known.architecture.parameters, best, known.name) for known, best in published],
+            notations=[format_notation(known.architecture) for known, _ in published],
+            name="hand-made, published: test, best epoch",
+            marker={"color": _REFERENCES, "size": 8, "symbol": "diamond"},
+        )
+    _add_points(
+        figure,
+        [
+            (
+                trial.architecture.parameters,
+                trial.val_accuracy,
+                f"trial {trial.number}, test {trial.test_accuracy:.2f} %",
+            )
+            for trial in front
+        ],
+        notations=[trial.notation for trial in front],
+        name="front, validation",
         mode="lines+markers",
         line={"shape": "hv", "color": _FRONT, "width": 2},
-        marker={"size": 9},
-        name="front: validation accuracy",
-        customdata=[(t.notation, t.number, t.test_accuracy) for t in front],
-        hovertemplate="%{customdata[0]}<br>%{x:,} parameters, validation %{y:.2f} %, "
-        "test %{customdata[2]:.2f} %<br>trial %{customdata[1]}<extra></extra>",
+        marker={"size": 9, "color": _FRONT},
     )
-    budget = record.config["budget"]
-    figure.add_vline(
-        x=budget,
-        line={"dash": "dash", "color": "#b03030"},
-        annotation={"text": f"budget {budget:,}", "textangle": -90, "yanchor": "top"},
-        annotation_position="bottom left",
+    figure.add_vline(x=budget, line={"dash": "dash", "color": _BUDGET})
+    figure.add_annotation(
+        x=math.log10(budget),  # shapes take the value, annotations its logarithm
+        y=0,
+        yref="paper",
+        text=f"budget {budget:,}",
+        textangle=-90,
+        xanchor="right",
+        yanchor="bottom",
+        showarrow=False,
+        font={"color": _BUDGET},
     )
-    epochs = record.config["epochs"]
     figure.update_layout(
         template="plotly_white",
         title={
             "text": f"{record.name}: what each number of parameters buys in {epochs} epochs",
-            "subtitle": {"text": "unconfirmed: one run a network, on validation images"},
+            "subtitle": {"text": "Unconfirmed: one run of each network."},
         },
-        legend={"orientation": "h", "y": -0.18},
-        margin={"t": 90},
+        legend={"orientation": "h", "y": -0.16},
+        margin={"t": 90, "r": 30},
     )
-    figure.update_xaxes(title="parameters", type="log", dtick="D1", showline=True)
-    figure.update_yaxes(title="accuracy (%)", range=_accuracy_range(figure), showline=True)
+    _set_axes(figure, [trial.architecture.parameters for trial in front] + [budget])
     return figure
 
 
@@ -71,47 +109,55 @@ def write_figure(figure: go.Figure, file: Path) -> None:
     try:
         figure.write_image(file, width=1000, height=600, scale=1 if file.suffix == ".svg" else 2)
     except (ImportError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
+        first_line = str(error).strip().splitlines()[0]
         raise RequestError(
             f"figure {file}: pictures need `pip install nas-mnist[image]` and an installed "
-            f"Chrome or Chromium ({reason}); or write .html"
+            f"Chrome or Chromium ({first_line}); or write .html"
         ) from None
 
 
-def _add_trials(figure: go.Figure, record: StudyRecord, front: set[int]) -> None:
-    others = [trial for trial in record.complete() if trial.number not in front]
+def _add_points(
+    figure: go.Figure,
+    points: list[tuple[int, float, str]],
+    *,
+    notations: Iterable[str],
+    name: str,
+    mode: str = "markers",
+    **style: object,
+) -> None:
+    """Points of parameters, accuracy in percent and what else to say of each."""
     figure.add_scatter(
-        x=[trial.architecture.parameters for trial in others],
-        y=[trial.val_accuracy for trial in others],
-        mode="markers",
-        marker={"color": _TRIALS, "size": 6},
-        name="other completed trials",
-        customdata=[(trial.notation, trial.number) for trial in others],
-        hovertemplate="%{customdata[0]}<br>%{x:,} parameters, validation %{y:.2f} %"
-        "<br>trial %{customdata[1]}<extra></extra>",
+        x=[parameters for parameters, _, _ in points],
+        y=[max(_LEAST_ERROR, 100 - accuracy) for _, accuracy, _ in points],
+        customdata=[
+            (notation, accuracy, more)
+            for notation, (_, accuracy, more) in zip(notations, points, strict=True)
+        ],
+        hovertemplate="%{customdata[0]}<br>%{x:,} parameters, %{customdata[1]:.2f} %"
+        "<br>%{customdata[2]}<extra></extra>",
+        name=name,
+        mode=mode,
+        **style,
     )
 
 
-def _add_references(figure: go.Figure) -> None:
-    """What hand-made networks published: test accuracy, the best epoch of one run."""
-    found = [known for known in references().values() if known.published_accuracy is not None]
-    figure.add_scatter(
-        x=[known.architecture.parameters for known in found],
-        y=[known.published_accuracy for known in found],
-        mode="markers",
-        marker={"color": _REFERENCES, "size": 8, "symbol": "diamond"},
-        name="hand-made, as published: test accuracy, best epoch",
-        customdata=[(known.name, format_notation(known.architecture)) for known in found],
-        hovertemplate="%{customdata[0]}: %{customdata[1]}<br>%{x:,} parameters, "
-        "published %{y:.2f} %<extra></extra>",
+def _set_axes(figure: go.Figure, sizes: list[int]) -> None:
+    """Axes that show the front and the budget whole, and of the rest what is near."""
+    errors = [error for trace in figure.data[1:] for error in trace.y]
+    low, high = (min(errors), max(errors)) if errors else (_LEAST_ERROR, 100)
+    figure.update_xaxes(
+        title="parameters",
+        type="log",
+        range=[math.log10(min(sizes) / 1.3), math.log10(max(sizes) * 1.8)],
+        tickvals=_SIZE_TICKS,
+        ticktext=[f"{size:,}" for size in _SIZE_TICKS],
+        showline=True,
     )
-
-
-def _accuracy_range(figure: go.Figure) -> list[float]:
-    """From a little below all that matters, the front and the references, to a little above."""
-    accuracies = [value for trace in figure.data[1:] for value in trace.y]
-    if not accuracies:
-        return [0, 100]
-    low, high = min(accuracies), max(accuracies)
-    room = max(0.05, _ROOM_BELOW * (high - low))
-    return [max(0, low - room), min(100, high + room)]
+    figure.update_yaxes(
+        title="accuracy (%)",
+        type="log",
+        range=[math.log10(min(100, high * 1.2)), math.log10(low / 1.2)],
+        tickvals=[max(_LEAST_ERROR, 100 - accuracy) for accuracy in _ACCURACY_TICKS],
+        ticktext=[f"{accuracy:g}" for accuracy in _ACCURACY_TICKS],
+        showline=True,
+    )

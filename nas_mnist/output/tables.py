@@ -115,7 +115,7 @@ def write_front_csv(record: StudyRecord, file: Path) -> None:
 
     columns = ["trial", *_SIZE_COLUMNS, "val_accuracy", "test_accuracy"]
     rows = [trial_values(trial) for trial in record.front()]
-    pandas.DataFrame(rows, columns=columns).to_csv(file, index=False)
+    file.write_text(pandas.DataFrame(rows, columns=columns).to_csv(index=False), "utf-8")
 
 
 def reference_values(reference: Reference) -> dict[str, Any]:

@@ -32,7 +32,8 @@ from nas_mnist.errors import RequestError, StorageError, reason
 HEARTBEAT_SECONDS = 15
 """A running trial's sign of life; one that misses four is taken to be dead."""
 _GRACE_SECONDS = 4 * HEARTBEAT_SECONDS
-_LOCK_SECONDS = 120
+# How long to wait for another process's write to an SQLite file; `?timeout=` in the URL sets it.
+_LOCK_SECONDS = 60
 _OWNER = "worker"
 
 
@@ -55,7 +56,8 @@ def open_storage(url: str, *, create: bool) -> Storage:
     engine_kwargs = {}
     if parsed.get_backend_name() == "sqlite":
         _prepare_sqlite(Path(parsed.database or ""), create=create)
-        engine_kwargs = {"connect_args": {"timeout": _LOCK_SECONDS}}
+        if "timeout" not in parsed.query:
+            engine_kwargs = {"connect_args": {"timeout": _LOCK_SECONDS}}
     with storage_errors(url), warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,14 @@ def test_front_figure(digits_search: Search) -> None:
     figure = front_figure(record)
     (line,) = [trace for trace in figure.data if trace.line.shape == "hv"]
     assert list(line.x) == [trial.architecture.parameters for trial in front]
-    assert list(line.y) == [trial.val_accuracy for trial in front]
+    assert list(line.y) == [100 - trial.val_accuracy for trial in front]
     assert [custom[0] for custom in line.customdata] == [trial.notation for trial in front]
+    assert [custom[1] for custom in line.customdata] == [trial.val_accuracy for trial in front]
     assert figure.layout.xaxis.type == "log"
     assert figure.layout.shapes[0].x0 == 1500
-    low, high = figure.layout.yaxis.range
-    assert all(low < trial.val_accuracy <= high for trial in front)
+    assert figure.layout.annotations[0].text == "budget 1,500"
+    high, low = figure.layout.yaxis.range
+    assert all(low < math.log10(error) < high for error in line.y)
 
 
 def test_the_page_is_offline(digits_search: Search, tmp_path: Path) -> None:

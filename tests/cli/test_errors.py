@@ -1,0 +1,255 @@
+"""Bad input of every kind: one clear line, the right exit code, nothing lost."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import sqlite3
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from nas_mnist.search.study import load_study
+from nas_mnist.training.datasets import Dataset, data_folder
+from tests.conftest import CommandLine, Finished, Search, runner
+
+# Without this, a machine with a network would download what a test wants missing.
+NO_NETWORK = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+
+
+def check_refused(done: Finished, code: int, message: str) -> None:
+    assert done.code == code, done.err
+    assert done.out == ""
+    (line,) = done.err.splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+
+
+REFUSED = [
+    (["search", "--budgets", "1"], 2, "No such option"),
+    (["search", "--budget", "many"], 2, "Invalid value for '--budget'"),
+    (["search", "--budget", "90"], 2, "budget 90 is below the smallest network of this skeleton"),
+    (["search", "--budget", "-5"], 2, "budget -5 is below the smallest network"),
+    (["search", "--trials", "0"], 2, "--trials 0 is not within"),
+    (["search", "--epochs", "0"], 2, "--epochs 0 is not within"),
+    (["search", "--workers", "0"], 2, "--workers 0 is not within"),
+    (["search", "--dataset", "minst"], 2, "dataset 'minst' is not one of mnist, fashion-mnist"),
+    (["search", "--dataset", "digits", "--device", "tpu"], 2, "device 'tpu' is not usable here"),
+    (["search", "--dataset", "digits", "--train-samples", "5000"], 2, "not within 2 to 1199"),
+    (["search", "--study", "a/b"], 2, "study name 'a/b' must be"),
+    (["search", "--config", "none.toml"], 2, "--config none.toml: No such file"),
+    (["search", "--recipe", "batch_size"], 2, "is not KEY=VALUE"),
+    (["search", "--recipe", "batch=3"], 2, "unknown setting 'batch'"),
+    (["search", "--recipe", "learning_rate=1"], 2, "learning_rate cannot be set in a search"),
+    (["search", "--dataset", "digits", "--storage", "x"], 2, "--storage must be a database URL"),
+    (["search", "--dataset", "digits", "--storage", "oracle9://h/d"], 2, "no driver for"),
+    (["front", "nosuch"], 1, "storage studies/nosuch.db: no such file"),
+    (["front"], 2, "Missing argument"),
+    (["inspect", "nosuch:3"], 1, "storage studies/nosuch.db: no such file"),
+    (["inspect", "demo:x"], 2, "'demo:x' is not STUDY:TRIAL"),
+    (["inspect", "a7-no-dropout-7885"], 2, "is no reference; `nas-mnist references` lists"),
+    (["inspect", "c10rq"], 2, "no layer starts with 'q' at character 5"),
+    (["inspect", "c10rn-g"], 0, ""),
+    (["inspect", "c9rn-g"], 2, "ends in 9×1×1 values, not in 10 class scores"),
+    (["train", "c10rn-g", "--seeds", "0"], 2, "Invalid value for '--seeds'"),
+    (["train", "c10rn-g", "--dataset", "digits", "--epochs", "0"], 2, "epochs 0 is not within"),
+    (["export", "nosuch", "-o", "w.py"], 1, "storage studies/nosuch.db: no such file"),
+    (["export", "nosuch", "-o", "w.txt"], 2, "w.txt must end in .py"),
+    (["export", "nosuch", "-o", "w.py", "--trial", "1", "--at-least", "9"], 2, "exclude each oth"),
+    (["nosuch"], 2, "No such command 'nosuch'"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"), REFUSED, ids=[" ".join(row[0]) for row in REFUSED]
+)
+def test_requests_that_are_wrong(
+    nas_mnist: CommandLine, tmp_path: Path, arguments: list[str], code: int, message: str
+) -> None:
+    done = nas_mnist(*arguments)
+    if code == 0:
+        assert done.code == 0
+        return
+    check_refused(done, code, message)
+    assert not list(tmp_path.rglob("*"))  # nothing was made
+
+
+@pytest.mark.parametrize("given", ["--data-dir", "NAS_MNIST_DATA", "cache"])
+def test_no_files_and_no_network(
+    nas_mnist: CommandLine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    given: str,
+) -> None:
+    for name, value in NO_NETWORK.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("NAS_MNIST_DATA", raising=False)
+    options: list[str] = []
+    folder = tmp_path / "nas-mnist"
+    if given != "cache":
+        folder = tmp_path / "data"
+    if given == "--data-dir":
+        options = ["--data-dir", str(folder)]
+    elif given == "NAS_MNIST_DATA":
+        monkeypatch.setenv("NAS_MNIST_DATA", str(folder))
+    done = nas_mnist("search", "--trials", "1", *options)
+    assert done.code == 1
+    line = done.err.splitlines()[-1]
+    assert line.startswith(f"error: mnist: no files in {folder}/MNIST/raw and none could be down")
+    assert "--data-dir" in line
+    assert "--dataset digits" in line
+    assert "Traceback" not in done.err
+    assert not (tmp_path / "studies").exists()
+
+
+def test_truncated_data_makes_no_study(
+    nas_mnist: CommandLine, tmp_path: Path, mnist: Dataset
+) -> None:
+    raw = tmp_path / "data" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for file in (data_folder(None) / "MNIST" / "raw").glob("*-ubyte"):
+        shutil.copy(file, raw)
+    images = raw / "train-images-idx3-ubyte"
+    images.write_bytes(images.read_bytes()[:1_000_000])
+    done = nas_mnist("search", "--trials", "1", "--data-dir", str(tmp_path / "data"))
+    check_refused(done, 1, "are truncated or corrupt")
+    assert not (tmp_path / "studies").exists()
+
+
+@pytest.fixture
+def copied_search(digits_search: Search, tmp_path: Path) -> Search:
+    """The finished search in a folder of the test's own."""
+    folder = tmp_path / "copy"
+    shutil.copytree(digits_search.folder, folder)
+    return Search(folder, digits_search.arguments, digits_search.finished)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--budget", "1600"], "made with budget 1500, not 1600; give the same --budget"),
+        (["--dataset", "mnist"], "made with dataset 'digits', not 'mnist'"),
+        (["--epochs", "5"], "made with epochs 4, not 5"),
+        (["--seed", "3"], "made with seed 0, not 3"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_study_of_another_request(copied_search: Search, change: list[str], message: str) -> None:
+    database = copied_search.folder / "studies" / "demo.db"
+    before = copied_search.record().trials()
+    done = runner(copied_search.folder)(*copied_search.arguments, *change)
+    check_refused(done, 2, message)
+    assert copied_search.record().trials() == before
+    assert database.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["front", "other", "--storage", "sqlite:///studies/demo.db"], 2, "it has demo"),
+        (["inspect", "demo:99"], 2, "has no completed trial 99"),
+        (["export", "demo", "-o", "w.py", "--trial", "99"], 2, "has no completed trial 99"),
+        (["export", "demo", "-o", "w.py", "--at-least", "100"], 2, "no network of at least 100%"),
+        (["export", "demo", "-o", "studies/demo.db/w.py"], 1, "studies/demo.db"),
+        (["front", "demo", "--figure", "x.gif"], 2, "must be .html, .png or .svg"),
+        (["front", "demo", "--csv", "no/such/folder.csv"], 1, "no/such/folder.csv: No such file"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_requests_to_a_study(
+    copied_search: Search, arguments: list[str], code: int, message: str
+) -> None:
+    done = runner(copied_search.folder)(*arguments)
+    assert done.code == code
+    line = done.err.splitlines()[-1]
+    assert line.startswith("error: ")
+    assert message in line
+    assert "Traceback" not in done.err
+
+
+def test_a_corrupt_database_is_left_alone(copied_search: Search) -> None:
+    database = copied_search.folder / "studies" / "demo.db"
+    database.write_bytes(b"\0" * 100 + database.read_bytes()[100:])
+    before = database.read_bytes()
+    for arguments in (copied_search.arguments, ("front", "demo")):
+        done = runner(copied_search.folder)(*arguments)
+        check_refused(done, 1, "storage sqlite:///studies/demo.db: ")
+    assert database.read_bytes() == before
+
+
+def test_a_locked_database_is_named(copied_search: Search) -> None:
+    database = copied_search.folder / "studies" / "demo.db"
+    with sqlite3.connect(database) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        url = "sqlite:///studies/demo.db?timeout=1"
+        done = runner(copied_search.folder)("front", "demo", "--storage", url)
+        check_refused(done, 1, "database is locked")
+
+
+def test_missing_weights_are_named(copied_search: Search) -> None:
+    shutil.rmtree(copied_search.folder / "studies" / "demo")
+    done = runner(copied_search.folder)("export", "demo", "-o", "w.py")
+    check_refused(done, 1, "its weights are not in studies/demo/artifacts")
+    assert not (copied_search.folder / "w.py").exists()
+
+
+def limit_files() -> None:
+    """No file of this process may grow beyond 140 kB: a full disk, as a program meets it. The
+    database of a new study has 139 kB."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (143_000, 143_000))
+
+
+def test_a_full_disk_ends_the_search_and_loses_nothing(
+    nas_mnist: CommandLine, tmp_path: Path
+) -> None:
+    arguments = (
+        *("search", "--dataset", "digits", "--study", "demo", "--budget", "1500"),
+        *("--trials", "14", "--epochs", "2", "--workers", "1"),
+    )
+    full = nas_mnist(*arguments, preexec_fn=limit_files)
+    assert full.code == 1
+    line = full.err.splitlines()[-1]
+    assert line.startswith("error: ")
+    assert "finished trials are kept" in line
+    assert "Traceback" not in full.err
+    record = load_study("demo", f"sqlite:///{tmp_path}/studies/demo.db")
+    kept = [trial for trial in record.trials() if trial.state.is_finished()]
+    assert 0 < len(kept) < 14
+
+    assert nas_mnist(*arguments).code == 0
+    assert record.counts().finished == 14
+    assert [record.trials()[trial.number] for trial in kept] == kept
+
+
+def test_no_right_to_write(nas_mnist: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "studies").write_text("a file where the folder should be")
+    done = nas_mnist("search", "--dataset", "digits", "--trials", "1")
+    check_refused(done, 1, "storage studies/digits-8000.db: ")
+
+
+def test_an_artifact_folder_that_cannot_be(nas_mnist: CommandLine, tmp_path: Path) -> None:
+    """The weights cannot be kept: the search ends, and its trial waits for a better folder."""
+    (tmp_path / "taken").write_text("a file")
+    done = nas_mnist(
+        *("search", "--dataset", "digits", "--study", "demo", "--trials", "1"),
+        *("--epochs", "1", "--budget", "1500", "--artifact-dir", "taken/weights"),
+    )
+    assert done.code == 1
+    assert "error: artifacts taken/weights: " in done.err.splitlines()[-1]
+
+
+def test_a_pipe_that_closes_early_is_no_error(tmp_path: Path) -> None:
+    from tests.conftest import command
+
+    done = subprocess.run(
+        f"{' '.join(command('references'))} | head -n 1",
+        shell=True,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "Hand-made networks" in done.stdout
+    assert "Traceback" not in done.stderr
