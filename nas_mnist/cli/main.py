@@ -14,7 +14,6 @@ from nas_mnist.errors import NasMnistError
 app = typer.Typer(
     name="nas-mnist",
     help="Search small MNIST networks under a hard parameter budget.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -33,7 +32,7 @@ def main() -> int:
     """Run the command line; the exit code: 0 done, 1 failed, 2 wrong request, 130 interrupted."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return app(standalone_mode=False) or 0
+        return app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0
     except NasMnistError as error:
         return _fail(str(error), error.exit_code)
     except typer.TyperException as error:

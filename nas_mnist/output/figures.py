@@ -29,16 +29,13 @@ def front_figure(record: StudyRecord) -> go.Figure:
     """
     front = record.front()
     on_front = {trial.number for trial in front}
+    others = [trial for trial in record.complete() if trial.number not in on_front]
     budget, epochs = record.config["budget"], record.config["epochs"]
     figure = go.Figure()
     _add_points(
         figure,
-        [
-            (trial.architecture.parameters, trial.val_accuracy, f"trial {trial.number}")
-            for trial in record.complete()
-            if trial.number not in on_front
-        ],
-        notations=[t.notation for t in record.complete() if t.number not in on_front],
+        [(t.architecture.parameters, t.val_accuracy, f"trial {t.number}") for t in others],
+        notations=[trial.notation for trial in others],
         name="other completed trials, validation",
         marker={"color": _TRIALS, "size": 6},
     )

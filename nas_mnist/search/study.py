@@ -132,6 +132,13 @@ class StudyRecord:
             "front's"
         )
 
+    def architecture(self, number: int) -> Architecture:
+        """The network of any trial that has begun; StudyError if there is none of this number."""
+        for trial in self.trials():
+            if trial.number == number and "notation" in trial.user_attrs:
+                return parse_notation(str(trial.user_attrs["notation"]))
+        raise StudyError(f"study {self.name!r} has no network of a trial {number}")
+
     def save_weights(self, record: TrialRecord, file: Path) -> None:
         """Copy the trial's weights to `file`, over what is there.
 

@@ -37,4 +37,4 @@ def _trial_architecture(text: str, storage: str | None) -> Architecture:
     study, _, number = text.rpartition(":")
     if not study or not number.isdecimal() or len(number) > 9:
         raise RequestError(f"{text!r} is not STUDY:TRIAL, such as mnist-8000:12")
-    return load_study(study, storage or default_storage(study)).trial(int(number)).architecture
+    return load_study(study, storage or default_storage(study)).architecture(int(number))

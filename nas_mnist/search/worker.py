@@ -44,6 +44,8 @@ INTERRUPTED = 130
 
 # One trial in twenty is never stopped, so that wrongful stops can be counted.
 _EXEMPT_SHARE = 0.05
+# Attributes that say how a trial ended.
+_OUTCOMES = {"pruned", "would_be_pruned", "failed", "test_accuracy", "weights"}
 
 
 class Worker:
@@ -123,7 +125,9 @@ class Worker:
         trial.set_user_attr("macs", architecture.macs)
         trial.set_user_attr("receptive_field", architecture.receptive_field)
         trial.set_user_attr("seed", seed)
-        trial.set_user_attr("curve", [])  # a trial that is run again starts afresh
+        trial.set_user_attr("curve", [])
+        for name in _OUTCOMES & trial.user_attrs.keys():  # a trial that is run again starts afresh
+            trial.set_user_attr(name, None)
         if "parameters" not in trial.constraints:
             trial.set_constraint("parameters", architecture.parameters - self.config.budget)
 
@@ -131,18 +135,20 @@ class Worker:
         """Train to the end, or until the pruner stops it: True if it did."""
         exempt = random.Random(derived_seed(trainer.seed, -1)).random() < _EXEMPT_SHARE
         trial.set_user_attr("exempt", exempt)
+        spared = False
         curve: list[dict[str, float]] = []
         for record in trainer:
             curve.append(_curve_entry(record))
             trial.set_user_attr("curve", curve)
             self.keep_going()
             accuracies = [entry["val_accuracy"] for entry in curve]
-            if len(curve) not in self.pruner.rungs or "pruned" in trial.user_attrs:
+            if len(curve) not in self.pruner.rungs or spared:
                 continue
             stop = self.pruner.stop(parameters, accuracies, self._rivals(trial.number))
             if stop is None:
                 continue
-            # An exempt trial goes on; that it would have been stopped is what is worth knowing.
+            # An exempt trial goes on; when it would have been stopped is what is worth knowing.
+            spared = exempt
             trial.set_user_attr("would_be_pruned" if exempt else "pruned", stop._asdict())
             if not exempt:
                 return True
