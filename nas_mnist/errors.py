@@ -1,5 +1,8 @@
 """The one family of errors that a user of nas-mnist can meet."""
 
+INTERRUPTED = 130
+"""exit code of a command or a worker that was told to stop"""
+
 
 class NasMnistError(Exception):
     """The work failed: one line that names the thing, the rule, the value and a way out."""
@@ -35,6 +38,15 @@ class DivergedError(NasMnistError):
 
 class WorkerError(NasMnistError):
     """A worker process that died of something other than its trial."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error is one of the ways in which Python and torch say so."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError)
+        and ("out of memory" in text or "not enough memory" in text or "can't allocate" in text)
+    )
 
 
 def reason(error: OSError) -> str:

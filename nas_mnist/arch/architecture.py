@@ -18,10 +18,11 @@ Shape: TypeAlias = tuple[int, int, int]
 INPUT_SHAPE: Shape = (1, 28, 28)
 CLASSES = 10
 
-# Far above any network here; a limit so that a mistyped or hostile notation cannot ask for
+# Far above any network here; limits so that a mistyped or hostile notation cannot ask for
 # terabytes.
-MAX_CHANNELS = 4096
+MAX_CHANNELS = 1024
 MAX_LAYERS = 256
+MAX_PARAMETERS = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +260,9 @@ def _walk(layers: Sequence[Layer]) -> tuple[LayerCost, ...]:
             LayerCost(layer, output, layer.parameters(shape), layer.macs(shape), receptive_field)
         )
         shape = output
+    parameters = sum(cost.parameters for cost in costs)
+    if parameters > MAX_PARAMETERS:
+        raise ArchitectureError(f"{parameters:,} parameters are more than {MAX_PARAMETERS:,}")
     if shape != (CLASSES, 1, 1):
         raise ArchitectureError(
             f"the network ends in {'×'.join(map(str, shape))} values, not in {CLASSES} class "

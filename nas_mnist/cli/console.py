@@ -33,7 +33,7 @@ def print_tables(*tables: Table) -> None:
     from rich.console import Console
 
     # A file or a pipe has no width: long notations stay whole there.
-    console = Console() if sys.stdout.isatty() else Console(width=200)
+    console = Console() if sys.stdout.isatty() else Console(width=1000)
     for table in tables:
         console.print(table)
 

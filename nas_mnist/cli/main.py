@@ -9,7 +9,7 @@ from types import FrameType
 import typer
 
 from nas_mnist.cli import networks, search, studies
-from nas_mnist.errors import NasMnistError
+from nas_mnist.errors import NasMnistError, is_out_of_memory
 
 app = typer.Typer(
     name="nas-mnist",
@@ -40,8 +40,10 @@ def main() -> int:
     except BrokenPipeError:  # the reader of a pipe has seen enough
         sys.stderr.close()
         return 1
-    except MemoryError:
-        return _fail("out of memory; use a smaller batch or fewer workers", 1)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return _fail("out of memory; use a smaller network, batch or number of workers", 1)
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

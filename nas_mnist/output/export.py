@@ -6,6 +6,7 @@ reaches it but what `_plain` lets through into its docstring.
 
 from __future__ import annotations
 
+import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,13 +42,13 @@ class Provenance:
     @classmethod
     def of_trial(cls, record: StudyRecord, trial: TrialRecord) -> Provenance:
         config = record.config
-        images = f"{config['train_samples']:,}" if config["train_samples"] else "5 in 6"
+        images = "5 in 6" if config.train_samples is None else f"{config.train_samples:,}"
         versions = ", ".join(f"{name} {text}" for name, text in record.versions.items())
         return cls(
             (
-                ("study", f"{record.name}, trial {trial.number}, seed {trial.seed}"),
-                ("trained", f"on {images} of the training images of {config['dataset']}"),
-                ("epochs", f"{config['epochs']}, peak learning rate {trial.peak_learning_rate:g}"),
+                ("study", f"{config.study}, trial {trial.number}, seed {trial.seed}"),
+                ("trained", f"on {images} of the training images of {config.dataset}"),
+                ("epochs", f"{config.epochs}, peak learning rate {trial.peak_learning_rate:g}"),
                 ("validation", f"{trial.val_accuracy:.2f} % after the final epoch"),
                 (
                     "test",
@@ -60,60 +61,71 @@ class Provenance:
 
 
 def export_trial(record: StudyRecord, trial: TrialRecord, file: Path) -> Path:
-    """Write the trial's network as `file` (.py), its weights beside it; the weights' path.
+    """Write the trial's network as `file` (.py), its weights beside it (.pt); the weights' path.
 
-    Raises StorageError if the weights are missing, do not fit the network or cannot be written.
+    Both are whole before either replaces what was there. Raises StorageError if the weights are
+    missing or not this network's, or if a file cannot be written.
     """
-    weights = file.with_suffix(".pt")
+    weights = record.weights(trial, _most_bytes(trial.architecture))
+    check_weights(trial.architecture, weights)
+    provenance = Provenance.of_trial(record, trial)
+    source = module_source(trial.architecture, record.normalization, provenance)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        record.save_weights(trial, weights)
-        check_weights(trial.architecture, weights)
-        source = module_source(
-            trial.architecture,
-            record.normalization,
-            Provenance.of_trial(record, trial),
-            weights.name,
-        )
-        file.write_text(source, "utf-8")
+        _replace({file.with_suffix(".pt"): weights, file: source.encode()})
     except OSError as error:
-        raise StorageError(f"{error.filename or file}: {reason(error)}") from None
-    return weights
+        raise StorageError(f"{file}: {reason(error)}") from None
+    return file.with_suffix(".pt")
 
 
-def check_weights(architecture: Architecture, weights: Path) -> None:
-    """Raise StorageError unless the file holds this network's weights."""
+def check_weights(architecture: Architecture, weights: bytes) -> None:
+    """Raise StorageError unless these are the weights of this network, as torch saves them."""
     try:
-        build_network(architecture).load_state_dict(torch.load(weights, weights_only=True))
+        state = torch.load(io.BytesIO(weights), weights_only=True)
+        build_network(architecture).load_state_dict(state)
     except Exception as error:  # torch.load has no one error for a file that is not weights
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        said = str(error).strip().splitlines() or [type(error).__name__]
         raise StorageError(
-            f"weights {weights}: not those of {format_notation(architecture)} ({reason})"
+            f"the stored weights are not those of {format_notation(architecture)} ({said[0]})"
         ) from None
 
 
 def module_source(
-    architecture: Architecture,
-    normalization: tuple[float, float],
-    provenance: Provenance,
-    weights: str,
+    architecture: Architecture, normalization: tuple[float, float], provenance: Provenance
 ) -> str:
-    """The text of the module file.
+    """The text of the module file, which loads the weights file of its own name.
 
-    `normalization`: mean and standard deviation of the training pixels, from 0 to 1; `weights`:
-    the name of the file beside it that it loads.
+    `normalization`: mean and standard deviation of the training pixels, from 0 to 1.
     """
     mean, std = normalization
     return _TEMPLATE.format(
         title=f"A network of {architecture.parameters:,} parameters for 28×28 digits.",
         table=_table(architecture),
         facts="\n".join(_fact(name, text) for name, text in provenance.facts),
-        weights=_plain(weights),
         mean=repr(float(mean)),
         std=repr(float(std)),
         layers="\n".join(_layers(architecture)),
         forward="\n".join(_forward(architecture)),
     )
+
+
+def _most_bytes(architecture: Architecture) -> int:
+    """More than any file of this network's weights has: float32 parameters, as many buffers, and
+    2 kB a tensor of what torch writes around them."""
+    return 8 * architecture.parameters + 16_384 * len(architecture.layers)
+
+
+def _replace(contents: dict[Path, bytes]) -> None:
+    """Write the files aside, then put all in their places."""
+    made = {file: file.with_name(file.name + ".part") for file in contents}
+    try:
+        for file, part in made.items():
+            part.write_bytes(contents[file])
+        for file, part in made.items():
+            part.replace(file)
+    finally:
+        for part in made.values():
+            part.unlink(missing_ok=True)
 
 
 def _table(architecture: Architecture) -> str:
@@ -218,7 +230,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-WEIGHTS = Path(__file__).with_name("{weights}")
+WEIGHTS = Path(__file__).with_suffix(".pt")
 MEAN, STD = {mean}, {std}  # of the training pixels, from 0 to 1
 
 
@@ -253,10 +265,13 @@ def classify(network: Network, images: Tensor) -> Tensor:
 
 
 def read_idx(folder: Path, name: str, header: int) -> Tensor:
-    """The bytes behind the header of an IDX file, plain or gzipped, anywhere in the folder."""
-    for file in sorted(folder.rglob(name + "*")):
-        data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-        return torch.frombuffer(bytearray(data[header:]), dtype=torch.uint8)
+    """The bytes behind the header of an IDX file, plain or gzipped."""
+    for file in (folder / name, folder / "MNIST" / "raw" / name):
+        if file.exists():
+            return torch.frombuffer(bytearray(file.read_bytes()[header:]), dtype=torch.uint8)
+        if (zipped := file.with_name(name + ".gz")).exists():
+            data = gzip.decompress(zipped.read_bytes())
+            return torch.frombuffer(bytearray(data[header:]), dtype=torch.uint8)
     raise SystemExit(f"{{folder}}: no {{name}} in it")
 
 

@@ -30,7 +30,7 @@ def front_figure(record: StudyRecord) -> go.Figure:
     front = record.front()
     on_front = {trial.number for trial in front}
     others = [trial for trial in record.complete() if trial.number not in on_front]
-    budget, epochs = record.config["budget"], record.config["epochs"]
+    budget, epochs = record.config.budget, record.config.epochs
     figure = go.Figure()
     _add_points(
         figure,
@@ -39,7 +39,7 @@ def front_figure(record: StudyRecord) -> go.Figure:
         name="other completed trials, validation",
         marker={"color": _TRIALS, "size": 6},
     )
-    if record.config["dataset"] == "mnist":
+    if record.config.dataset == "mnist":
         published = [
             (known, known.published_accuracy)
             for known in references().values()
@@ -83,7 +83,7 @@ def front_figure(record: StudyRecord) -> go.Figure:
     figure.update_layout(
         template="plotly_white",
         title={
-            "text": f"{record.name}: what each number of parameters buys in {epochs} epochs",
+            "text": f"{record.config.study}: what parameters buy in {epochs} epochs",
             "subtitle": {"text": "Unconfirmed: one run of each network."},
         },
         legend={"orientation": "h", "y": -0.16},

@@ -62,9 +62,9 @@ def front_values(record: StudyRecord) -> dict[str, Any]:
     counts = record.counts()
     return {
         "study": record.name,
-        "dataset": record.config["dataset"],
-        "budget": record.config["budget"],
-        "epochs": record.config["epochs"],
+        "dataset": record.config.dataset,
+        "budget": record.config.budget,
+        "epochs": record.config.epochs,
         "trials": {
             "complete": counts.complete,
             "pruned": counts.pruned,
@@ -87,8 +87,8 @@ def trial_values(trial: TrialRecord) -> dict[str, Any]:
 def front_table(record: StudyRecord) -> Table:
     config = record.config
     table = Table(
-        title=f"{record.name}: front within {config['budget']:,} parameters "
-        f"on {config['dataset']}, {config['epochs']} epochs",
+        title=f"{config.study}: front within {config.budget:,} parameters "
+        f"on {config.dataset}, {config.epochs} epochs",
         title_justify="left",
         caption=UNCONFIRMED,
         caption_justify="left",

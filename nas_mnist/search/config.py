@@ -14,10 +14,10 @@ from sqlalchemy.engine import make_url
 
 from nas_mnist.arch.skeleton import smallest
 from nas_mnist.errors import RequestError, reason
-from nas_mnist.training.recipe import DATASET_RECIPES, Recipe, merged
+from nas_mnist.training.recipe import DATASET_RECIPES, Recipe, check_dataset, merged
 
 # Settings that a result depends on: a study goes on only under the same ones.
-IDENTITY = ("dataset", "budget", "epochs", "train_samples", "seed", "recipe", "artifact_dir")
+IDENTITY = ("dataset", "budget", "epochs", "train_samples", "seed", "recipe")
 # The search sets these itself.
 _NOT_IN_RECIPE = {"epochs": "--epochs sets it", "learning_rate": "each trial samples its own"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
@@ -56,6 +56,7 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         self._check_numbers()
+        check_dataset(self.dataset)
         self._default("study", f"{self.dataset}-{self.budget}")
         check_study_name(self.study)
         self._default("storage", default_storage(self.study))
@@ -100,11 +101,15 @@ class SearchConfig:
             ("seed", 0, 2**31 - 1),
             ("workers", 1, 256),
             ("goal", 0, 100),
+            ("train_samples", 2, 10**9),
         )
         for name, low, high in ranges:
             value = getattr(self, name)
+            if value is None and name == "train_samples":
+                continue
             if not low <= value <= high:
-                raise RequestError(f"--{name} {value:g} is not within {low:g} to {high:g}")
+                flag = name.replace("_", "-")
+                raise RequestError(f"--{flag} {value:g} is not within {low:g} to {high:g}")
 
 
 def resolve_config(preset: Path | None, overrides: Mapping[str, Any]) -> SearchConfig:

@@ -15,7 +15,7 @@ from typing import IO, NamedTuple, Self
 
 from optuna.trial import TrialState
 
-from nas_mnist.errors import WorkerError
+from nas_mnist.errors import INTERRUPTED, WorkerError, reason
 from nas_mnist.search.config import SearchConfig
 from nas_mnist.search.pareto import front_places
 from nas_mnist.search.storage import give_back_abandoned, storage_errors
@@ -118,7 +118,10 @@ class _Workers:
         """
         self._reap()
         if not self._failed and self._killed <= _MOST_KILLED:
-            self._start(min(wanted, self._config.workers - len(self._workers)))
+            try:
+                self._start(min(wanted, self._config.workers - len(self._workers)))
+            except OSError as error:
+                raise WorkerError(f"no worker can be started: {reason(error)}") from None
         elif wanted and not self._workers and self._error is not None:
             raise self._error
 
@@ -139,7 +142,8 @@ class _Workers:
             self._workers.append((process, errors))
             assert process.stdin is not None
             with suppress(BrokenPipeError):  # it died at once; its error says of what
-                process.stdin.write(json.dumps(self._config.as_dict()))
+                request = {"search": os.getpid(), "config": self._config.as_dict()}
+                process.stdin.write(json.dumps(request))
                 process.stdin.close()
 
     def _reap(self) -> None:
@@ -152,14 +156,14 @@ class _Workers:
             with errors:
                 errors.seek(0)
                 lines = errors.read().strip().splitlines()
-            if code < 0:
+            if code < 0 or code == INTERRUPTED:  # nobody but the search itself should stop it
                 self._killed += 1
                 killed = "a worker was killed, perhaps for want of memory; try fewer --workers"
                 self._error = self._error or WorkerError(killed)
             elif code > 0:
                 self._failed = True
-                reason = lines[-1] if lines else f"a worker ended with code {code}"
-                self._error = WorkerError(reason)
+                said = lines[-1] if lines else f"a worker ended with code {code}"
+                self._error = self._error or WorkerError(said)
 
     def __exit__(self, *exception: object) -> None:
         for process, _ in self._workers:

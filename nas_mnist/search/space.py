@@ -17,6 +17,7 @@ from optuna.distributions import (
 )
 
 from nas_mnist.arch.architecture import Architecture
+from nas_mnist.arch.notation import format_notation
 from nas_mnist.arch.references import references
 from nas_mnist.arch.skeleton import (
     CONVOLUTIONS,
@@ -105,9 +106,13 @@ def hand_made(budget: int) -> list[dict[str, Any]]:
 
 
 def space_version() -> str:
-    """Changes whenever the space does, so that a study is not continued in another one."""
-    text = ";".join(f"{name}={distribution_to_json(kind)}" for name, kind in SPACE.items())
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    """Changes with the space and with what its points decode to, so that a study is not
+    continued in another one."""
+    parts = [f"{name}={distribution_to_json(kind)}" for name, kind in SPACE.items()]
+    for convolution in CONVOLUTIONS:
+        probe = Choices(9, MAX_POOLS, 3, 2, 3, 1.5, 0.7, 1.3, 0.6, 0.75, 1.0, convolution, 0.05)
+        parts += [format_notation(decode(probe, limit)) for limit in (300, 1500, 8000)]
+    return hashlib.sha256(";".join(parts).encode()).hexdigest()[:12]
 
 
 def _sample(values: Mapping[str, Any]) -> Sample:

@@ -44,8 +44,8 @@ class Storage(BaseStorage, BaseHeartbeat):
 def open_storage(url: str, *, create: bool) -> Storage:
     """The relational storage at `url`, behind Optuna's cache of finished trials.
 
-    With `create`, an SQLite file and its folder are made if missing; otherwise a missing file
-    is a StorageError, and nothing is made.
+    With `create`, an SQLite file, its folder and Optuna's tables are made if missing; otherwise
+    what is missing is a StorageError, and nothing is made.
     """
     try:
         parsed = make_url(url)
@@ -66,11 +66,16 @@ def open_storage(url: str, *, create: bool) -> Storage:
                 engine_kwargs=engine_kwargs,
                 heartbeat_interval=HEARTBEAT_SECONDS,
                 grace_period=_GRACE_SECONDS,
+                skip_table_creation=not create,
             )
         except (ImportError, NoSuchModuleError):
             raise RequestError(
                 f"--storage {shown(url)}: no driver for {parsed.drivername!r} is installed"
             ) from None
+        except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+            if create or "version_info" not in str(_root(error)):
+                raise
+            raise StorageError(f"storage {shown(url)}: there are no studies in it") from None
         sqlalchemy.event.listen(storage.engine, "begin", _begin)
         return cast("Storage", get_storage(storage))
 
@@ -99,18 +104,32 @@ def shown(url: str) -> str:
 
 def claim(storage: Storage, study_id: int, total: int) -> int | None:
     """Take the first waiting trial among the study's first `total`; its id, or None."""
+    # The trial's last owner may have left a heartbeat that is long stale: beat before taking.
     for trial in storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.WAITING,)):
         if trial.number >= total:
             continue
+        trial_id = trial._trial_id
         try:
+            storage.record_heartbeat(trial_id)
             with _exclusively():
-                won = storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
-            if won:
-                storage.set_trial_user_attr(trial._trial_id, _OWNER, _this_process())
-                return trial._trial_id
+                won = storage.set_trial_state_values(trial_id, TrialState.RUNNING)
         except UpdateFinishedTrialError:
             continue
+        if not won:
+            continue
+        try:
+            storage.set_trial_user_attr(trial_id, _OWNER, _this_process())
+        except BaseException:
+            give_back(storage, trial_id)
+            raise
+        return trial_id
     return None
+
+
+def is_held(storage: Storage, trial_id: int) -> bool:
+    """Whether the trial is still this process's to finish."""
+    trial = storage.get_trial(trial_id)
+    return trial.state == TrialState.RUNNING and trial.user_attrs.get(_OWNER) == _this_process()
 
 
 def give_back(storage: Storage, trial_id: int) -> None:
@@ -125,16 +144,15 @@ def give_back(storage: Storage, trial_id: int) -> None:
 def give_back_abandoned(storage: Storage, study_id: int) -> int:
     """Return running trials whose process is gone to the queue; how many there were.
 
-    A process of this machine is gone when its number is free; one of another machine when its
-    heartbeat stops.
+    A process of this machine is gone when its number is free, however long it slept; one of
+    another machine when its heartbeat stops.
     """
     # Optuna's public fail_stale_trials would end the trial as failed and start another number.
-    abandoned = set(storage._get_stale_trial_ids(study_id))
-    for trial in storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.RUNNING,)):
-        if _is_gone(trial):
-            abandoned.add(trial._trial_id)
-    for trial_id in abandoned:
-        give_back(storage, trial_id)
+    stale = set(storage._get_stale_trial_ids(study_id))
+    running = storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.RUNNING,))
+    abandoned = [trial for trial in running if _is_gone(trial, trial._trial_id in stale)]
+    for trial in abandoned:
+        give_back(storage, trial._trial_id)
     return len(abandoned)
 
 
@@ -211,14 +229,14 @@ def _this_process() -> dict[str, str | int]:
     return {"machine": _machine(), "pid": os.getpid()}
 
 
-def _is_gone(trial: FrozenTrial) -> bool:
+def _is_gone(trial: FrozenTrial, stale: bool) -> bool:
     owner = trial.user_attrs.get(_OWNER)
     if not isinstance(owner, dict):  # taken, but not yet signed: a moment, or a kill in it
         started = trial.datetime_start
         age = datetime.now() - started if started else timedelta.max
         return age > timedelta(seconds=_GRACE_SECONDS)
     if owner.get("machine") != _machine():
-        return False
+        return stale
     pid = owner.get("pid")
     if not isinstance(pid, int) or pid <= 0:
         return False

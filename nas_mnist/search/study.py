@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import optuna
@@ -19,11 +19,11 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nas_mnist.arch.architecture import Architecture
 from nas_mnist.arch.notation import format_notation, parse_notation
-from nas_mnist.errors import ArchitectureError, StorageError, StudyError
+from nas_mnist.errors import ArchitectureError, RequestError, StorageError, StudyError, reason
 from nas_mnist.search.config import SearchConfig, artifact_folder
 from nas_mnist.search.pareto import front_places
 from nas_mnist.search.space import hand_made, space_version
-from nas_mnist.search.storage import Storage, open_storage, storage_errors
+from nas_mnist.search.storage import Storage, open_storage, shown, storage_errors
 
 OBJECTIVES = ("parameters", "val_accuracy")
 _DIRECTIONS = (StudyDirection.MINIMIZE, StudyDirection.MAXIMIZE)
@@ -60,8 +60,10 @@ class TrialRecord:
     curve: tuple[dict[str, float], ...]
     """one record an epoch: epoch, learning_rate, train_loss, train_accuracy, val_accuracy,
     seconds"""
-    weights: str
-    """id of the weights in the study's artifact store"""
+    artifact: str
+    """id of the weights in the artifact store"""
+    artifact_dir: str
+    """the store's folder, as `SearchConfig` gives it"""
     finished: str
     """date of completion, ISO 8601"""
 
@@ -77,25 +79,16 @@ class StudyRecord:
     study: optuna.Study
     storage: Storage
     url: str
+    config: SearchConfig
+    """what the study was made with, but for the storage's password"""
+    versions: dict[str, str]
+    """of Python and the packages that made it"""
+    normalization: tuple[float, float]
+    """mean and standard deviation of the training pixels, as shares of full brightness"""
 
     @property
     def name(self) -> str:
         return self.study.study_name
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The resolved configuration that the study was made with."""
-        return dict(self.study.user_attrs["config"])
-
-    @property
-    def versions(self) -> dict[str, str]:
-        return dict(self.study.user_attrs["versions"])
-
-    @property
-    def normalization(self) -> tuple[float, float]:
-        """Mean and standard deviation of the training pixels, as shares of full brightness."""
-        mean, std = self.study.user_attrs["normalization"]
-        return float(mean), float(std)
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         """Optuna's own records of the trials, by number; all if no state is given."""
@@ -139,20 +132,24 @@ class StudyRecord:
                 return parse_notation(str(trial.user_attrs["notation"]))
         raise StudyError(f"study {self.name!r} has no network of a trial {number}")
 
-    def save_weights(self, record: TrialRecord, file: Path) -> None:
-        """Copy the trial's weights to `file`, over what is there.
+    def weights(self, trial: TrialRecord, most_bytes: int) -> bytes:
+        """The file of the trial's weights.
 
-        Raises StorageError if they are missing, OSError if `file` cannot be written.
+        Raises StorageError if it is missing, unreadable or larger than `most_bytes`.
         """
-        folder = artifact_folder(self.config["artifact_dir"], self.name, self.url)
+        folder = artifact_folder(trial.artifact_dir, self.name, self.url)
         try:
-            with FileSystemArtifactStore(folder).open_reader(record.weights) as stored:
-                weights = stored.read()
+            with FileSystemArtifactStore(folder).open_reader(trial.artifact) as file:
+                weights = file.read(most_bytes + 1)
         except (ArtifactNotFound, ValueError):
             raise StorageError(
-                f"trial {record.number} of study {self.name!r}: its weights are not in {folder}"
+                f"trial {trial.number} of study {self.name!r}: its weights are not in {folder}"
             ) from None
-        file.write_bytes(weights)
+        except OSError as error:
+            raise StorageError(f"{error.filename or folder}: {reason(error)}") from None
+        if len(weights) > most_bytes:
+            raise StorageError(f"trial {trial.number} of study {self.name!r}: no weights file")
+        return weights
 
 
 def make_study(config: SearchConfig, normalization: tuple[float, float]) -> StudyRecord:
@@ -180,10 +177,12 @@ def make_study(config: SearchConfig, normalization: tuple[float, float]) -> Stud
             study.set_user_attr("normalization", list(normalization))
             study.set_user_attr("space", space_version())
             # Last: a study with a configuration is a whole one.
-            study.set_user_attr("config", config.as_dict())
-        _check_identity(study, config)
+            stored = {**config.as_dict(), "storage": shown(config.storage)}
+            study.set_user_attr("config", stored)
+        record = _open_record(study, storage, config.storage)
+        _check_identity(record, config)
         _fill_queue(study, config)
-    return StudyRecord(study, storage, config.storage)
+    return record
 
 
 def load_study(name: str, url: str) -> StudyRecord:
@@ -192,12 +191,33 @@ def load_study(name: str, url: str) -> StudyRecord:
     with storage_errors(url):
         names = [summary.study_name for summary in storage.get_all_studies()]
         if name not in names:
-            known = f"; it has {', '.join(sorted(names))}" if names else ""
+            known = f"; it has {', '.join(map(repr, sorted(names)))}" if names else ""
             raise StudyError(f"no study {name!r} in this storage{known}")
         study = optuna.load_study(study_name=name, storage=storage)
-        if "config" not in study.user_attrs:
-            raise StudyError(f"study {name!r} was not made by nas-mnist search")
-    return StudyRecord(study, storage, url)
+        return _open_record(study, storage, url)
+
+
+def _open_record(study: optuna.Study, storage: Storage, url: str) -> StudyRecord:
+    """The study's record, checked: the database may be anyone's."""
+    attrs = study.user_attrs
+    try:
+        mean, std = map(float, attrs["normalization"])
+        if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
+            raise ValueError("normalization")
+        if attrs["config"].keys() != {item.name for item in fields(SearchConfig)}:
+            raise ValueError("config")
+        return StudyRecord(
+            study,
+            storage,
+            url,
+            config=SearchConfig(**attrs["config"]),
+            versions={str(name): str(text) for name, text in attrs["versions"].items()},
+            normalization=(mean, std),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, RequestError):
+        raise StudyError(
+            f"study {study.study_name!r} was not made by nas-mnist search, or by another version"
+        ) from None
 
 
 def _check_unused(study: optuna.Study) -> None:
@@ -207,19 +227,19 @@ def _check_unused(study: optuna.Study) -> None:
         )
 
 
-def _check_identity(study: optuna.Study, config: SearchConfig) -> None:
-    made = study.user_attrs["config"]
+def _check_identity(record: StudyRecord, config: SearchConfig) -> None:
+    made = record.config.identity()
     for name, asked in config.identity().items():
-        if made.get(name) != asked:
+        if made[name] != asked:
             flag = name.replace("_", "-")
             raise StudyError(
-                f"study {study.study_name!r} was made with {flag} {made.get(name)!r}, not "
+                f"study {record.name!r} was made with {flag} {made[name]!r}, not "
                 f"{asked!r}; give the same --{flag} to continue it, or another --study"
             )
-    if study.user_attrs["space"] != space_version():
+    if record.study.user_attrs.get("space") != space_version():
         raise StudyError(
-            f"study {study.study_name!r} was made in another version's search space "
-            f"(nas-mnist {study.user_attrs['versions']['nas-mnist']}); choose another --study"
+            f"study {record.name!r} was made in another version's search space "
+            f"(nas-mnist {record.versions.get('nas-mnist')!r}); choose another --study"
         )
 
 
@@ -241,18 +261,26 @@ def _record(trial: FrozenTrial) -> TrialRecord:
         return TrialRecord(
             number=trial.number,
             architecture=architecture,
-            val_accuracy=float(trial.values[1]),
-            test_accuracy=float(attrs["test_accuracy"]),
+            val_accuracy=_percent(trial.values[1]),
+            test_accuracy=_percent(attrs["test_accuracy"]),
             seed=int(attrs["seed"]),
             peak_learning_rate=float(trial.params["peak_learning_rate"]),
             curve=tuple(attrs["curve"]),
-            weights=str(attrs["weights"]),
+            artifact=str(attrs["weights"]["artifact"]),
+            artifact_dir=str(attrs["weights"]["artifact_dir"]),
             finished=trial.datetime_complete.isoformat(timespec="seconds")
             if trial.datetime_complete
             else "",
         )
-    except (KeyError, TypeError, ValueError, ArchitectureError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, ArchitectureError) as error:
         raise StudyError(f"trial {trial.number}: not a record of nas-mnist ({error})") from None
+
+
+def _percent(value: Any) -> float:
+    number = float(value)
+    if not 0 <= number <= 100:
+        raise ValueError(f"accuracy {number}")
+    return number
 
 
 def _versions() -> dict[str, str]:

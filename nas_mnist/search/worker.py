@@ -8,6 +8,7 @@ queue whenever it does not end by itself.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
@@ -26,7 +27,14 @@ from optuna.trial import Trial, TrialState
 
 from nas_mnist.arch.architecture import Architecture
 from nas_mnist.arch.notation import format_notation
-from nas_mnist.errors import DivergedError, NasMnistError, StorageError, reason
+from nas_mnist.errors import (
+    INTERRUPTED,
+    DivergedError,
+    NasMnistError,
+    StorageError,
+    is_out_of_memory,
+    reason,
+)
 from nas_mnist.search.config import SearchConfig, artifact_folder
 from nas_mnist.search.pruner import DominancePruner, Rival
 from nas_mnist.search.space import suggest
@@ -34,13 +42,12 @@ from nas_mnist.search.storage import (
     claim,
     give_back,
     heartbeat,
+    is_held,
     open_storage,
     storage_errors,
 )
 from nas_mnist.training.datasets import load_dataset, split_dataset
 from nas_mnist.training.trainer import EpochRecord, Trainer, derived_seed, resolve_device
-
-INTERRUPTED = 130
 
 # One trial in twenty is never stopped, so that wrongful stops can be counted.
 _EXEMPT_SHARE = 0.05
@@ -77,7 +84,8 @@ class Worker:
             except UpdateFinishedTrialError:  # taken for dead, and finished by another
                 continue
             except BaseException:
-                give_back(self.storage, trial_id)
+                if is_held(self.storage, trial_id):
+                    give_back(self.storage, trial_id)
                 raise
 
     def _run_trial(self, trial_id: int) -> None:
@@ -109,15 +117,20 @@ class Worker:
             stopped = self._train(trial, trainer, architecture.parameters)
         except DivergedError as error:
             trial.set_user_attr("failed", str(error))
-            study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+            self._tell(trial, TrialState.FAIL)
             return
         if stopped:
-            study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
+            self._tell(trial, TrialState.PRUNED)
             return
         accuracy = trial.user_attrs["curve"][-1]["val_accuracy"]
         trial.set_user_attr("test_accuracy", trainer.accuracy(self.dataset.test))
         trial.set_user_attr("weights", self._upload(trial, trainer))
-        study.tell(trial, [architecture.parameters, accuracy], skip_if_finished=True)
+        self._tell(trial, TrialState.COMPLETE, [architecture.parameters, accuracy])
+
+    def _tell(self, trial: Trial, state: TrialState, values: list[float] | None = None) -> None:
+        # One that was taken for dead meanwhile, and handed to another, is the other's to finish.
+        if is_held(self.storage, trial._trial_id):
+            trial.study.tell(trial, values, state)
 
     def _describe(self, trial: Trial, architecture: Architecture, seed: int) -> None:
         trial.set_user_attr("notation", format_notation(architecture))
@@ -162,22 +175,27 @@ class Worker:
                 [entry["val_accuracy"] for entry in trial.user_attrs["curve"]],
             )
             for trial in self.storage.get_all_trials(self.study_id, deepcopy=False)
-            if trial.number != own and "curve" in trial.user_attrs
+            if trial.number != own
+            and trial.state != TrialState.FAIL  # a network that diverged leads nobody
+            and "curve" in trial.user_attrs
         ]
 
-    def _upload(self, trial: Trial, trainer: Trainer) -> str:
-        """Keep the network's weights in the artifact store; their id."""
+    def _upload(self, trial: Trial, trainer: Trainer) -> dict[str, str]:
+        """Keep the network's weights in the artifact store; where they are."""
         folder = artifact_folder(self.config.artifact_dir, self.config.study, self.config.storage)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory() as scratch:
+                weights = io.BytesIO()  # torch's own writer has no word for a full disk
+                torch.save(trainer.network.cpu().state_dict(), weights)
                 file = Path(scratch) / "weights.pt"
-                torch.save(trainer.network.cpu().state_dict(), file)
-                return upload_artifact(
+                file.write_bytes(weights.getvalue())
+                artifact = upload_artifact(
                     artifact_store=FileSystemArtifactStore(folder),
                     file_path=str(file),
                     study_or_trial=trial,
                 )
+                return {"artifact_dir": self.config.artifact_dir, "artifact": artifact}
         except OSError as error:
             raise StorageError(
                 f"artifacts {folder}: {reason(error)}; make room or name another folder with "
@@ -192,9 +210,11 @@ def _curve_entry(record: EpochRecord) -> dict[str, float]:
     return {name: round(value, 6) for name, value in entry.items()}
 
 
-def _stop_on_request() -> Callable[[], None]:
-    """Make SIGTERM interrupt the worker once, and an orphaned worker stop by itself."""
-    parent = os.getppid()
+def _stop_on_request(search: int) -> Callable[[], None]:
+    """Make SIGTERM interrupt the worker once, and a worker whose search is gone stop by itself.
+
+    `search`: the search's process number.
+    """
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -203,7 +223,7 @@ def _stop_on_request() -> Callable[[], None]:
     signal.signal(signal.SIGTERM, interrupt)
 
     def keep_going() -> None:
-        if os.getppid() != parent:
+        if os.getppid() != search:
             raise KeyboardInterrupt
 
     return keep_going
@@ -211,8 +231,9 @@ def _stop_on_request() -> Callable[[], None]:
 
 def main() -> int:
     try:
-        keep_going = _stop_on_request()
-        config = SearchConfig(**json.load(sys.stdin))
+        request = json.load(sys.stdin)
+        keep_going = _stop_on_request(request["search"])
+        config = SearchConfig(**request["config"])
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         torch.set_num_threads(1)
         with storage_errors(config.storage):
@@ -222,6 +243,11 @@ def main() -> int:
     except NasMnistError as error:
         print(error, file=sys.stderr)
         return error.exit_code
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        print("a worker ran out of memory; try fewer --workers", file=sys.stderr)
+        return 1
     return 0
 
 

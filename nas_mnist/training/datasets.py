@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch.nn import functional
 
 from nas_mnist.arch.architecture import CLASSES, INPUT_SHAPE
 from nas_mnist.errors import DataError, RequestError, reason
+from nas_mnist.training.recipe import check_dataset
 
 # Of the training images, one in six validates: 10,000 of the 60,000 of MNIST.
 VALIDATION_SHARE = 6
@@ -67,9 +67,8 @@ def load_dataset(name: str, data_dir: Path | None = None) -> Dataset:
     scikit-learn and needs no files. Raises RequestError for an unknown name, DataError for
     files that are missing, unreadable, truncated or corrupt.
     """
-    if name not in DATASETS:
-        raise RequestError(f"dataset {name!r} is not one of {', '.join(DATASETS)}")
-    train, test = DATASETS[name](name, data_dir)
+    check_dataset(name)
+    train, test = _digits() if name == "digits" else _torchvision(name, data_dir)
     return Dataset(name, train, test, _normalization(train.images))
 
 
@@ -182,7 +181,7 @@ def _corrupt(name: str, folder: Path, what: str) -> DataError:
     )
 
 
-def _digits(name: str, data_dir: Path | None) -> tuple[Images, Images]:
+def _digits() -> tuple[Images, Images]:
     """scikit-learn's 1,797 handwritten digits of 8×8 pixels, resized to 28×28. One in five, in
     an order that never changes, tests."""
     from sklearn.datasets import load_digits
@@ -194,11 +193,3 @@ def _digits(name: str, data_dir: Path | None) -> tuple[Images, Images]:
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
     test, train = order.tensor_split([len(order) // 5])
     return images.at(train), images.at(test)
-
-
-DATASETS: dict[str, Callable[[str, Path | None], tuple[Images, Images]]] = {
-    "mnist": _torchvision,
-    "fashion-mnist": _torchvision,
-    "kmnist": _torchvision,
-    "digits": _digits,
-}

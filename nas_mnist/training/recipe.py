@@ -12,6 +12,8 @@ from nas_mnist.errors import RequestError
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("onecycle", "constant", "step", "cyclic")
 
+DATASETS = ("mnist", "fashion-mnist", "kmnist", "digits")
+
 # Where a dataset's own default differs. Digits has 1,200 images to train on: in batches of 128,
 # 15 epochs would be 135 steps, too few to train anything.
 DATASET_RECIPES: dict[str, dict[str, Any]] = {"digits": {"batch_size": 32}}
@@ -112,6 +114,12 @@ class Recipe(_Settings):
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as TOML and JSON hold them; `Recipe().changed` reads them back."""
         return asdict(self)
+
+
+def check_dataset(name: str) -> None:
+    """Raise RequestError unless `name` is one of `DATASETS`."""
+    if name not in DATASETS:
+        raise RequestError(f"dataset {name!r} is not one of {', '.join(DATASETS)}")
 
 
 def merged(*settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from nas_mnist.search.study import load_study
+from nas_mnist.search.config import SearchConfig
+from nas_mnist.search.study import load_study, make_study
 from nas_mnist.training.datasets import Dataset, data_folder
 from tests.conftest import CommandLine, Finished, Search, runner
 
@@ -148,7 +149,7 @@ def test_a_study_of_another_request(copied_search: Search, change: list[str], me
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["front", "other", "--storage", "sqlite:///studies/demo.db"], 2, "it has demo"),
+        (["front", "other", "--storage", "sqlite:///studies/demo.db"], 2, "it has 'demo'"),
         (["inspect", "demo:99"], 2, "has no network of a trial 99"),
         (["export", "demo", "-o", "w.py", "--trial", "99"], 2, "has no completed trial 99"),
         (["export", "demo", "-o", "w.py", "--at-least", "100"], 2, "no network of at least 100%"),
@@ -195,12 +196,6 @@ def test_missing_weights_are_named(copied_search: Search) -> None:
     assert not (copied_search.folder / "w.py").exists()
 
 
-def limit_files() -> None:
-    """No file of this process may grow beyond 140 kB: a full disk, as a program meets it. The
-    database of a new study has 139 kB."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (143_000, 143_000))
-
-
 def test_a_full_disk_ends_the_search_and_loses_nothing(
     nas_mnist: CommandLine, tmp_path: Path
 ) -> None:
@@ -208,6 +203,23 @@ def test_a_full_disk_ends_the_search_and_loses_nothing(
         *("search", "--dataset", "digits", "--study", "demo", "--budget", "1500"),
         *("--trials", "14", "--epochs", "2", "--workers", "1"),
     )
+    make_study(
+        SearchConfig(
+            dataset="digits",
+            study="new",
+            storage=f"sqlite:///{tmp_path}/new.db",
+            budget=1500,
+            trials=14,
+            epochs=2,
+        ),
+        (0.3, 0.3),
+    )
+    room = (tmp_path / "new.db").stat().st_size + 2000
+
+    def limit_files() -> None:
+        """No file of the search may grow beyond its new database: a full disk, as it meets it."""
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+
     full = nas_mnist(*arguments, preexec_fn=limit_files)
     assert full.code == 1
     line = full.err.splitlines()[-1]
@@ -232,12 +244,15 @@ def test_no_right_to_write(nas_mnist: CommandLine, tmp_path: Path) -> None:
 def test_an_artifact_folder_that_cannot_be(nas_mnist: CommandLine, tmp_path: Path) -> None:
     """The weights cannot be kept: the search ends, and its trial waits for a better folder."""
     (tmp_path / "taken").write_text("a file")
-    done = nas_mnist(
+    arguments = (
         *("search", "--dataset", "digits", "--study", "demo", "--trials", "1"),
-        *("--epochs", "1", "--budget", "1500", "--artifact-dir", "taken/weights"),
+        *("--epochs", "1", "--budget", "1500"),
     )
+    done = nas_mnist(*arguments, "--artifact-dir", "taken/weights")
     assert done.code == 1
     assert "error: artifacts taken/weights: " in done.err.splitlines()[-1]
+    assert nas_mnist(*arguments, "--artifact-dir", "free/weights").code == 0
+    assert nas_mnist("export", "demo", "-o", "made.py").code == 0
 
 
 def test_a_pipe_that_closes_early_is_no_error(tmp_path: Path) -> None:

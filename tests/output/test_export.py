@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-import json
+import pickle
 import shutil
 import subprocess
 import sys
@@ -20,8 +20,8 @@ from nas_mnist.arch.notation import parse_notation
 from nas_mnist.arch.references import references
 from nas_mnist.errors import StorageError
 from nas_mnist.output.export import Provenance, check_weights, export_trial, module_source
+from nas_mnist.search.study import load_study
 from nas_mnist.training.datasets import Dataset, data_folder, split_dataset
-from nas_mnist.training.recipe import Recipe
 from nas_mnist.training.trainer import Trainer
 from tests.arch.test_architecture import architectures
 from tests.conftest import Search
@@ -43,15 +43,16 @@ sys.meta_path.insert(0, Bare())
 
 def exported_module(architecture: Architecture, folder: Path) -> Path:
     file = folder / "network.py"
-    file.write_text(module_source(architecture, (0.13, 0.31), NO_FACTS, "network.pt"))
+    file.write_text(module_source(architecture, (0.13, 0.31), NO_FACTS))
     return file
 
 
-def logits_of(file: Path, images: torch.Tensor) -> torch.Tensor:
+def logits_of(file: Path, images: torch.Tensor, name: str = "network") -> torch.Tensor:
     """Logits that a process with nothing but torch gets from the exported file."""
     torch.save(images, file.parent / "images.pt")
     code = BARE + (
-        "import torch, network\n"
+        "import importlib, torch\n"
+        f"network = importlib.import_module({name!r})\n"
         "torch.set_num_threads(1)\n"
         "model = network.load()\n"
         "images = torch.load('images.pt', weights_only=True)\n"
@@ -82,11 +83,10 @@ def test_the_trained_network_and_its_file_agree_to_the_bit(
     shutil.copytree(tmp_path / "made", copied)
 
     config = record.config
-    train, validation = split_dataset(digits, config["seed"], config["train_samples"])
-    recipe = Recipe(epochs=config["epochs"], learning_rate=trial.peak_learning_rate)
+    train, validation = split_dataset(digits, config.seed, config.train_samples)
     trainer = Trainer(
         trial.architecture,
-        recipe.changed(config["recipe"]),
+        config.trial_recipe(trial.peak_learning_rate),
         train,
         validation,
         normalization=digits.normalization,
@@ -107,7 +107,7 @@ def test_every_reference_exports(name: str, tmp_path: Path) -> None:
     architecture = references()[name].architecture
     network = build_network(architecture).eval()
     namespace: dict[str, object] = {"__file__": str(tmp_path / "network.py")}
-    exec(module_source(architecture, (0.1, 0.3), NO_FACTS, "network.pt"), namespace)
+    exec(module_source(architecture, (0.1, 0.3), NO_FACTS), namespace)
     exported = namespace["Network"]()  # type: ignore[operator]
     exported.load_state_dict(network.state_dict())
     images = torch.rand(2, 1, 28, 28)
@@ -119,8 +119,8 @@ def test_every_reference_exports(name: str, tmp_path: Path) -> None:
 def test_no_text_becomes_code(architecture: Architecture, text: str) -> None:
     """Whatever a database says, the file differs from a plain one in its docstring alone."""
     hostile = Provenance((("study", text + '"""\nimport os\n"""'), ("date", text)))
-    plain = ast.parse(module_source(architecture, (0.1, 0.3), NO_FACTS, "network.pt"))
-    tree = ast.parse(module_source(architecture, (0.1, 0.3), hostile, "network.pt"))
+    plain = ast.parse(module_source(architecture, (0.1, 0.3), NO_FACTS))
+    tree = ast.parse(module_source(architecture, (0.1, 0.3), hostile))
     assert ast.dump(ast.Module(tree.body[1:], [])) == ast.dump(ast.Module(plain.body[1:], []))
 
 
@@ -166,7 +166,9 @@ def test_running_the_file_tests_it_on_the_mnist_files(mnist: Dataset, tmp_path: 
             [sys.executable, file, *arguments], capture_output=True, text=True, check=False
         )
 
-    assert run(str(data_folder(None))).stdout == f"{right:.2f} % of 10,000 test images\n"
+    line = f"{right:.2f} % of 10,000 test images\n"
+    assert run(str(data_folder(None))).stdout == line
+    assert run(str(data_folder(None) / "MNIST" / "raw")).stdout == line
     (tmp_path / "empty").mkdir()
     assert run(str(tmp_path / "empty")).stderr.endswith("no t10k-images-idx3-ubyte in it\n")
     assert run().stderr.startswith("usage:")
@@ -178,9 +180,26 @@ def test_running_the_file_tests_it_on_the_mnist_files(mnist: Dataset, tmp_path: 
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
-    torch.save(build_network(parse_notation("c4-g-c10k1")).state_dict(), tmp_path / "w.pt")
-    with pytest.raises(StorageError, match="not those of c5-g-c10k1"):
-        check_weights(parse_notation("c5-g-c10k1"), tmp_path / "w.pt")
-    (tmp_path / "w.pt").write_text(json.dumps({"conv1.weight": 1}))
+    file = tmp_path / "w.pt"
+    torch.save(build_network(parse_notation("c4-g-c10k1")).state_dict(), file)
+    check_weights(parse_notation("c4-g-c10k1"), file.read_bytes())
+    for weights in (file.read_bytes(), b"{}", b"", pickle.dumps(print)):
+        with pytest.raises(StorageError, match="not those of c5-g-c10k1"):
+            check_weights(parse_notation("c5-g-c10k1"), weights)
+
+
+def test_a_failed_export_leaves_the_last_one(digits_search: Search, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(digits_search.folder, folder)
+    record = load_study("demo", f"sqlite:///{folder}/studies/demo.db")
+    trial = record.front()[-1]
+    file = tmp_path / "größe @ 1.py"  # a name of any kind finds its weights
+    weights = export_trial(record, trial, file)
+    before = file.read_bytes(), weights.read_bytes()
+    logits_of(file, torch.zeros(1, 1, 28, 28, dtype=torch.uint8), "größe @ 1")
+
+    (folder / "studies" / "demo" / "artifacts" / trial.artifact).write_bytes(b"damaged")
     with pytest.raises(StorageError, match="not those of"):
-        check_weights(parse_notation("c5-g-c10k1"), tmp_path / "w.pt")
+        export_trial(record, trial, file)
+    assert (file.read_bytes(), weights.read_bytes()) == before
+    assert sorted(path.suffix for path in tmp_path.glob("größe*")) == [".pt", ".py"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from nas_mnist.search.storage import (
     give_back,
     give_back_abandoned,
     heartbeat,
+    is_held,
     open_storage,
     shown,
 )
@@ -155,15 +157,82 @@ def test_a_study_of_another_tool(tmp_path: Path) -> None:
 
 
 def test_what_a_study_records(record: StudyRecord) -> None:
-    assert record.config["budget"] == 8000
+    assert record.config.budget == 8000
     assert record.versions.keys() == {"python", "nas-mnist", "torch", "torchvision", "optuna"}
     assert record.normalization == NORMALIZATION
     assert record.study.user_attrs["split_seed"] == 0
     assert record.study.metric_names == ["parameters", "val_accuracy"]
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("config", {}),
+        ("config", "hello"),
+        ("config", {"budget": "8000"}),
+        ("config", {"budget": 8000, "study": "\x1b[31m"}),
+        ("config", {"dataset": "[/bold]"}),
+        ("config", {"train_samples": "many"}),
+        ("normalization", [0.1, float("nan")]),
+        ("normalization", 3),
+        ("versions", "1"),
+    ],
+)
+def test_a_study_that_says_nonsense(record: StudyRecord, name: str, value: object) -> None:
+    record.study.set_user_attr(name, value)
+    with pytest.raises(StudyError, match="was not made by nas-mnist search, or by another ver"):
+        load_study("demo", record.url)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("notation", "import os"),
+        ("notation", None),
+        ("test_accuracy", float("nan")),
+        ("test_accuracy", 101),
+        ("seed", float("inf")),
+        ("weights", "x"),
+        ("weights", {"artifact": 1}),
+    ],
+)
+def test_a_trial_that_says_nonsense(record: StudyRecord, name: str, value: object) -> None:
+    trial_id = claim(record.storage, record.study._study_id, 6)
+    assert trial_id is not None
+    good = {
+        "notation": "c4rn-g-c10k1",
+        "test_accuracy": 90.0,
+        "seed": 1,
+        "curve": [],
+        "weights": {"artifact": "a", "artifact_dir": ""},
+    }
+    for key, text in {**good, name: value}.items():
+        record.storage.set_trial_user_attr(trial_id, key, text)
+    record.storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [84.0, 90.0])
+    with pytest.raises(StudyError, match="trial 0: not a record of nas-mnist"):
+        record.front()
+
+
+def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "other.db"
+    with sqlite3.connect(file) as connection:
+        connection.execute("CREATE TABLE notes (text TEXT)")
+    before = file.read_bytes()
+    with pytest.raises(StorageError, match="there are no studies in it"):
+        load_study("demo", f"sqlite:///{file}")
+    assert file.read_bytes() == before
+
+
+def test_a_trial_is_held_until_it_is_given_back(record: StudyRecord) -> None:
+    trial_id = claim(record.storage, record.study._study_id, 6)
+    assert trial_id is not None
+    assert is_held(record.storage, trial_id)
+    give_back(record.storage, trial_id)
+    assert not is_held(record.storage, trial_id)
+
+
 def test_a_study_that_is_not_there(record: StudyRecord, tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match="no study 'other' in this storage; it has demo"):
+    with pytest.raises(StudyError, match="no study 'other' in this storage; it has 'demo'"):
         load_study("other", record.url)
     with pytest.raises(StorageError, match="no such file"):
         load_study("demo", f"sqlite:///{tmp_path}/none.db")
