@@ -118,5 +118,6 @@ def search(
         raise NasMnistError("no trial completed: every network diverged; lower the learning rate")
     files = write_results(record, Path(settings.results_dir) / record.name)
     print_front(record, as_json)
-    note(UNCONFIRMED)
+    if as_json:  # the table says it itself
+        note(UNCONFIRMED)
     note("wrote " + ", ".join(map(str, files)))
