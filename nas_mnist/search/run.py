@@ -15,7 +15,7 @@ from typing import IO, NamedTuple, Self
 
 from optuna.trial import TrialState
 
-from nas_mnist.errors import INTERRUPTED, WorkerError, reason
+from nas_mnist.errors import INTERRUPTED, StorageError, WorkerError, reason
 from nas_mnist.search.config import SearchConfig
 from nas_mnist.search.pareto import front_places
 from nas_mnist.search.storage import give_back_abandoned, storage_errors
@@ -62,16 +62,20 @@ def run_search(record: StudyRecord, config: SearchConfig) -> Generator[Progress]
     """
     start = time.monotonic()
     done_before = record.counts().finished
-    with _Workers(config) as workers:
-        while True:
+    try:
+        with _Workers(config) as workers:
+            while True:
+                _give_back_abandoned(record)
+                progress = _progress(record, config, done_before, time.monotonic() - start)
+                yield progress
+                if progress.counts.finished >= config.trials:
+                    return
+                waiting = record.trials(TrialState.WAITING)
+                workers.keep(sum(trial.number < config.trials for trial in waiting))
+                time.sleep(_POLL_SECONDS)
+    finally:
+        with suppress(StorageError):  # what a worker could not give back itself
             _give_back_abandoned(record)
-            progress = _progress(record, config, done_before, time.monotonic() - start)
-            yield progress
-            if progress.counts.finished >= config.trials:
-                return
-            waiting = [t for t in record.trials(TrialState.WAITING) if t.number < config.trials]
-            workers.keep(min(config.workers, len(waiting)))
-            time.sleep(_POLL_SECONDS)
 
 
 def _give_back_abandoned(record: StudyRecord) -> None:

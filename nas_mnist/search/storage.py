@@ -117,11 +117,7 @@ def claim(storage: Storage, study_id: int, total: int) -> int | None:
             continue
         if not won:
             continue
-        try:
-            storage.set_trial_user_attr(trial_id, _OWNER, _this_process())
-        except BaseException:
-            give_back(storage, trial_id)
-            raise
+        storage.set_trial_user_attr(trial_id, _OWNER, _this_process())
         return trial_id
     return None
 

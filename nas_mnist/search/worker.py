@@ -59,7 +59,7 @@ class Worker:
     """Runs trials of one study with one set of data on one device."""
 
     def __init__(self, config: SearchConfig, keep_going: Callable[[], None]) -> None:
-        """`keep_going` is called after every epoch and raises KeyboardInterrupt to stop."""
+        """`keep_going` is called at every step of training; it raises KeyboardInterrupt to stop."""
         self.config = config
         self.keep_going = keep_going
         self.device = resolve_device(config.device)
@@ -112,6 +112,7 @@ class Worker:
             normalization=self.dataset.normalization,
             seed=seed,
             device=self.device,
+            on_step=self.keep_going,
         )
         try:
             stopped = self._train(trial, trainer, architecture.parameters)
@@ -153,7 +154,6 @@ class Worker:
         for record in trainer:
             curve.append(_curve_entry(record))
             trial.set_user_attr("curve", curve)
-            self.keep_going()
             accuracies = [entry["val_accuracy"] for entry in curve]
             if len(curve) not in self.pruner.rungs or spared:
                 continue
@@ -211,19 +211,20 @@ def _curve_entry(record: EpochRecord) -> dict[str, float]:
 
 
 def _stop_on_request(search: int) -> Callable[[], None]:
-    """Make SIGTERM interrupt the worker once, and a worker whose search is gone stop by itself.
+    """What raises KeyboardInterrupt once SIGTERM has come, or once the search is gone.
 
-    `search`: the search's process number.
+    `search`: the search's process number. The signal only leaves a note: an exception out of a
+    handler can strike between two halves of a claim, or where Python swallows it.
     """
+    told: list[int] = []
 
-    def interrupt(signum: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise KeyboardInterrupt
+    def leave_note(signum: int, frame: FrameType | None) -> None:
+        told.append(signum)
 
-    signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGTERM, leave_note)
 
     def keep_going() -> None:
-        if os.getppid() != search:
+        if told or os.getppid() != search:
             raise KeyboardInterrupt
 
     return keep_going

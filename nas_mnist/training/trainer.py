@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -45,6 +45,7 @@ class Trainer:
     Iterate over it once: it yields an EpochRecord an epoch, and raises DivergedError when the
     loss is no longer finite. `train` and `held_out` are moved to `device` once. The seed fixes
     weights, order, augmentation and dropout; torch's own generators are left as they were.
+    `on_step` is called before every step, and may raise to end the training there.
     """
 
     def __init__(
@@ -57,10 +58,12 @@ class Trainer:
         normalization: Normalization,
         seed: int,
         device: torch.device,
+        on_step: Callable[[], None] | None = None,
     ) -> None:
         self.recipe = recipe
         self.seed = seed
         self.device = device
+        self._on_step = on_step
         self._train = train.to(device)
         self._held_out = held_out.to(device)
         self._normalization = normalization
@@ -117,6 +120,8 @@ class Trainer:
         losses = torch.zeros(len(batches), device=self.device)
         correct = torch.zeros((), dtype=torch.long, device=self.device)
         for step, (batch, rate) in enumerate(zip(batches, rates, strict=True)):
+            if self._on_step is not None:
+                self._on_step()
             for group in optimizer.param_groups:
                 group["lr"] = rate
             labels = self._train.labels[batch]
