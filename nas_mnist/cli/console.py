@@ -49,8 +49,9 @@ def print_front(record: StudyRecord, as_json: bool) -> None:
 
 @contextmanager
 def writing(file: Path) -> Iterator[None]:
-    """Say in one line that `file` could not be written."""
+    """Make the file's folder, and say in one line if `file` could not be written."""
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
         raise StorageError(f"{file}: {reason(error)}") from None

@@ -37,7 +37,7 @@ def references(as_json: Json = False) -> None:
 def train(
     target: str,
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds, one after another.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="The first seed.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="The first seed.")] = 0,
     dataset: Annotated[str, typer.Option(help="mnist, fashion-mnist, kmnist or digits.")] = "mnist",
     train_samples: Annotated[
         int | None, typer.Option(help="Training images. [default: all]")
@@ -55,6 +55,8 @@ def train(
 
     name, architecture = resolve_target(target, storage)
     given = parse_settings(recipe or [])
+    if "epochs" in given:
+        raise typer.BadParameter("--epochs sets the epochs", param_hint="--recipe")
     settings = Recipe(epochs=epochs).changed(merged(DATASET_RECIPES.get(dataset, {}), given))
 
     from nas_mnist.output.tables import runs_table, runs_values

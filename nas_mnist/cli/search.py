@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from nas_mnist.cli.console import note, print_front, quiet_optuna, show_progress
+from nas_mnist.cli.console import note, print_front, quiet_optuna, show_progress, writing
 from nas_mnist.cli.options import DataDir, Json, RecipeSettings, Storage
-from nas_mnist.errors import NasMnistError
+from nas_mnist.errors import NasMnistError, RequestError
 
 
 def search(
@@ -68,6 +68,8 @@ def search(
     from nas_mnist.search.config import resolve_config
     from nas_mnist.training.recipe import parse_settings
 
+    if confirm:
+        raise RequestError("--confirm: confirmation is not available yet; take --no-confirm")
     settings = resolve_config(
         config,
         {
@@ -98,6 +100,9 @@ def search(
 
     quiet_optuna()
     record = prepare_search(settings)
+    results = Path(settings.results_dir) / record.name
+    with writing(results / "front.csv"):  # not to learn of it after hours
+        results.mkdir(parents=True, exist_ok=True)
     note(
         f"study {record.name}: {settings.trials} trials within {settings.budget:,} parameters, "
         f"{settings.workers} workers; watch it with `optuna-dashboard {shown(settings.storage)}`"
@@ -116,7 +121,7 @@ def search(
         raise
     if not record.front():
         raise NasMnistError("no trial completed: every network diverged; lower the learning rate")
-    files = write_results(record, Path(settings.results_dir) / record.name)
+    files = write_results(record, results)
     print_front(record, as_json)
     if as_json:  # the table says it itself
         note(UNCONFIRMED)

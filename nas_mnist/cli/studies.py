@@ -26,14 +26,16 @@ def front(
     """Show a study's front: the networks that no other beats in size and accuracy."""
     from nas_mnist.output.tables import write_front_csv
 
-    record = load_study(study, storage)
+    record = _open_study(study, storage)
+    if figure is not None:
+        from nas_mnist.output.figures import check_figure_name, front_figure, write_figure
+
+        check_figure_name(figure)
     print_front(record, as_json)
     if csv is not None:
         with writing(csv):
             write_front_csv(record, csv)
     if figure is not None:
-        from nas_mnist.output.figures import front_figure, write_figure
-
         with writing(figure):
             write_figure(front_figure(record), figure)
 
@@ -45,7 +47,8 @@ def export(
         int | None, typer.Option(help="This completed trial. [default: the most accurate]")
     ] = None,
     at_least: Annotated[
-        float | None, typer.Option(help="The smallest network of this validation accuracy, %.")
+        float | None,
+        typer.Option(min=0, max=100, help="The smallest network of this validation accuracy, %."),
     ] = None,
     storage: Storage = None,
 ) -> None:
@@ -57,7 +60,7 @@ def export(
         raise typer.BadParameter(f"{output} must end in .py", param_hint="--output")
     if trial is not None and at_least is not None:
         raise typer.BadParameter("--trial and --at-least exclude each other")
-    record = load_study(study, storage)
+    record = _open_study(study, storage)
     chosen = best(record.front(), at_least) if trial is None else record.trial(trial)
     weights = export_trial(record, chosen, output)
     note(
@@ -67,7 +70,7 @@ def export(
     note(f"wrote {output}, {weights}")
 
 
-def load_study(name: str, storage: str | None) -> StudyRecord:
+def _open_study(name: str, storage: str | None) -> StudyRecord:
     from nas_mnist.search.config import default_storage
     from nas_mnist.search.study import load_study
 

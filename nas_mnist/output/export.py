@@ -6,6 +6,7 @@ reaches it but what `_plain` lets through into its docstring.
 
 from __future__ import annotations
 
+import errno
 import io
 import re
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ def export_trial(record: StudyRecord, trial: TrialRecord, file: Path) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         _replace({file.with_suffix(".pt"): weights, file: source.encode()})
     except OSError as error:
-        raise StorageError(f"{file}: {reason(error)}") from None
+        raise StorageError(f"{error.filename or file}: {reason(error)}") from None
     return file.with_suffix(".pt")
 
 
@@ -117,6 +118,9 @@ def _most_bytes(architecture: Architecture) -> int:
 
 def _replace(contents: dict[Path, bytes]) -> None:
     """Write the files aside, then put all in their places."""
+    for file in contents:
+        if file.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "Is a directory", str(file))
     made = {file: file.with_name(file.name + ".part") for file in contents}
     try:
         for file, part in made.items():
@@ -289,6 +293,8 @@ def read_picture(file: Path) -> Tensor:
 
 
 def main(path: Path) -> None:
+    if not WEIGHTS.exists():
+        raise SystemExit(f"{{WEIGHTS}}: no weights; keep them beside this file")
     network = load()
     if not path.is_dir():
         print(int(classify(network, read_picture(path))))

@@ -98,19 +98,23 @@ def write_figure(figure: go.Figure, file: Path) -> None:
 
     Raises RequestError for another ending, or if pictures cannot be drawn here.
     """
+    check_figure_name(file)
     if file.suffix == ".html":
         figure.write_html(file, include_plotlyjs=True)
         return
-    if file.suffix not in (".png", ".svg"):
-        raise RequestError(f"figure {file}: the ending must be .html, .png or .svg")
     try:
         figure.write_image(file, width=1000, height=600, scale=1 if file.suffix == ".svg" else 2)
-    except (ImportError, ValueError, RuntimeError) as error:
-        first_line = str(error).strip().splitlines()[0]
+    except (ImportError, ValueError, RuntimeError):
         raise RequestError(
-            f"figure {file}: pictures need `pip install nas-mnist[image]` and an installed "
-            f"Chrome or Chromium ({first_line}); or write .html"
+            f"figure {file}: pictures need kaleido (`pip install kaleido`) and an installed "
+            "Chrome or Chromium; or write .html"
         ) from None
+
+
+def check_figure_name(file: Path) -> None:
+    """Raise RequestError for a file's ending that `write_figure` cannot write."""
+    if file.suffix not in (".html", ".png", ".svg"):
+        raise RequestError(f"figure {file}: the ending must be .html, .png or .svg")
 
 
 def _add_points(

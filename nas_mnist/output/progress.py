@@ -32,9 +32,18 @@ def progress_line(progress: Progress) -> str:
 def progress_panel(progress: Progress) -> Group:
     bar = Table.grid(padding=(0, 1))
     bar.add_row(
-        ProgressBar(total=progress.total, completed=progress.counts.finished, width=40),
+        ProgressBar(
+            total=progress.total,
+            completed=progress.counts.finished,
+            width=40,
+            finished_style="green",
+        ),
         Text(f"{progress.counts.finished}/{progress.total} trials"),
-        Text(f"{progress.counts.pruned} pruned, {progress.counts.failed} failed", style="dim"),
+        Text(
+            f"{progress.counts.pruned} pruned, {progress.counts.failed} failed, "
+            f"{progress.counts.running} running",
+            style="dim",
+        ),
         Text(time_left(progress), style="cyan"),
     )
     sizes = Table(title="best so far", title_justify="left", box=None, padding=(0, 2))
@@ -46,6 +55,8 @@ def progress_panel(progress: Progress) -> Group:
 
 
 def time_left(progress: Progress) -> str:
+    if progress.counts.finished >= progress.total:
+        return "done"
     if progress.seconds_left is None:
         return "time left unknown"
     minutes, seconds = divmod(round(progress.seconds_left), 60)

@@ -109,7 +109,9 @@ class SearchConfig:
                 continue
             if not low <= value <= high:
                 flag = name.replace("_", "-")
-                raise RequestError(f"--{flag} {value:g} is not within {low:g} to {high:g}")
+                raise RequestError(
+                    f"--{flag} {_shown(value)} is not within {_shown(low)} to {_shown(high)}"
+                )
 
 
 def resolve_config(preset: Path | None, overrides: Mapping[str, Any]) -> SearchConfig:
@@ -119,6 +121,9 @@ def resolve_config(preset: Path | None, overrides: Mapping[str, Any]) -> SearchC
     """
     settings = read_preset(preset) if preset is not None else {}
     given = {name: value for name, value in overrides.items() if value is not None}
+    for name, value in given.items():
+        if value == "":
+            raise RequestError(f"--{name.replace('_', '-')} is empty")
     recipe = merged(settings.get("recipe", {}), given.get("recipe", {}))
     return SearchConfig(**{**settings, **given, "recipe": recipe})
 
@@ -172,6 +177,10 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _shown(number: float) -> str:
+    return f"{number:,}" if isinstance(number, int) else f"{number:g}"
 
 
 def _is_kind(value: Any, kind: str) -> bool:

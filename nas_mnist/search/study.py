@@ -232,15 +232,27 @@ def _check_identity(record: StudyRecord, config: SearchConfig) -> None:
     for name, asked in config.identity().items():
         if made[name] != asked:
             flag = name.replace("_", "-")
+            before, now = _first_difference(made[name], asked)
             raise StudyError(
-                f"study {record.name!r} was made with {flag} {made[name]!r}, not "
-                f"{asked!r}; give the same --{flag} to continue it, or another --study"
+                f"study {record.name!r} was made with {flag} {before}, not {now}; give the same "
+                f"--{flag} to continue it, or another --study"
             )
     if record.study.user_attrs.get("space") != space_version():
         raise StudyError(
             f"study {record.name!r} was made in another version's search space "
             f"(nas-mnist {record.versions.get('nas-mnist')!r}); choose another --study"
         )
+
+
+def _first_difference(before: Any, now: Any) -> tuple[str, str]:
+    """Two settings as text; of two tables, their first entry that differs."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for name in before:
+            if before[name] != now.get(name):
+                old, new = _first_difference(before[name], now.get(name))
+                joint = "." if isinstance(before[name], dict) else "="
+                return f"{name}{joint}{old}", f"{name}{joint}{new}"
+    return ("all" if before is None else str(before), "all" if now is None else str(now))
 
 
 def _fill_queue(study: optuna.Study, config: SearchConfig) -> None:

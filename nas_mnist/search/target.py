@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+
 from nas_mnist.arch.architecture import Architecture
 from nas_mnist.arch.notation import format_notation, parse_notation
 from nas_mnist.arch.references import references
@@ -21,10 +23,11 @@ def resolve_target(text: str, storage: str | None = None) -> tuple[str, Architec
     try:
         architecture = parse_notation(text)
     except ArchitectureError as error:
-        # Only a notation starts like one; a name that is off by a letter is not.
-        if "-" in text and not text[:2].startswith(("c", "d")):
+        close = [name for name in references() if text and name.startswith(text)]
+        close += difflib.get_close_matches(text, references(), n=1, cutoff=0.7)
+        if close:
             raise RequestError(
-                f"{text!r} is no reference; `nas-mnist references` lists their names"
+                f"{text!r} is no reference; `nas-mnist references` lists them, such as {close[0]}"
             ) from None
         raise error
     return format_notation(architecture), architecture

@@ -130,6 +130,8 @@ def read_picture(file: Path) -> Tensor:
 
 
 def main(path: Path) -> None:
+    if not WEIGHTS.exists():
+        raise SystemExit(f"{WEIGHTS}: no weights; keep them beside this file")
     network = load()
     if not path.is_dir():
         print(int(classify(network, read_picture(path))))

@@ -198,6 +198,11 @@ def test_a_failed_export_leaves_the_last_one(digits_search: Search, tmp_path: Pa
     before = file.read_bytes(), weights.read_bytes()
     logits_of(file, torch.zeros(1, 1, 28, 28, dtype=torch.uint8), "größe @ 1")
 
+    (tmp_path / "taken.py").mkdir()
+    with pytest.raises(StorageError, match=r"taken\.py: Is a directory"):
+        export_trial(record, trial, tmp_path / "taken.py")
+    assert not (tmp_path / "taken.pt").exists()
+
     (folder / "studies" / "demo" / "artifacts" / trial.artifact).write_bytes(b"damaged")
     with pytest.raises(StorageError, match="not those of"):
         export_trial(record, trial, file)

@@ -126,11 +126,11 @@ def test_resuming_adds_only_what_is_missing(record: StudyRecord, tmp_path: Path)
     ("settings", "message"),
     [
         ({"budget": 9000}, "made with budget 8000, not 9000; give the same --budget"),
-        ({"dataset": "digits"}, "made with dataset 'mnist', not 'digits'"),
+        ({"dataset": "digits"}, "made with dataset mnist, not digits"),
         ({"epochs": 3}, "made with epochs 15, not 3"),
         ({"seed": 1}, "made with seed 0, not 1"),
-        ({"train_samples": 100}, "made with train-samples None, not 100"),
-        ({"recipe": {"batch_size": 64}}, "made with recipe"),
+        ({"train_samples": 100}, "made with train-samples all, not 100"),
+        ({"recipe": {"batch_size": 64}}, "made with recipe batch_size=128, not batch_size=64"),
     ],
     ids=lambda value: "" if isinstance(value, str) else next(iter(value)),
 )
