@@ -101,8 +101,8 @@ def search(
     quiet_optuna()
     record = prepare_search(settings)
     results = Path(settings.results_dir) / record.name
-    with writing(results / "front.csv"):  # not to learn of it after hours
-        results.mkdir(parents=True, exist_ok=True)
+    with writing(results):  # not to learn of it after hours
+        results.mkdir(exist_ok=True)
     note(
         f"study {record.name}: {settings.trials} trials within {settings.budget:,} parameters, "
         f"{settings.workers} workers; watch it with `optuna-dashboard {shown(settings.storage)}`"

@@ -112,7 +112,7 @@ def module_source(
 
 def _most_bytes(architecture: Architecture) -> int:
     """More than any file of this network's weights has: float32 parameters, as many buffers, and
-    2 kB a tensor of what torch writes around them."""
+    16 kB a layer for what torch writes around its tensors."""
     return 8 * architecture.parameters + 16_384 * len(architecture.layers)
 
 

@@ -109,9 +109,8 @@ class SearchConfig:
                 continue
             if not low <= value <= high:
                 flag = name.replace("_", "-")
-                raise RequestError(
-                    f"--{flag} {_shown(value)} is not within {_shown(low)} to {_shown(high)}"
-                )
+                span = f"{_readable(low)} to {_readable(high)}"
+                raise RequestError(f"--{flag} {_readable(value)} is not within {span}")
 
 
 def resolve_config(preset: Path | None, overrides: Mapping[str, Any]) -> SearchConfig:
@@ -158,9 +157,9 @@ def artifact_folder(artifact_dir: str, study: str, storage: str) -> Path:
     if artifact_dir:
         return Path(artifact_dir)
     url = make_url(storage)
-    sqlite = url.get_backend_name() == "sqlite" and url.database
-    beside = Path(url.database).parent if sqlite and url.database else Path("studies")
-    return beside / study / "artifacts"
+    if url.get_backend_name() == "sqlite" and url.database:
+        return Path(url.database).parent / study / "artifacts"
+    return Path("studies") / study / "artifacts"
 
 
 def check_study_name(name: str) -> None:
@@ -179,7 +178,7 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _shown(number: float) -> str:
+def _readable(number: float) -> str:
     return f"{number:,}" if isinstance(number, int) else f"{number:g}"
 
 

@@ -114,8 +114,8 @@ class _Workers:
     def __enter__(self) -> Self:
         return self
 
-    def keep(self, wanted: int) -> None:
-        """See to it that up to the configured number work, as long as `wanted` is not 0.
+    def keep(self, waiting: int) -> None:
+        """Start workers for the trials that wait, up to the configured number at a time.
 
         A worker that was killed is replaced, a few times; one that ended in an error is not,
         for the next would meet the same. Raises the error once no worker is left.
@@ -123,10 +123,10 @@ class _Workers:
         self._reap()
         if not self._failed and self._killed <= _MOST_KILLED:
             try:
-                self._start(min(wanted, self._config.workers - len(self._workers)))
+                self._start(min(waiting, self._config.workers - len(self._workers)))
             except OSError as error:
                 raise WorkerError(f"no worker can be started: {reason(error)}") from None
-        elif wanted and not self._workers and self._error is not None:
+        elif waiting and not self._workers and self._error is not None:
             raise self._error
 
     def _start(self, count: int) -> None:

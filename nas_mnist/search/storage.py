@@ -104,12 +104,12 @@ def shown(url: str) -> str:
 
 def claim(storage: Storage, study_id: int, total: int) -> int | None:
     """Take the first waiting trial among the study's first `total`; its id, or None."""
-    # The trial's last owner may have left a heartbeat that is long stale: beat before taking.
     for trial in storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.WAITING,)):
         if trial.number >= total:
             continue
         trial_id = trial._trial_id
         try:
+            # The last owner may have left a heartbeat that is long stale: beat before taking.
             storage.record_heartbeat(trial_id)
             with _exclusively():
                 won = storage.set_trial_state_values(trial_id, TrialState.RUNNING)
@@ -154,7 +154,7 @@ def give_back_abandoned(storage: Storage, study_id: int) -> int:
 
 @contextmanager
 def heartbeat(storage: Storage, trial_id: int) -> Iterator[None]:
-    """Record the trial's heartbeats from a thread for as long as the block runs."""
+    """Go on with the heartbeats that `claim` began, from a thread, as long as the block runs."""
     stopped = threading.Event()
 
     def beat() -> None:
@@ -165,7 +165,6 @@ def heartbeat(storage: Storage, trial_id: int) -> Iterator[None]:
             except (SQLAlchemyError, optuna.exceptions.StorageInternalError):
                 continue
 
-    storage.record_heartbeat(trial_id)
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
     try:
