@@ -8,7 +8,7 @@ from types import FrameType
 
 import typer
 
-from nas_mnist.cli import networks, search, studies
+from nas_mnist.cli import networks, search, simulation, studies
 from nas_mnist.errors import NasMnistError, is_out_of_memory
 
 app = typer.Typer(
@@ -24,6 +24,8 @@ for command in (
     networks.references,
     networks.train,
     studies.export,
+    simulation.curves,
+    simulation.simulate,
 ):
     app.command()(command)
 

@@ -41,6 +41,10 @@ def search(
     seed: Annotated[
         int | None, typer.Option(help="Fixes split, weights, order and sampler. [default: 0]")
     ] = None,
+    pruner: Annotated[
+        str | None,
+        typer.Option(help="dominance, median, one-epoch or none. [default: dominance]"),
+    ] = None,
     seeds: Annotated[
         int | None, typer.Option(help="Fresh seeds of the confirmation. [default: 3]")
     ] = None,
@@ -84,6 +88,7 @@ def search(
             "workers": workers,
             "device": device,
             "seed": seed,
+            "pruner": pruner,
             "seeds": seeds,
             "confirm": confirm,
             "goal": goal,

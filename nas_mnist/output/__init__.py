@@ -1,1 +1,1 @@
-"""Floor 3: tables, figures and files made from studies. It decides nothing."""
+"""Floor 4: tables, figures and files made from studies. It decides nothing."""

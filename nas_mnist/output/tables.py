@@ -11,6 +11,7 @@ from rich.table import Table
 from nas_mnist.arch.architecture import Architecture
 from nas_mnist.arch.notation import format_notation
 from nas_mnist.arch.references import Reference, Step
+from nas_mnist.search.spending import spending
 from nas_mnist.search.study import StudyRecord, TrialRecord
 from nas_mnist.training.recipe import Recipe
 from nas_mnist.training.runs import Run, mean_and_sd
@@ -70,6 +71,7 @@ def front_values(record: StudyRecord) -> dict[str, Any]:
             "pruned": counts.pruned,
             "failed": counts.failed,
         },
+        "pruning": {"pruner": record.config.pruner, **spending(record)._asdict()},
         "front": [trial_values(trial) for trial in record.front()],
         "confirmed": [],
     }
@@ -90,7 +92,7 @@ def front_table(record: StudyRecord) -> Table:
         title=f"{config.study}: front within {config.budget:,} parameters "
         f"on {config.dataset}, {config.epochs} epochs",
         title_justify="left",
-        caption=UNCONFIRMED,
+        caption=f"{UNCONFIRMED}\n{spending_text(record)}",
         caption_justify="left",
     )
     for heading in ("trial", "parameters", "MACs", "receptive field", "validation %", "test %"):
@@ -107,6 +109,21 @@ def front_table(record: StudyRecord) -> Table:
             trial.notation,
         )
     return table
+
+
+def spending_text(record: StudyRecord) -> str:
+    """Where the epochs went, and what is known of the pruner's mistakes."""
+    spent = spending(record)
+    text = f"{spent.epochs:,} of {spent.epochs_unpruned:,} epochs run"
+    if spent.stopped:
+        rungs = ", ".join(f"{count} after epoch {epoch}" for epoch, count in spent.stopped.items())
+        text += f"; stopped: {rungs}"
+    if record.config.pruner != "none":
+        text += (
+            f"; {spent.exempt} trials were exempt from stopping, it would have stopped "
+            f"{spent.spared}, {spent.wrongful} of them wrongly"
+        )
+    return f"{text}."
 
 
 def write_front_csv(record: StudyRecord, file: Path) -> None:

@@ -14,10 +14,11 @@ from sqlalchemy.engine import make_url
 
 from nas_mnist.arch.skeleton import smallest
 from nas_mnist.errors import RequestError, reason
+from nas_mnist.search.pruner import PRUNERS
 from nas_mnist.training.recipe import DATASET_RECIPES, Recipe, check_dataset, merged
 
 # Settings that a result depends on: a study goes on only under the same ones.
-IDENTITY = ("dataset", "budget", "epochs", "train_samples", "seed", "recipe")
+IDENTITY = ("dataset", "budget", "epochs", "train_samples", "seed", "pruner", "recipe")
 # The search sets these itself.
 _NOT_IN_RECIPE = {"epochs": "--epochs sets it", "learning_rate": "each trial samples its own"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
@@ -36,6 +37,8 @@ class SearchConfig:
     train_samples: int | None = None
     """training images a trial sees; None for all that do not validate"""
     seed: int = 0
+    pruner: str = "dominance"
+    """one of `PRUNERS`"""
     recipe: dict[str, Any] = field(default_factory=dict)
     """settings of `Recipe`; those not given are resolved to the dataset's and its own defaults"""
     goal: float = 99.4
@@ -57,6 +60,8 @@ class SearchConfig:
     def __post_init__(self) -> None:
         self._check_numbers()
         check_dataset(self.dataset)
+        if self.pruner not in PRUNERS:
+            raise RequestError(f"--pruner {self.pruner!r} is not one of {', '.join(PRUNERS)}")
         self._default("study", f"{self.dataset}-{self.budget}")
         check_study_name(self.study)
         self._default("storage", default_storage(self.study))

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
+
+# Percent: below one image in a hundred thousand, so that no error has no logarithm to fail at.
+_LEAST_ERROR = 1e-3
 
 
 def front_places(points: Sequence[tuple[float, float]]) -> list[int]:
@@ -19,3 +23,24 @@ def front_places(points: Sequence[tuple[float, float]]) -> list[int]:
         ):
             front.append(place)
     return front
+
+
+def hypervolume(points: Iterable[tuple[float, float]], reference: tuple[float, float]) -> float:
+    """Area between the front of `points` (parameters, accuracy in percent) and `reference`, with
+    parameters and error (100 - accuracy) on natural-log scales.
+
+    Points that the reference beats in either count nothing (Zitzler, Thiele: Multiobjective
+    optimization using evolutionary algorithms, 1998).
+    """
+    ceiling = math.log(reference[0]), math.log(100 - reference[1])
+    logs = sorted(
+        (math.log(parameters), math.log(max(100 - accuracy, _LEAST_ERROR)))
+        for parameters, accuracy in points
+        if parameters < reference[0] and accuracy > reference[1]
+    )
+    area, best = 0.0, ceiling[1]
+    for size, error in logs:
+        if error < best:
+            area += (ceiling[0] - size) * (best - error)
+            best = error
+    return area

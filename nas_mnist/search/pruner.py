@@ -1,7 +1,8 @@
-"""Stops a trial that a network of equal or fewer parameters has left behind.
+"""Stops trials early, by rules that read nothing but recorded curves.
 
-A rule that looks at accuracy alone erases the small end of the front; here a network is only
-ever compared with networks that are no larger, at the same epoch.
+A rule that looks at accuracy alone erases the small end of the front; dominance compares a
+network only with networks that are no larger, at the same epoch. The other rules are here to be
+compared with it.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 # Rungs of a 15-epoch run; other lengths scale them.
 _RUNGS = (1, 2, 4, 8)
 _RUN = 15
+# One trial in twenty is never stopped, so that wrongful stops can be counted.
+EXEMPT_SHARE = 0.05
 
 
 class Rival(NamedTuple):
@@ -29,16 +32,31 @@ class Stop(NamedTuple):
 
     epoch: int
     accuracy: float
-    rival: int
-    """number of the trial that leads it most"""
-    rival_accuracy: float
-    margin: float
-    """percentage points that the rival had to be ahead by"""
+    needed: float
+    """accuracy in percent that would have let it go on"""
+    rival: int | None
+    """number of the trial that leads it most; None where no single one decides"""
+
+
+class Pruner(Protocol):
+    """Decides from recorded curves alone, so a resumed search decides as an uninterrupted one."""
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """Epochs after which a trial may be stopped; never the last one."""
+
+    def stop(
+        self, parameters: int, accuracies: Sequence[float], rivals: Iterable[Rival]
+    ) -> Stop | None:
+        """The reason to stop after the last of `accuracies` (percent, one an epoch), or None.
+
+        `rivals`: every other trial of the study that has a curve, pruned ones included.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class DominancePruner:
-    """Decides from recorded curves alone, so a resumed search decides as an uninterrupted one.
+    """Stops what a network of equal or fewer parameters has left behind.
 
     At a rung, a trial with accuracy a stops when some rival of equal or fewer parameters has an
     accuracy b > a + chance + reach, where
@@ -47,8 +65,6 @@ class DominancePruner:
       on the validation set, and what seeds alone change, taken as a share of each error;
     - reach = `catch_up` × (100 - a) × share of epochs still to run: what the trial could gain on
       the rival by then.
-
-    The defaults are on the careful side.
     """
 
     epochs: int
@@ -60,27 +76,33 @@ class DominancePruner:
 
     @property
     def rungs(self) -> tuple[int, ...]:
-        """Epochs after which a trial may be stopped; never the last one."""
-        scaled = {max(1, round(rung * self.epochs / _RUN)) for rung in _RUNGS}
-        return tuple(sorted(rung for rung in scaled if rung < self.epochs))
+        return scaled_rungs(self.epochs)
 
     def stop(
         self, parameters: int, accuracies: Sequence[float], rivals: Iterable[Rival]
     ) -> Stop | None:
-        """The reason to stop after the last of `accuracies` (percent, one an epoch), or None."""
         epoch = len(accuracies)
         if epoch not in self.rungs:
             return None
         accuracy = accuracies[-1]
-        ahead = [
-            Stop(epoch, accuracy, rival.trial, leading, margin)
-            for rival in rivals
-            if rival.parameters <= parameters and len(rival.accuracies) >= epoch
-            for leading in [rival.accuracies[epoch - 1]]
-            for margin in [self._margin(accuracy, leading, epoch)]
-            if leading - accuracy > margin
-        ]
-        return max(ahead, key=lambda stop: stop.rival_accuracy, default=None)
+        leader = max(
+            (
+                rival
+                for rival in rivals
+                if rival.parameters <= parameters and len(rival.accuracies) >= epoch
+            ),
+            key=lambda rival: rival.accuracies[epoch - 1],
+            default=None,
+        )
+        # The margin shrinks as the leader's own error does: no other rival can stop a trial
+        # that the leader lets go on.
+        if leader is None:
+            return None
+        leading = leader.accuracies[epoch - 1]
+        margin = self._margin(accuracy, leading, epoch)
+        if leading - accuracy <= margin:
+            return None
+        return Stop(epoch, accuracy, round(leading - margin, 6), leader.trial)
 
     def _margin(self, accuracy: float, leading: float, epoch: int) -> float:
         chance = self.deviations * math.sqrt(self._variance(accuracy) + self._variance(leading))
@@ -91,3 +113,72 @@ class DominancePruner:
         error = 100 - accuracy
         binomial = accuracy * error / self.validation_images
         return binomial + (self.seed_deviation * error) ** 2
+
+
+@dataclass(frozen=True, slots=True)
+class QuantilePruner:
+    """Size-blind: at a rung, stops what is below a quantile of the other trials' accuracies.
+
+    With the median at every rung this is Optuna's MedianPruner (Golovin et al.: Google Vizier,
+    2017); with the first rung alone it discards after one epoch.
+    """
+
+    rungs: tuple[int, ...]
+    quantile: float = 0.5
+    least: int = 5
+    """trials that must have come as far before any is stopped"""
+
+    def stop(
+        self, parameters: int, accuracies: Sequence[float], rivals: Iterable[Rival]
+    ) -> Stop | None:
+        epoch = len(accuracies)
+        if epoch not in self.rungs:
+            return None
+        others = sorted(
+            rival.accuracies[epoch - 1] for rival in rivals if len(rival.accuracies) >= epoch
+        )
+        if len(others) < self.least:
+            return None
+        needed = _quantile(others, self.quantile)
+        return Stop(epoch, accuracies[-1], needed, None) if accuracies[-1] < needed else None
+
+
+@dataclass(frozen=True, slots=True)
+class NoPruner:
+    """Lets every trial run to its end."""
+
+    rungs: tuple[int, ...] = ()
+
+    def stop(
+        self, parameters: int, accuracies: Sequence[float], rivals: Iterable[Rival]
+    ) -> Stop | None:
+        return None
+
+
+PRUNERS = ("dominance", "median", "one-epoch", "none")
+
+
+def make_pruner(name: str, epochs: int, validation_images: int) -> Pruner:
+    """The rule of this name for runs of `epochs`; KeyError for a name not of PRUNERS."""
+    rungs = scaled_rungs(epochs)
+    pruners: dict[str, Pruner] = {
+        "dominance": DominancePruner(epochs, validation_images),
+        "median": QuantilePruner(rungs),
+        "one-epoch": QuantilePruner(rungs[:1]),
+        "none": NoPruner(),
+    }
+    return pruners[name]
+
+
+def scaled_rungs(epochs: int) -> tuple[int, ...]:
+    """Epochs 1, 2, 4 and 8 of 15, scaled to a run of `epochs`, without its last."""
+    scaled = {max(1, round(rung * epochs / _RUN)) for rung in _RUNGS}
+    return tuple(sorted(rung for rung in scaled if rung < epochs))
+
+
+def _quantile(ordered: Sequence[float], share: float) -> float:
+    """Linear interpolation between the values, which are in rising order."""
+    place = share * (len(ordered) - 1)
+    low = math.floor(place)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (place - low) * (ordered[high] - ordered[low])

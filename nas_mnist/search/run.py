@@ -8,10 +8,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, NamedTuple, Self
+from typing import IO, Any, NamedTuple, Self
 
 from optuna.trial import TrialState
 
@@ -19,9 +19,10 @@ from nas_mnist.errors import INTERRUPTED, StorageError, WorkerError, reason
 from nas_mnist.search.config import SearchConfig
 from nas_mnist.search.pareto import front_places
 from nas_mnist.search.storage import give_back_abandoned, storage_errors
-from nas_mnist.search.study import Counts, StudyRecord, make_study
+from nas_mnist.search.study import Counts, StudyRecord, count, fill_queue, make_study
 
 _POLL_SECONDS = 0.5
+_POLL_SHARE = 0.03
 _STOP_SECONDS = 30.0
 _MOST_KILLED = 4
 
@@ -39,10 +40,12 @@ class Progress(NamedTuple):
     """the front so far: parameters, and validation accuracy in percent"""
 
 
-def prepare_search(config: SearchConfig) -> StudyRecord:
+def prepare_search(
+    config: SearchConfig, first: Sequence[dict[str, Any]] | None = None
+) -> StudyRecord:
     """Check all that the workers will need, then make or continue the study.
 
-    What is wrong with data or device is said before anything is made.
+    What is wrong with data or device is said before anything is made. `first`: see `make_study`.
     """
     from nas_mnist.training.datasets import load_dataset, split_dataset
     from nas_mnist.training.trainer import resolve_device
@@ -50,29 +53,33 @@ def prepare_search(config: SearchConfig) -> StudyRecord:
     resolve_device(config.device)
     dataset = load_dataset(config.dataset, Path(config.data_dir) if config.data_dir else None)
     split_dataset(dataset, config.seed, config.train_samples)
-    return make_study(config, dataset.normalization)
+    return make_study(config, dataset.normalization, first)
 
 
-def run_search(record: StudyRecord, config: SearchConfig) -> Generator[Progress]:
-    """Run the study's waiting trials to their end, with a Progress about twice a second.
+def run_search(
+    record: StudyRecord, config: SearchConfig, first: Sequence[dict[str, Any]] | None = None
+) -> Generator[Progress]:
+    """Run the study's trials to their total, with a Progress about twice a second.
 
     Trials that another search of this study is running are waited for. Closing the iterator
     stops the workers; their trials go back to the queue. Raises the first error of a worker
-    once all have ended and trials still wait.
+    once all have ended and trials still wait. `first`: see `fill_queue`.
     """
     start = time.monotonic()
     done_before = record.counts().finished
     try:
         with _Workers(config) as workers:
             while True:
+                poll = time.monotonic()
                 _give_back_abandoned(record)
                 progress = _progress(record, config, done_before, time.monotonic() - start)
                 yield progress
                 if progress.counts.finished >= config.trials:
                     return
-                waiting = record.trials(TrialState.WAITING)
-                workers.keep(sum(trial.number < config.trials for trial in waiting))
-                time.sleep(_POLL_SECONDS)
+                workers.keep(fill_queue(record, config, first))
+                # Reading a large study must not take the workers' cores.
+                seconds = time.monotonic() - poll
+                time.sleep(max(_POLL_SECONDS, seconds / _POLL_SHARE))
     finally:
         with suppress(StorageError):  # what a worker could not give back itself
             _give_back_abandoned(record)
@@ -86,11 +93,14 @@ def _give_back_abandoned(record: StudyRecord) -> None:
 def _progress(
     record: StudyRecord, config: SearchConfig, done_before: int, seconds: float
 ) -> Progress:
-    counts = record.counts()
+    trials = record.trials()
+    counts = count(trials)
     done = counts.finished - done_before
     left = max(0, config.trials - counts.finished)
     points = [
-        (int(trial.values[0]), trial.values[1]) for trial in record.trials(TrialState.COMPLETE)
+        (int(trial.values[0]), trial.values[1])
+        for trial in trials
+        if trial.state == TrialState.COMPLETE
     ]
     return Progress(
         counts=counts,

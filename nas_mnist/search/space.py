@@ -91,7 +91,13 @@ class Sample:
 
 def suggest(trial: optuna.Trial) -> Sample:
     """Let the study's sampler draw a point for this trial."""
-    return _sample({name: _suggest(trial, name, SPACE[name]) for name in SPACE})
+    return sample_of({name: _suggest(trial, name, SPACE[name]) for name in SPACE})
+
+
+def sample_of(values: Mapping[str, Any]) -> Sample:
+    """The point with these values of SPACE's parameters."""
+    choices = Choices(**{name: values[name] for name in _CHOICES})
+    return Sample(choices, values["peak_learning_rate"], values["fill"])
 
 
 def hand_made(budget: int) -> list[dict[str, Any]]:
@@ -113,11 +119,6 @@ def space_version() -> str:
         probe = Choices(9, MAX_POOLS, 3, 2, 3, 1.5, 0.7, 1.3, 0.6, 0.75, 1.0, convolution, 0.05)
         parts += [format_notation(decode(probe, limit)) for limit in (300, 1500, 8000)]
     return hashlib.sha256(";".join(parts).encode()).hexdigest()[:12]
-
-
-def _sample(values: Mapping[str, Any]) -> Sample:
-    choices = Choices(**{name: values[name] for name in _CHOICES})
-    return Sample(choices, values["peak_learning_rate"], values["fill"])
 
 
 def _suggest(trial: optuna.Trial, name: str, kind: BaseDistribution) -> Any:

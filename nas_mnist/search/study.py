@@ -26,7 +26,10 @@ from nas_mnist.search.space import hand_made, space_version
 from nas_mnist.search.storage import Storage, open_storage, shown, storage_errors
 
 OBJECTIVES = ("parameters", "val_accuracy")
-_DIRECTIONS = (StudyDirection.MINIMIZE, StudyDirection.MAXIMIZE)
+DIRECTIONS = (StudyDirection.MINIMIZE, StudyDirection.MAXIMIZE)
+# Every process reads a trial that has not ended again and again: only so many wait at a time,
+# not a search's thousands.
+_QUEUED = 16
 _PACKAGES = ("nas-mnist", "torch", "torchvision", "optuna")
 
 
@@ -38,11 +41,23 @@ class Counts(NamedTuple):
     failed: int
     running: int
     waiting: int
-    """not begun, or returned to the queue"""
+    """in the queue: not begun, or returned to it"""
 
     @property
     def finished(self) -> int:
         return self.complete + self.pruned + self.failed
+
+
+def count(trials: Sequence[FrozenTrial]) -> Counts:
+    """The trials by how they ended."""
+    states = [trial.state for trial in trials]
+    return Counts(
+        complete=states.count(TrialState.COMPLETE),
+        pruned=states.count(TrialState.PRUNED),
+        failed=states.count(TrialState.FAIL),
+        running=states.count(TrialState.RUNNING),
+        waiting=states.count(TrialState.WAITING),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +111,7 @@ class StudyRecord:
             return self.study.get_trials(deepcopy=False, states=states or None)
 
     def counts(self) -> Counts:
-        states = [trial.state for trial in self.trials()]
-        return Counts(
-            complete=states.count(TrialState.COMPLETE),
-            pruned=states.count(TrialState.PRUNED),
-            failed=states.count(TrialState.FAIL),
-            running=states.count(TrialState.RUNNING),
-            waiting=states.count(TrialState.WAITING),
-        )
+        return count(self.trials())
 
     def complete(self) -> list[TrialRecord]:
         """All completed trials, by number."""
@@ -152,18 +160,22 @@ class StudyRecord:
         return weights
 
 
-def make_study(config: SearchConfig, normalization: tuple[float, float]) -> StudyRecord:
-    """The study of this request, made or continued, with all its trials waiting or run.
+def make_study(
+    config: SearchConfig,
+    normalization: tuple[float, float],
+    first: Sequence[dict[str, Any]] | None = None,
+) -> StudyRecord:
+    """The study of this request, made or continued, with trials in its queue.
 
     `normalization` is the mean and standard deviation of the dataset's training pixels, which
-    an exported network needs. Raises StudyError if a study of this name was made under other
-    settings.
+    an exported network needs. `first`: see `fill_queue`. Raises StudyError if a study of this
+    name was made under other settings.
     """
     storage = open_storage(config.storage, create=True)
     with storage_errors(config.storage):
         try:
             study = optuna.create_study(
-                study_name=config.study, storage=storage, directions=list(_DIRECTIONS)
+                study_name=config.study, storage=storage, directions=list(DIRECTIONS)
             )
         except DuplicatedStudyError:
             study = optuna.load_study(study_name=config.study, storage=storage)
@@ -181,8 +193,32 @@ def make_study(config: SearchConfig, normalization: tuple[float, float]) -> Stud
             study.set_user_attr("config", stored)
         record = _open_record(study, storage, config.storage)
         _check_identity(record, config)
-        _fill_queue(study, config)
+    fill_queue(record, config, first)
     return record
+
+
+def fill_queue(
+    record: StudyRecord, config: SearchConfig, first: Sequence[dict[str, Any]] | None = None
+) -> int:
+    """Keep some of the study's total of trials waiting for workers; how many there are now.
+
+    `first` are points of the space for the first trials, the hand-made networks unless given;
+    the sampler draws the others.
+    """
+    points = hand_made(config.budget) if first is None else first
+    with storage_errors(record.url):
+        trials = record.study.get_trials(deepcopy=False)
+        waiting = sum(
+            trial.state == TrialState.WAITING and trial.number < config.trials for trial in trials
+        )
+        ahead = _QUEUED + 2 * config.workers - waiting
+        numbers = range(len(trials), min(config.trials, len(trials) + ahead))
+        for number in numbers:
+            if number < len(points):
+                record.study.enqueue_trial(points[number])
+            else:
+                record.study.add_trial(create_trial(state=TrialState.WAITING))
+    return waiting + len(numbers)
 
 
 def load_study(name: str, url: str) -> StudyRecord:
@@ -253,16 +289,6 @@ def _first_difference(before: Any, now: Any) -> tuple[str, str]:
                 joint = "." if isinstance(before[name], dict) else "="
                 return f"{name}{joint}{old}", f"{name}{joint}{new}"
     return ("all" if before is None else str(before), "all" if now is None else str(now))
-
-
-def _fill_queue(study: optuna.Study, config: SearchConfig) -> None:
-    """Add waiting trials up to the total; hand-made networks come first."""
-    existing = len(study.get_trials(deepcopy=False))
-    first = hand_made(config.budget)[: config.trials]
-    for parameters in first[existing:]:
-        study.enqueue_trial(parameters)
-    for _ in range(max(existing, len(first)), config.trials):
-        study.add_trial(create_trial(state=TrialState.WAITING))
 
 
 def _record(trial: FrozenTrial) -> TrialRecord:

@@ -36,7 +36,8 @@ from nas_mnist.errors import (
     reason,
 )
 from nas_mnist.search.config import SearchConfig, artifact_folder
-from nas_mnist.search.pruner import DominancePruner, Rival
+from nas_mnist.search.pruner import EXEMPT_SHARE, Rival, make_pruner
+from nas_mnist.search.sampler import SAMPLER, DistinctSampler, make_sampler
 from nas_mnist.search.space import suggest
 from nas_mnist.search.storage import (
     claim,
@@ -49,8 +50,6 @@ from nas_mnist.search.storage import (
 from nas_mnist.training.datasets import load_dataset, split_dataset
 from nas_mnist.training.trainer import EpochRecord, Trainer, derived_seed, resolve_device
 
-# One trial in twenty is never stopped, so that wrongful stops can be counted.
-_EXEMPT_SHARE = 0.05
 # Attributes that say how a trial ended.
 _OUTCOMES = {"pruned", "would_be_pruned", "failed", "test_accuracy", "weights"}
 
@@ -67,7 +66,7 @@ class Worker:
             config.dataset, Path(config.data_dir) if config.data_dir else None
         )
         self.train, self.validation = split_dataset(self.dataset, config.seed, config.train_samples)
-        self.pruner = DominancePruner(config.epochs, len(self.validation))
+        self.pruner = make_pruner(config.pruner, config.epochs, len(self.validation))
         self.storage = open_storage(config.storage, create=False)
         self.study_id = self.storage.get_study_id_from_name(config.study)
 
@@ -96,7 +95,7 @@ class Worker:
         study = optuna.load_study(
             study_name=self.config.study,
             storage=self.storage,
-            sampler=optuna.samplers.TPESampler(seed=seed),
+            sampler=DistinctSampler(make_sampler(SAMPLER, seed), self.config.budget),
         )
         trial = Trial(study, trial_id)
         sample = suggest(trial)
@@ -147,7 +146,7 @@ class Worker:
 
     def _train(self, trial: Trial, trainer: Trainer, parameters: int) -> bool:
         """Train to the end, or until the pruner stops it: True if it did."""
-        exempt = random.Random(derived_seed(trainer.seed, -1)).random() < _EXEMPT_SHARE
+        exempt = random.Random(derived_seed(trainer.seed, -1)).random() < EXEMPT_SHARE
         trial.set_user_attr("exempt", exempt)
         spared = False
         curve: list[dict[str, float]] = []
@@ -187,7 +186,8 @@ class Worker:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory() as scratch:
                 weights = io.BytesIO()  # torch's own writer has no word for a full disk
-                torch.save(trainer.network.cpu().state_dict(), weights)
+                network = trainer.network.cpu().to(memory_format=torch.contiguous_format)
+                torch.save(network.state_dict(), weights)
                 file = Path(scratch) / "weights.pt"
                 file.write_bytes(weights.getvalue())
                 artifact = upload_artifact(

@@ -1,0 +1,207 @@
+"""Pruners and samplers side by side: hypervolume against the epochs that it cost."""
+
+from __future__ import annotations
+
+import multiprocessing
+import statistics
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import Any, NamedTuple, TypeAlias
+
+import optuna
+import pandas as pd
+
+from nas_mnist.search.pruner import PRUNERS, Pruner, QuantilePruner, make_pruner, scaled_rungs
+from nas_mnist.search.sampler import SAMPLER
+from nas_mnist.simulation.curves import CurveTable
+from nas_mnist.simulation.replay import Search, replay_table, simulate_search
+from nas_mnist.simulation.surrogate import Surrogate
+
+# Quantiles at which the size-blind rules are tried, to find the one that spends what dominance
+# spends.
+_QUANTILES = tuple(round(0.05 * step, 2) for step in range(1, 20))
+# How many times the trials random search is given: it is asked how many it needs.
+_RANDOM_TRIALS = 4
+# Points of a curve of hypervolume against epochs.
+_CHECKPOINTS = 60
+
+
+class Setting(NamedTuple):
+    """What is simulated, with seeds 0 to `seeds` - 1."""
+
+    sampler: str
+    pruner: str
+    trials: int
+    seeds: int
+    distinct: bool = True
+
+
+Result: TypeAlias = tuple[Setting, int, Search]
+"""a setting, a seed, and the search that they gave"""
+
+
+def compare_pruners(table: CurveTable, seeds: int) -> pd.DataFrame:
+    """Every pruner on the recorded curves themselves, in `seeds` orders.
+
+    One row a rule: `epochs` is the share of the epochs that it spent and `hypervolume` the share
+    of the unpruned hypervolume that it kept, in percent, as mean and standard deviation over the
+    orders; `wrongful` the share of exempt stops that were wrongful. The size-blind rules appear
+    with their own quantile and with the one that spends as much as dominance.
+    """
+    orders = range(seeds)
+    full = [replay_table(table, make_pruner("none", table.epochs, 1), seed) for seed in orders]
+
+    def measured(name: str, pruner: Pruner) -> dict[str, Any]:
+        searches = [replay_table(table, pruner, seed) for seed in orders]
+        epochs = _shares(searches, full, lambda search: search.epochs[-1])
+        kept = _shares(searches, full, lambda search: search.hypervolume[-1])
+        spared = sum(search.exempt_stops for search in searches)
+        wrongful = sum(search.wrongful_stops for search in searches)
+        return {
+            "pruner": name,
+            "quantile": pruner.quantile if isinstance(pruner, QuantilePruner) else None,
+            "orders": seeds,
+            "epochs": statistics.fmean(epochs),
+            "epochs_sd": statistics.stdev(epochs),
+            "hypervolume": statistics.fmean(kept),
+            "hypervolume_sd": statistics.stdev(kept),
+            "hypervolume_min": min(kept),
+            "wrongful": 100 * wrongful / spared if spared else None,
+        }
+
+    rows = [
+        measured(name, make_pruner(name, table.epochs, table.validation_images)) for name in PRUNERS
+    ]
+    dominance = rows[PRUNERS.index("dominance")]
+    rungs = scaled_rungs(table.epochs)
+    for name, at in (("median", rungs), ("one-epoch", rungs[:1])):
+        tried = [measured(name, QuantilePruner(at, quantile)) for quantile in _QUANTILES]
+        rows.append(min(tried, key=lambda row: abs(row["epochs"] - dominance["epochs"])))
+    return pd.DataFrame(rows)
+
+
+def default_settings(trials: int, seeds: int, chosen: str = SAMPLER) -> list[Setting]:
+    """The samplers without a pruner, then the pruners with the search's own sampler."""
+    return [
+        Setting("random", "none", _RANDOM_TRIALS * trials, seeds),
+        *(Setting(sampler, "none", trials, seeds) for sampler in ("nsga2", "tpe")),
+        Setting("tpe-multivariate", "none", trials, seeds),
+        *(Setting(chosen, pruner, trials, seeds) for pruner in PRUNERS if pruner != "none"),
+        Setting(chosen, "dominance", trials, seeds, distinct=False),
+    ]
+
+
+def compare_searches(
+    surrogate: Surrogate, settings: Sequence[Setting], workers: int
+) -> Iterator[Result]:
+    """Simulate every setting with each of its seeds; results come as they are ready."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, _set_up, (surrogate,)) as pool:
+        futures = {
+            pool.submit(_simulate, setting, seed): (setting, seed)
+            for setting in settings
+            for seed in range(setting.seeds)
+        }
+        for future in as_completed(futures):
+            yield *futures[future], future.result()
+
+
+def summary(results: Iterable[Result], epochs: int) -> pd.DataFrame:
+    """One row a setting, with means and standard deviations over its seeds.
+
+    `epochs` (of a run) make `epochs_share`, the percentage of its trials' epochs that it spent.
+    `hypervolume` is that of its front at the end, `at_equal_epochs` that when it had spent as
+    many epochs as the cheapest setting in all. `random_trials` are what random search without
+    pruning needs on average for the same hypervolume, None where it never got there; `repeats`
+    the percentage of trials that drew a network already tried.
+    """
+    grouped = _by_setting(results)
+    cheapest = min(
+        statistics.fmean(search.epochs[-1] for search in searches) for searches in grouped.values()
+    )
+    random = next((runs for key, runs in grouped.items() if key.sampler == "random"), [])
+    rows = []
+    for setting, searches in grouped.items():
+        final = [search.hypervolume[-1] for search in searches]
+        equal = [_hypervolume_at(search, cheapest) for search in searches]
+        spent = [search.epochs[-1] for search in searches]
+        rows.append(
+            {
+                **setting._asdict(),
+                "epochs_share": 100 * statistics.fmean(spent) / (setting.trials * epochs),
+                "hypervolume": statistics.fmean(final),
+                "hypervolume_sd": statistics.stdev(final),
+                "at_equal_epochs": statistics.fmean(equal),
+                "at_equal_epochs_sd": statistics.stdev(equal),
+                "random_trials": _trials_needed(random, statistics.fmean(final)),
+                "repeats": 100
+                * statistics.fmean(search.repeats / setting.trials for search in searches),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def traces(results: Iterable[Result]) -> pd.DataFrame:
+    """Hypervolume against epochs spent, a row a setting and checkpoint: mean and standard
+    deviation over the seeds."""
+    grouped = _by_setting(results)
+    rows = []
+    for setting, searches in grouped.items():
+        last = min(search.epochs[-1] for search in searches)
+        for point in range(1, _CHECKPOINTS + 1):
+            epochs = last * point / _CHECKPOINTS
+            values = [_hypervolume_at(search, epochs) for search in searches]
+            rows.append(
+                {
+                    **setting._asdict(),
+                    "epochs": round(epochs),
+                    "hypervolume": round(statistics.fmean(values), 4),
+                    "hypervolume_sd": round(statistics.stdev(values), 4),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _by_setting(results: Iterable[Result]) -> dict[Setting, list[Search]]:
+    grouped: dict[Setting, list[Search]] = {}
+    for setting, _, search in sorted(results, key=lambda result: result[:2]):
+        grouped.setdefault(setting, []).append(search)
+    return grouped
+
+
+def _hypervolume_at(search: Search, epochs: float) -> float:
+    """Of the front when that many epochs had been spent; 0 before the first trial's end."""
+    done = bisect_right(search.epochs, epochs)
+    return search.hypervolume[done - 1] if done else 0.0
+
+
+def _trials_needed(searches: Sequence[Search], hypervolume: float) -> int | None:
+    """Trials after which the searches' mean hypervolume is as large."""
+    means = (
+        statistics.fmean(values)
+        for values in zip(*(search.hypervolume for search in searches), strict=True)
+    )
+    return next((trial for trial, mean in enumerate(means, start=1) if mean >= hypervolume), None)
+
+
+def _set_up(surrogate: Surrogate) -> None:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    globals()["_surrogate"] = surrogate
+
+
+def _simulate(setting: Setting, seed: int) -> Search:
+    surrogate: Surrogate = globals()["_surrogate"]
+    table = surrogate.table
+    pruner = make_pruner(setting.pruner, table.epochs, table.validation_images)
+    return simulate_search(
+        surrogate, setting.sampler, pruner, setting.trials, seed, distinct=setting.distinct
+    )
+
+
+def _shares(
+    searches: Sequence[Search], full: Sequence[Search], value: Callable[[Search], float]
+) -> list[float]:
+    return [
+        100 * value(search) / value(whole) for search, whole in zip(searches, full, strict=True)
+    ]

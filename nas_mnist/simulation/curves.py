@@ -1,0 +1,127 @@
+"""A table of recorded curves: networks drawn at random, trained to the end, nothing pruned.
+
+It is recorded as a study of its own, by the search's own workers, and kept as a small CSV file
+whose first line says under which settings.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pandas as pd
+from optuna.trial import TrialState
+
+from nas_mnist.errors import DataError, reason
+from nas_mnist.search.space import SPACE
+from nas_mnist.search.study import StudyRecord
+
+# Of every five networks the first is trained with two seeds: the noise between seeds.
+_REPLICATED = 5
+# The fractional part of the golden ratio: its multiples fill the range evenly at every length.
+_GOLDEN = 0.6180339887498949
+_CONFIG = ("dataset", "budget", "epochs", "train_samples", "seed", "recipe")
+
+
+@dataclass(frozen=True, slots=True)
+class CurveTable:
+    """Recorded curves, one row a run.
+
+    Columns of `runs`: `trial`, `seed`, `notation`, `parameters`, `macs`, `receptive_field`, the
+    search space's parameters by name, `val_1` to `val_<epochs>` and `test_accuracy` in percent.
+    """
+
+    settings: dict[str, Any]
+    runs: pd.DataFrame
+
+    @property
+    def budget(self) -> int:
+        return int(self.settings["budget"])
+
+    @property
+    def epochs(self) -> int:
+        return int(self.settings["epochs"])
+
+    @property
+    def validation_images(self) -> int:
+        return int(self.settings["validation_images"])
+
+    @property
+    def accuracy_columns(self) -> list[str]:
+        return [f"val_{epoch}" for epoch in range(1, self.epochs + 1)]
+
+
+def runs_of(networks: int) -> int:
+    """Runs in which that many networks are recorded, the replicated ones twice."""
+    return networks + -(-networks // _REPLICATED)
+
+
+def drawn_points(runs: int, seed: int) -> list[dict[str, Any]]:
+    """Points of the search space for that many runs; more runs go on where fewer end."""
+    return list(islice(_points(seed), runs))
+
+
+def _points(seed: int) -> Iterator[dict[str, Any]]:
+    """Random points, but for `fill`, which is spread evenly over its (log-scaled) range."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    fill: Any = SPACE["fill"]
+    network = 0
+    while True:
+        point = dict(study.ask(SPACE).params)
+        share = (seed + 0.5 + network) * _GOLDEN % 1
+        point["fill"] = fill.low * (fill.high / fill.low) ** share
+        yield point
+        if network % _REPLICATED == 0:
+            yield point
+        network += 1
+
+
+def table_of(record: StudyRecord, validation_images: int) -> CurveTable:
+    """The completed runs of a study without pruning."""
+    settings = {name: getattr(record.config, name) for name in _CONFIG}
+    settings |= {"validation_images": validation_images, "versions": record.versions}
+    rows = []
+    for trial in record.trials(TrialState.COMPLETE):
+        attrs = trial.user_attrs
+        row: dict[str, Any] = {"trial": trial.number}
+        for name in ("seed", "notation", "parameters", "macs", "receptive_field"):
+            row[name] = attrs[name]
+        row |= {
+            name: round(value, 6) if isinstance(value, float) else value
+            for name, value in trial.params.items()
+        }
+        row |= {f"val_{entry['epoch']}": entry["val_accuracy"] for entry in attrs["curve"]}
+        row["test_accuracy"] = attrs["test_accuracy"]
+        rows.append(row)
+    return CurveTable(settings, pd.DataFrame(rows))
+
+
+def write_table(table: CurveTable, file: Path) -> None:
+    """Write the table as CSV, its settings before it as a line of JSON."""
+    with file.open("w", encoding="utf-8", newline="") as stream:
+        stream.write(f"# {json.dumps(table.settings)}\n")
+        table.runs.to_csv(stream, index=False, lineterminator="\n")
+
+
+def read_table(file: Path) -> CurveTable:
+    """A table that `write_table` wrote. Raises DataError for any other file."""
+    try:
+        with file.open(encoding="utf-8") as stream:
+            settings = json.loads(stream.readline().removeprefix("# "))
+            table = CurveTable(settings, pd.read_csv(stream))
+        needed = [*SPACE, "parameters", "macs", "receptive_field", "notation", "test_accuracy"]
+        missing = set(needed + table.accuracy_columns) - set(table.runs.columns)
+        if missing or table.runs.empty:
+            raise ValueError(", ".join(sorted(missing)) or "no runs")
+        return table
+    except OSError as error:
+        raise DataError(f"{file}: {reason(error)}") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{file}: not a table of curves ({error}); `nas-mnist curves` makes one"
+        ) from None

@@ -1,0 +1,131 @@
+"""Searches replayed in seconds: on recorded curves, and on a surrogate of them."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+import numpy as np
+import optuna
+from optuna.trial import TrialState
+
+from nas_mnist.arch.notation import format_notation
+from nas_mnist.search.pareto import front_places, hypervolume
+from nas_mnist.search.pruner import EXEMPT_SHARE, Pruner, Rival
+from nas_mnist.search.sampler import DistinctSampler, make_sampler
+from nas_mnist.search.space import suggest
+from nas_mnist.search.study import DIRECTIONS
+from nas_mnist.simulation.curves import CurveTable
+from nas_mnist.simulation.surrogate import Curve, Surrogate
+from nas_mnist.training.trainer import derived_seed
+
+# Half the error of guessing, and twice the budget: so that the front's largest network counts.
+REFERENCE_ACCURACY = 90.0
+
+
+@dataclass(slots=True)
+class Search:
+    """What a search has done so far; one entry a trial."""
+
+    budget: int
+    epochs: list[int] = field(default_factory=list)
+    """epochs spent by all trials so far"""
+    hypervolume: list[float] = field(default_factory=list)
+    """of the front that the search would show then, by what its networks are worth"""
+    repeats: int = 0
+    """trials of a network already tried"""
+    stopped: int = 0
+    exempt_stops: int = 0
+    """exempt trials that would have been stopped"""
+    wrongful_stops: int = 0
+    """those of them that ended on the front"""
+    _rivals: list[Rival] = field(default_factory=list)
+    _shown: list[tuple[int, float]] = field(default_factory=list)
+    _worth: list[float] = field(default_factory=list)
+    _spared: list[bool] = field(default_factory=list)
+
+    def run(
+        self, parameters: int, curve: Curve, worth: float, pruner: Pruner, *, exempt: bool
+    ) -> bool:
+        """Run a trial along its recorded curve; whether it was stopped.
+
+        `worth`: test accuracy in percent that counts if the network is on the front.
+        """
+        stop_at = next(
+            (
+                epoch
+                for epoch in pruner.rungs
+                if pruner.stop(parameters, curve.validation[:epoch], self._rivals)
+            ),
+            None,
+        )
+        stopped = stop_at is not None and not exempt
+        spent = stop_at if stop_at is not None and stopped else len(curve.validation)
+        self._rivals.append(Rival(len(self._rivals), parameters, curve.validation[:spent]))
+        self.stopped += stopped
+        if not stopped:
+            self._shown.append((parameters, curve.validation[-1]))
+            self._worth.append(worth)
+            self._spared.append(stop_at is not None)
+        self.epochs.append(spent + (self.epochs[-1] if self.epochs else 0))
+        front = front_places(self._shown)
+        shown = [(self._shown[place][0], self._worth[place]) for place in front]
+        self.hypervolume.append(hypervolume(shown, (2 * self.budget, REFERENCE_ACCURACY)))
+        self.exempt_stops = sum(self._spared)
+        self.wrongful_stops = sum(self._spared[place] for place in front)
+        return stopped
+
+
+def replay_table(table: CurveTable, pruner: Pruner, seed: int, runs: int | None = None) -> Search:
+    """The recorded runs in an order of their own for each seed, under this pruner.
+
+    Every network runs once, with one of its seeds; what counts is its measured test accuracy.
+    """
+    draw = random.Random(seed)
+    order = list(table.runs.sample(frac=1, random_state=seed).groupby("notation", sort=False))
+    search = Search(table.budget)
+    for _, rows in order[:runs]:
+        row = rows.iloc[0]
+        curve = Curve(row[table.accuracy_columns].tolist(), float(row["test_accuracy"]))
+        exempt = draw.random() < EXEMPT_SHARE
+        search.run(int(row["parameters"]), curve, curve.test, pruner, exempt=exempt)
+    return search
+
+
+def simulate_search(
+    surrogate: Surrogate,
+    sampler: str,
+    pruner: Pruner,
+    trials: int,
+    seed: int,
+    *,
+    distinct: bool = True,
+) -> Search:
+    """A whole search whose networks are not trained but foretold, with one seed's noise each.
+
+    What counts of a network on the front is its expected test accuracy, without the noise that
+    it was chosen by. `distinct`: whether a repeat is drawn again, as `search` does.
+    """
+    budget = surrogate.table.budget
+    study = optuna.create_study(directions=list(DIRECTIONS))
+    search = Search(budget)
+    noise = np.random.default_rng(seed)
+    tried: set[str] = set()
+    for number in range(trials):
+        plain = make_sampler(sampler, derived_seed(seed, number))
+        study.sampler = DistinctSampler(plain, budget) if distinct else plain
+        trial = study.ask()
+        sample = suggest(trial)
+        architecture = sample.architecture(budget)
+        notation = format_notation(architecture)
+        trial.set_user_attr("notation", notation)
+        trial.set_constraint("parameters", architecture.parameters - budget)
+        search.repeats += notation in tried
+        tried.add(notation)
+        curve, expected = surrogate.drawn(architecture, sample.peak_learning_rate, noise)
+        exempt = noise.random() < EXEMPT_SHARE
+        if search.run(architecture.parameters, curve, expected.test, pruner, exempt=exempt):
+            study.tell(trial, state=TrialState.PRUNED)
+        else:
+            study.tell(trial, [architecture.parameters, curve.validation[-1]])
+    return search
