@@ -12,7 +12,15 @@ import pytest
 import nas_mnist
 
 PACKAGE = Path(__file__).parents[1] / "nas_mnist"
-FLOORS = {"errors": 0, "arch": 0, "training": 1, "search": 2, "simulation": 3, "output": 4, "cli": 5}
+FLOORS = {
+    "errors": 0,
+    "arch": 0,
+    "training": 1,
+    "search": 2,
+    "simulation": 3,
+    "output": 4,
+    "cli": 5,
+}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

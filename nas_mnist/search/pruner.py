@@ -58,21 +58,24 @@ class Pruner(Protocol):
 class DominancePruner:
     """Stops what a network of equal or fewer parameters has left behind.
 
-    At a rung, a trial with accuracy a stops when some rival of equal or fewer parameters has an
-    accuracy b > a + chance + reach, where
+    At a rung, a trial stops when its error (100 - accuracy) is more than `allowance` times that of
+    the best rival of equal or fewer parameters at the same epoch:
 
-    - chance = `deviations` standard deviations of b - a: the binomial error of both accuracies
-      on the validation set, and what seeds alone change, taken as a share of each error;
-    - reach = `catch_up` × (100 - a) × share of epochs still to run: what the trial could gain on
-      the rival by then.
+        log allowance = deviations × sqrt(2 × (binomial² + seed_deviation²)) + catch_up × remaining
+
+    The first term is chance: the relative standard deviation of an error measured on the
+    validation images, and that of the errors of one network under different seeds, for the two
+    networks compared. The second is what the trial could still make good in the share of its
+    epochs that remains.
     """
 
     epochs: int
     validation_images: int
-    deviations: float = 2.0
+    deviations: float = 1.0
     seed_deviation: float = 0.1
-    """standard deviation between seeds, as a share of the error in percent"""
+    """standard deviation between seeds of the natural logarithm of the error"""
     catch_up: float = 0.5
+    """natural logarithm of the factor by which a trial could gain on its rival in a whole run"""
 
     @property
     def rungs(self) -> tuple[int, ...]:
@@ -84,7 +87,6 @@ class DominancePruner:
         epoch = len(accuracies)
         if epoch not in self.rungs:
             return None
-        accuracy = accuracies[-1]
         leader = max(
             (
                 rival
@@ -94,25 +96,19 @@ class DominancePruner:
             key=lambda rival: rival.accuracies[epoch - 1],
             default=None,
         )
-        # The margin shrinks as the leader's own error does: no other rival can stop a trial
-        # that the leader lets go on.
         if leader is None:
             return None
-        leading = leader.accuracies[epoch - 1]
-        margin = self._margin(accuracy, leading, epoch)
-        if leading - accuracy <= margin:
-            return None
-        return Stop(epoch, accuracy, round(leading - margin, 6), leader.trial)
+        error = max(100 - leader.accuracies[epoch - 1], 100 / self.validation_images)
+        needed = 100 - error * self.allowance(error, epoch)
+        accuracy = accuracies[-1]
+        return Stop(epoch, accuracy, round(needed, 6), leader.trial) if accuracy < needed else None
 
-    def _margin(self, accuracy: float, leading: float, epoch: int) -> float:
-        chance = self.deviations * math.sqrt(self._variance(accuracy) + self._variance(leading))
-        remaining = (self.epochs - epoch) / self.epochs
-        return chance + self.catch_up * (100 - accuracy) * remaining
-
-    def _variance(self, accuracy: float) -> float:
-        error = 100 - accuracy
-        binomial = accuracy * error / self.validation_images
-        return binomial + (self.seed_deviation * error) ** 2
+    def allowance(self, error: float, epoch: int) -> float:
+        """How many times the rival's error (percent) a trial may have after this epoch."""
+        share = error / 100
+        binomial = (1 - share) / (share * self.validation_images)
+        chance = self.deviations * math.sqrt(2 * (binomial + self.seed_deviation**2))
+        return math.exp(chance + self.catch_up * (self.epochs - epoch) / self.epochs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,53 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+import math
+from collections.abc import Container, Sequence
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.storages import InMemoryStorage
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from nas_mnist.arch.notation import format_notation
 from nas_mnist.search.space import SPACE, sample_of
+from nas_mnist.training.seeds import derived_seed
+
+SAMPLERS = ("tpe-log", "tpe", "tpe-multivariate", "nsga2", "gp", "random")
+SAMPLER = "tpe-log"
+"""what `search` draws with"""
 
 # A sampler that has settled on a small network repeats it many times over; after so many draws
 # the repeat is run, as a replicate with a seed of its own.
 _DRAWS = 20
-
-SAMPLER = "tpe"
-"""what `search` draws with"""
-SAMPLERS = ("tpe", "tpe-multivariate", "nsga2", "gp", "random")
+# Percent: an error of none has no logarithm.
+_LEAST_ERROR = 0.01
 
 
-def make_sampler(name: str, seed: int) -> BaseSampler:
-    """Optuna's sampler of this name; KeyError for a name not of SAMPLERS."""
-    match name:
-        case "tpe":
-            return TPESampler(seed=seed)
-        case "tpe-multivariate":
-            return TPESampler(seed=seed, multivariate=True)
-        case "nsga2":
-            return NSGAIISampler(seed=seed)
-        case "gp":
-            return GPSampler(seed=seed, warn_independent_sampling=False)
-        case "random":
-            return RandomSampler(seed=seed)
-    raise KeyError(name)
+class SearchSampler(BaseSampler):
+    """Draws whole points of SPACE for a study of (parameters, accuracy in percent).
 
-
-class DistinctSampler(BaseSampler):
-    """Draws from `sampler` until the point decodes to a network that the study has not tried.
-
-    Tried are all networks that trials have begun and that did not diverge: those might do better
-    at another learning rate. Learning rates apart, points of different parameters may well decode
-    to the same network. It draws the whole of SPACE at once.
+    - What it draws for a trial depends on `seed`, on the trial's number and on the study so far,
+      not on the process: a resumed search goes on as it would have.
+    - `tpe-log` is Optuna's TPE on logarithms. TPE ranks trials by the hypervolume that they add;
+      on plain scales that is all at the large and the inaccurate end of the front.
+    - A point that decodes to a network already tried is drawn again, unless `distinct` is False.
+      Networks that diverged do not count as tried: another learning rate may do.
     """
 
-    def __init__(self, sampler: BaseSampler, budget: int) -> None:
-        self._sampler = sampler
+    def __init__(self, name: str, seed: int, budget: int, *, distinct: bool = True) -> None:
+        """`name`: one of SAMPLERS."""
+        self._name = name
+        self._seed = seed
         self._budget = budget
+        self._distinct = distinct
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -58,23 +55,13 @@ class DistinctSampler(BaseSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        tried = {
-            other.user_attrs.get("notation")
-            for other in study.get_trials(deepcopy=False)
-            if other.number != trial.number and other.state != TrialState.FAIL
-        }
+        sampler = _optuna_sampler(self._name, derived_seed(self._seed, trial.number))
+        tried = _tried(study, trial) if self._distinct else frozenset[str]()
+        view = _log_view(study) if self._name == "tpe-log" else study
         for _ in range(_DRAWS):
-            point = self._draw(study, trial)
+            point = _draw(sampler, view, trial)
             if format_notation(sample_of(point).architecture(self._budget)) not in tried:
                 break
-        return point
-
-    def _draw(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
-        space = self._sampler.infer_relative_search_space(study, trial)
-        point = dict(self._sampler.sample_relative(study, trial, space))
-        for name, distribution in SPACE.items():
-            if name not in point:
-                point[name] = self._sampler.sample_independent(study, trial, name, distribution)
         return point
 
     def sample_independent(
@@ -84,19 +71,71 @@ class DistinctSampler(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        return self._sampler.sample_independent(study, trial, param_name, param_distribution)
+        raise ValueError(f"{param_name} is not of the search space")
 
-    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        self._sampler.before_trial(study, trial)
 
-    def after_trial(
+def _optuna_sampler(name: str, seed: int) -> BaseSampler:
+    match name:
+        case "tpe" | "tpe-log":
+            return TPESampler(seed=seed)
+        case "tpe-multivariate":
+            return TPESampler(seed=seed, multivariate=True)
+        case "nsga2":
+            return NSGAIISampler(seed=seed)
+        case "gp":
+            return GPSampler(seed=seed, warn_independent_sampling=False)
+        case "random":
+            return RandomSampler(seed=seed)
+    raise ValueError(f"no sampler {name!r}")
+
+
+def _draw(sampler: BaseSampler, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
+    space = sampler.infer_relative_search_space(study, trial)
+    point = dict(sampler.sample_relative(study, trial, space))
+    for name, distribution in SPACE.items():
+        if name not in point:
+            point[name] = sampler.sample_independent(study, trial, name, distribution)
+    return point
+
+
+def _tried(study: optuna.Study, trial: FrozenTrial) -> Container[str]:
+    """Notations of the networks that other trials have begun."""
+    return {
+        str(other.user_attrs.get("notation"))
+        for other in study.get_trials(deepcopy=False)
+        if other.number != trial.number and other.state != TrialState.FAIL
+    }
+
+
+def _log_view(study: optuna.Study) -> optuna.Study:
+    """The study as it is now, with the logarithms of parameters and error to be minimized."""
+    trials = [_on_log_scale(trial) for trial in study.get_trials(deepcopy=False)]
+    storage = _FixedTrials(trials)
+    storage.create_new_study([StudyDirection.MINIMIZE, StudyDirection.MINIMIZE], "logarithms")
+    return optuna.load_study(study_name="logarithms", storage=storage)
+
+
+def _on_log_scale(trial: FrozenTrial) -> FrozenTrial:
+    if trial.state != TrialState.COMPLETE:
+        return trial
+    parameters, accuracy = trial.values
+    scaled = copy.copy(trial)
+    scaled.values = [math.log(parameters), math.log(max(100 - accuracy, _LEAST_ERROR))]
+    return scaled
+
+
+class _FixedTrials(InMemoryStorage):
+    """Shows a study trials that were made elsewhere."""
+
+    def __init__(self, trials: list[FrozenTrial]) -> None:
+        super().__init__()
+        self._fixed = trials
+
+    def get_all_trials(
         self,
-        study: optuna.Study,
-        trial: FrozenTrial,
-        state: TrialState,
-        values: Sequence[float] | None,
-    ) -> None:
-        self._sampler.after_trial(study, trial, state, values)
-
-    def reseed_rng(self) -> None:
-        self._sampler.reseed_rng()
+        study_id: int,
+        deepcopy: bool = True,
+        states: Sequence[TrialState] | None = None,  # type: ignore[override]
+    ) -> list[FrozenTrial]:
+        trials = [trial for trial in self._fixed if states is None or trial.state in states]
+        return copy.deepcopy(trials) if deepcopy else trials

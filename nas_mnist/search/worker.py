@@ -37,7 +37,7 @@ from nas_mnist.errors import (
 )
 from nas_mnist.search.config import SearchConfig, artifact_folder
 from nas_mnist.search.pruner import EXEMPT_SHARE, Rival, make_pruner
-from nas_mnist.search.sampler import SAMPLER, DistinctSampler, make_sampler
+from nas_mnist.search.sampler import SAMPLER, SearchSampler
 from nas_mnist.search.space import suggest
 from nas_mnist.search.storage import (
     claim,
@@ -48,7 +48,8 @@ from nas_mnist.search.storage import (
     storage_errors,
 )
 from nas_mnist.training.datasets import load_dataset, split_dataset
-from nas_mnist.training.trainer import EpochRecord, Trainer, derived_seed, resolve_device
+from nas_mnist.training.seeds import derived_seed
+from nas_mnist.training.trainer import EpochRecord, Trainer, resolve_device
 
 # Attributes that say how a trial ended.
 _OUTCOMES = {"pruned", "would_be_pruned", "failed", "test_accuracy", "weights"}
@@ -67,6 +68,7 @@ class Worker:
         )
         self.train, self.validation = split_dataset(self.dataset, config.seed, config.train_samples)
         self.pruner = make_pruner(config.pruner, config.epochs, len(self.validation))
+        self.sampler = SearchSampler(SAMPLER, config.seed, config.budget)
         self.storage = open_storage(config.storage, create=False)
         self.study_id = self.storage.get_study_id_from_name(config.study)
 
@@ -90,12 +92,10 @@ class Worker:
     def _run_trial(self, trial_id: int) -> None:
         number = self.storage.get_trial_number_from_id(trial_id)
         seed = derived_seed(self.config.seed, number)
-        # A sampler of its own for each trial: what it draws depends on the study so far and on
-        # the trial's number, not on the process, so a resumed search goes on as it would have.
         study = optuna.load_study(
             study_name=self.config.study,
             storage=self.storage,
-            sampler=DistinctSampler(make_sampler(SAMPLER, seed), self.config.budget),
+            sampler=self.sampler,
         )
         trial = Trial(study, trial_id)
         sample = suggest(trial)

@@ -12,10 +12,17 @@ from typing import Any, NamedTuple, TypeAlias
 import optuna
 import pandas as pd
 
-from nas_mnist.search.pruner import PRUNERS, Pruner, QuantilePruner, make_pruner, scaled_rungs
+from nas_mnist.search.pruner import (
+    PRUNERS,
+    NoPruner,
+    Pruner,
+    QuantilePruner,
+    make_pruner,
+    scaled_rungs,
+)
 from nas_mnist.search.sampler import SAMPLER
 from nas_mnist.simulation.curves import CurveTable
-from nas_mnist.simulation.replay import Search, replay_table, simulate_search
+from nas_mnist.simulation.replay import Search, replay, simulate_search
 from nas_mnist.simulation.surrogate import Surrogate
 
 # Quantiles at which the size-blind rules are tried, to find the one that spends what dominance
@@ -50,10 +57,15 @@ def compare_pruners(table: CurveTable, seeds: int) -> pd.DataFrame:
     with their own quantile and with the one that spends as much as dominance.
     """
     orders = range(seeds)
-    full = [replay_table(table, make_pruner("none", table.epochs, 1), seed) for seed in orders]
+    networks = table.networks()
+
+    def searches_with(pruner: Pruner) -> list[Search]:
+        return [replay(networks, pruner, seed, table.budget) for seed in orders]
+
+    full = searches_with(NoPruner())
 
     def measured(name: str, pruner: Pruner) -> dict[str, Any]:
-        searches = [replay_table(table, pruner, seed) for seed in orders]
+        searches = searches_with(pruner)
         epochs = _shares(searches, full, lambda search: search.epochs[-1])
         kept = _shares(searches, full, lambda search: search.hypervolume[-1])
         spared = sum(search.exempt_stops for search in searches)
@@ -85,8 +97,10 @@ def default_settings(trials: int, seeds: int, chosen: str = SAMPLER) -> list[Set
     """The samplers without a pruner, then the pruners with the search's own sampler."""
     return [
         Setting("random", "none", _RANDOM_TRIALS * trials, seeds),
-        *(Setting(sampler, "none", trials, seeds) for sampler in ("nsga2", "tpe")),
-        Setting("tpe-multivariate", "none", trials, seeds),
+        *(
+            Setting(sampler, "none", trials, seeds)
+            for sampler in ("nsga2", "tpe-multivariate", "tpe", "tpe-log")
+        ),
         *(Setting(chosen, pruner, trials, seeds) for pruner in PRUNERS if pruner != "none"),
         Setting(chosen, "dominance", trials, seeds, distinct=False),
     ]
@@ -120,7 +134,7 @@ def summary(results: Iterable[Result], epochs: int) -> pd.DataFrame:
     cheapest = min(
         statistics.fmean(search.epochs[-1] for search in searches) for searches in grouped.values()
     )
-    random = next((runs for key, runs in grouped.items() if key.sampler == "random"), [])
+    random = next((runs for key, runs in grouped.items() if key[:2] == ("random", "none")), [])
     rows = []
     for setting, searches in grouped.items():
         final = [search.hypervolume[-1] for search in searches]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna
 import pandas as pd
@@ -26,6 +26,22 @@ _REPLICATED = 5
 # The fractional part of the golden ratio: its multiples fill the range evenly at every length.
 _GOLDEN = 0.6180339887498949
 _CONFIG = ("dataset", "budget", "epochs", "train_samples", "seed", "recipe")
+
+
+class Curve(NamedTuple):
+    """A run: accuracies in percent."""
+
+    validation: list[float]
+    """after each epoch"""
+    test: float
+    """after the last"""
+
+
+class Network(NamedTuple):
+    """A recorded network: one run, or one for each of two seeds."""
+
+    parameters: int
+    curves: list[Curve]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +70,15 @@ class CurveTable:
     @property
     def accuracy_columns(self) -> list[str]:
         return [f"val_{epoch}" for epoch in range(1, self.epochs + 1)]
+
+    def networks(self) -> list[Network]:
+        """The recorded networks, in the order of the table."""
+        networks: dict[str, Network] = {}
+        for row in self.runs.to_dict("records"):
+            network = networks.setdefault(row["notation"], Network(int(row["parameters"]), []))
+            accuracies = [float(row[column]) for column in self.accuracy_columns]
+            network.curves.append(Curve(accuracies, float(row["test_accuracy"])))
+        return list(networks.values())
 
 
 def runs_of(networks: int) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from random import Random
 
 import numpy as np
 import optuna
@@ -12,15 +13,15 @@ from optuna.trial import TrialState
 from nas_mnist.arch.notation import format_notation
 from nas_mnist.search.pareto import front_places, hypervolume
 from nas_mnist.search.pruner import EXEMPT_SHARE, Pruner, Rival
-from nas_mnist.search.sampler import DistinctSampler, make_sampler
+from nas_mnist.search.sampler import SearchSampler
 from nas_mnist.search.space import suggest
 from nas_mnist.search.study import DIRECTIONS
-from nas_mnist.simulation.curves import CurveTable
-from nas_mnist.simulation.surrogate import Curve, Surrogate
-from nas_mnist.training.trainer import derived_seed
+from nas_mnist.simulation.curves import Curve, Network
+from nas_mnist.simulation.surrogate import Surrogate
 
-# Half the error of guessing, and twice the budget: so that the front's largest network counts.
-REFERENCE_ACCURACY = 90.0
+# Hypervolume is measured against guessing one digit in ten, at twice the budget: so the small end
+# of the front counts, and its largest network too.
+REFERENCE_ACCURACY = 10.0
 
 
 @dataclass(slots=True)
@@ -76,19 +77,18 @@ class Search:
         return stopped
 
 
-def replay_table(table: CurveTable, pruner: Pruner, seed: int, runs: int | None = None) -> Search:
-    """The recorded runs in an order of their own for each seed, under this pruner.
+def replay(networks: Sequence[Network], pruner: Pruner, seed: int, budget: int) -> Search:
+    """The recorded networks in an order of its own for each seed, under this pruner.
 
-    Every network runs once, with one of its seeds; what counts is its measured test accuracy.
+    Every network runs once, along one of its recorded curves; what counts of it is the test
+    accuracy measured in that run.
     """
-    draw = random.Random(seed)
-    order = list(table.runs.sample(frac=1, random_state=seed).groupby("notation", sort=False))
-    search = Search(table.budget)
-    for _, rows in order[:runs]:
-        row = rows.iloc[0]
-        curve = Curve(row[table.accuracy_columns].tolist(), float(row["test_accuracy"]))
-        exempt = draw.random() < EXEMPT_SHARE
-        search.run(int(row["parameters"]), curve, curve.test, pruner, exempt=exempt)
+    random = Random(seed)
+    search = Search(budget)
+    for network in random.sample(networks, len(networks)):
+        curve = random.choice(network.curves)
+        exempt = random.random() < EXEMPT_SHARE
+        search.run(network.parameters, curve, curve.test, pruner, exempt=exempt)
     return search
 
 
@@ -107,13 +107,14 @@ def simulate_search(
     it was chosen by. `distinct`: whether a repeat is drawn again, as `search` does.
     """
     budget = surrogate.table.budget
-    study = optuna.create_study(directions=list(DIRECTIONS))
+    study = optuna.create_study(
+        directions=list(DIRECTIONS),
+        sampler=SearchSampler(sampler, seed, budget, distinct=distinct),
+    )
     search = Search(budget)
     noise = np.random.default_rng(seed)
     tried: set[str] = set()
-    for number in range(trials):
-        plain = make_sampler(sampler, derived_seed(seed, number))
-        study.sampler = DistinctSampler(plain, budget) if distinct else plain
+    for _ in range(trials):
         trial = study.ask()
         sample = suggest(trial)
         architecture = sample.architecture(budget)

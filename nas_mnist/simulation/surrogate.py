@@ -27,7 +27,7 @@ from nas_mnist.arch.architecture import (
 )
 from nas_mnist.arch.notation import parse_notation
 from nas_mnist.arch.skeleton import MAX_POOLS
-from nas_mnist.simulation.curves import CurveTable
+from nas_mnist.simulation.curves import Curve, CurveTable
 
 _FOLDS = 10
 # Of the networks trained with two seeds, those whose noise a foretold run may have.
@@ -37,15 +37,6 @@ _BLOCKS = MAX_POOLS + 1
 _LEAST_ERROR = 0.01
 
 Floats = npt.NDArray[np.float64]
-
-
-class Curve(NamedTuple):
-    """A run: accuracies in percent."""
-
-    validation: list[float]
-    """after each epoch"""
-    test: float
-    """after the last"""
 
 
 class HeldOut(NamedTuple):
@@ -93,8 +84,9 @@ class Surrogate:
     def held_out(self) -> HeldOut:
         """Compare each network's measured curve with what a fit without it foretells."""
         groups = self.table.runs["notation"].to_numpy()
+        folds = min(_FOLDS, len(set(groups)))
         foretold = np.empty_like(self._targets)
-        for rest, held in GroupKFold(_FOLDS).split(self._inputs, groups=groups):
+        for rest, held in GroupKFold(folds).split(self._inputs, groups=groups):
             foretold[held] = _fitted(self._inputs[rest], self._targets[rest]).predict(
                 self._inputs[held]
             )

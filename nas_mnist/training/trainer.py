@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from nas_mnist.errors import DivergedError, RequestError
 from nas_mnist.training.augmentation import augment
 from nas_mnist.training.datasets import Images, Normalization
 from nas_mnist.training.recipe import Recipe, learning_rates
+from nas_mnist.training.seeds import derived_seed
 
 # Small enough that a layer's maps stay in a core's cache: a quarter less time than at 1,000.
 _EVALUATION_BATCH = 250
@@ -158,12 +158,6 @@ def resolve_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError):
         raise RequestError(f"device {name!r} is not usable here; take auto, cpu or cuda") from None
     return device
-
-
-def derived_seed(*parts: int) -> int:
-    """A seed of its own for each tuple of numbers, below 2**31, the same on every machine."""
-    digest = hashlib.sha256(repr(parts).encode()).digest()
-    return int.from_bytes(digest[:4], "big") >> 1
 
 
 def _unit(images: Tensor) -> Tensor:

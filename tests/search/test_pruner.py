@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from nas_mnist.search.pruner import DominancePruner, Rival
+from nas_mnist.search.pruner import DominancePruner, QuantilePruner, Rival, make_pruner
 
 PRUNER = DominancePruner(epochs=15, validation_images=10_000)
 STRONG = Rival(trial=7, parameters=2000, accuracies=[97.0, 98.0, 98.3, 98.6, 98.7])
@@ -49,17 +50,58 @@ def test_the_reason_names_the_rival_that_leads_most() -> None:
     weaker = Rival(trial=3, parameters=500, accuracies=[96.0])
     stop = PRUNER.stop(2000, [80.0], [weaker, STRONG])
     assert stop is not None
-    assert (stop.epoch, stop.accuracy, stop.rival, stop.rival_accuracy) == (1, 80.0, 7, 97.0)
-    assert 9 < stop.margin < 17
+    assert (stop.epoch, stop.accuracy, stop.rival) == (1, 80.0, 7)
+    assert 80 < stop.needed < 97
+    assert PRUNER.stop(2000, [stop.needed + 0.01], [STRONG]) is None
+
+
+def test_a_smaller_rival_that_made_no_mistake() -> None:
+    perfect = Rival(trial=1, parameters=10, accuracies=[100.0])
+    assert PRUNER.stop(2000, [99.99], [perfect]) is None
+    assert PRUNER.stop(2000, [99.0], [perfect]) is not None
 
 
 def test_a_smaller_validation_set_needs_a_larger_lead() -> None:
     few = DominancePruner(epochs=15, validation_images=100)
     rival = Rival(trial=1, parameters=10, accuracies=[98.0, 98.0, 98.0, 98.0])
-    margins = [
-        stop.margin
-        for pruner in (PRUNER, few)
-        if (stop := pruner.stop(2000, [80.0] * 4, [rival])) is not None
-    ]
-    assert len(margins) == 2
-    assert margins[1] > margins[0]
+    stops = [pruner.stop(2000, [60.0] * 4, [rival]) for pruner in (PRUNER, few)]
+    needed = [stop.needed for stop in stops if stop is not None]
+    assert len(needed) == 2
+    assert needed[1] < needed[0]
+
+
+FIELD = [Rival(place, 1000, [float(accuracy)]) for place, accuracy in enumerate(range(90, 95))]
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "rivals", "stops"),
+    [
+        pytest.param([91.9], FIELD, True, id="below-the-median"),
+        pytest.param([92.0], FIELD, False, id="at-the-median"),
+        pytest.param([10.0], FIELD[:4], False, id="too-few-rivals"),
+        pytest.param([10.0] * 3, FIELD, False, id="not-a-rung"),
+        pytest.param([10.0] * 2, FIELD, False, id="rivals-not-there-yet"),
+    ],
+)
+def test_the_median_rule(accuracies: list[float], rivals: list[Rival], stops: bool) -> None:
+    pruner = QuantilePruner(rungs=(1, 2, 4))
+    for parameters in (10, 10_000):  # size-blind
+        assert (pruner.stop(parameters, accuracies, rivals) is not None) == stops
+
+
+@pytest.mark.parametrize("quantile", [0.0, 0.25, 0.6, 1.0])
+def test_the_quantile_is_numpys(quantile: float) -> None:
+    stop = QuantilePruner((1,), quantile).stop(10, [0.0], FIELD)
+    assert stop is not None
+    assert stop.needed == pytest.approx(np.quantile(range(90, 95), quantile))
+
+
+@pytest.mark.parametrize(
+    ("name", "rungs"),
+    [("dominance", (1, 2, 4, 8)), ("median", (1, 2, 4, 8)), ("one-epoch", (1,)), ("none", ())],
+)
+def test_pruners_by_name(name: str, rungs: tuple[int, ...]) -> None:
+    pruner = make_pruner(name, 15, 10_000)
+    assert pruner.rungs == rungs
+    hopeless = pruner.stop(9000, [10.0], FIELD)
+    assert (hopeless is None) == (name == "none")

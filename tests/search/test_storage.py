@@ -24,7 +24,7 @@ from nas_mnist.search.storage import (
     open_storage,
     shown,
 )
-from nas_mnist.search.study import StudyRecord, load_study, make_study
+from nas_mnist.search.study import StudyRecord, fill_queue, load_study, make_study
 
 NORMALIZATION = (0.1, 0.3)
 
@@ -46,6 +46,20 @@ def states(record: StudyRecord) -> list[TrialState]:
 def test_all_trials_wait_from_the_start(record: StudyRecord) -> None:
     assert states(record) == [TrialState.WAITING] * 6
     assert record.trials()[0].system_attrs["fixed_params"]["pools"] == 2  # hand-made comes first
+
+
+def test_only_a_few_of_many_trials_wait_at_a_time(tmp_path: Path) -> None:
+    """Every process reads what has not ended again and again."""
+    settings = config(tmp_path, trials=1000, workers=2)
+    points = [{"fill": 0.1 + number / 100} for number in range(25)]
+    record = make_study(settings, NORMALIZATION, points)
+    assert record.counts().waiting == 20
+    while (trial_id := claim(record.storage, record.study._study_id, 1000)) is not None:
+        record.storage.set_trial_state_values(trial_id, TrialState.FAIL)
+    assert fill_queue(record, settings, points) == 20
+    assert record.counts() == (0, 0, 20, 0, 20)
+    fixed = [trial.system_attrs.get("fixed_params") for trial in record.trials()]
+    assert fixed == [*points, *[None] * 15]
 
 
 @pytest.mark.parametrize("round", range(5))
@@ -129,6 +143,7 @@ def test_resuming_adds_only_what_is_missing(record: StudyRecord, tmp_path: Path)
         ({"dataset": "digits"}, "made with dataset mnist, not digits"),
         ({"epochs": 3}, "made with epochs 15, not 3"),
         ({"seed": 1}, "made with seed 0, not 1"),
+        ({"pruner": "none"}, "made with pruner dominance, not none"),
         ({"train_samples": 100}, "made with train-samples all, not 100"),
         ({"recipe": {"batch_size": 64}}, "made with recipe batch_size=128, not batch_size=64"),
     ],

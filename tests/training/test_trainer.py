@@ -10,7 +10,8 @@ from nas_mnist.errors import DivergedError, RequestError
 from nas_mnist.training.datasets import Dataset, split_dataset
 from nas_mnist.training.recipe import Augmentation, Recipe
 from nas_mnist.training.runs import mean_and_sd, train_runs
-from nas_mnist.training.trainer import EpochRecord, Trainer, derived_seed, resolve_device
+from nas_mnist.training.seeds import derived_seed
+from nas_mnist.training.trainer import EpochRecord, Trainer, resolve_device
 
 CPU = torch.device("cpu")
 SMALL = parse_notation("c6rn-m2-c8rnx0.05-m2-c10rn-g-c10k1")

@@ -1,0 +1,85 @@
+"""Samplers: every one draws whole points, and none of a network already tried."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import optuna
+import pytest
+from optuna.trial import TrialState, create_trial
+
+from nas_mnist.arch.notation import format_notation
+from nas_mnist.search.sampler import SAMPLER, SAMPLERS, SearchSampler
+from nas_mnist.search.space import SPACE, sample_of, suggest
+from nas_mnist.search.study import DIRECTIONS
+
+BUDGET = 1000
+
+
+def drawn(name: str, trials: int, seed: int, *, budget: int = BUDGET) -> list[str]:
+    """Networks of a study whose accuracy grows with size: every sampler is past its start-up."""
+    sampler = SearchSampler(name, seed, budget)
+    study = optuna.create_study(directions=list(DIRECTIONS), sampler=sampler)
+    networks = []
+    for number in range(trials):
+        trial = study.ask()
+        architecture = suggest(trial).architecture(budget)
+        assert trial.params.keys() == SPACE.keys()
+        networks.append(format_notation(architecture))
+        trial.set_user_attr("notation", networks[-1])
+        if number % 3:
+            study.tell(trial, [architecture.parameters, 90 + architecture.parameters / 1000])
+        else:
+            study.tell(trial, state=TrialState.PRUNED)
+    return networks
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_no_network_is_drawn_twice(name: str) -> None:
+    networks = drawn(name, 13, seed=0)
+    assert len(set(networks)) == len(networks)
+
+
+def test_a_seed_draws_the_same_again() -> None:
+    assert drawn(SAMPLER, 15, seed=3) == drawn(SAMPLER, 15, seed=3)
+    assert drawn(SAMPLER, 15, seed=3) != drawn(SAMPLER, 15, seed=4)
+
+
+def test_where_there_is_but_one_network_it_is_repeated() -> None:
+    """The smallest budget has one network and its dropout rates; then repeats are replicates."""
+    networks = drawn("random", 20, seed=0, budget=144)
+    assert len(networks) == 20
+    assert len(set(networks)) <= 11
+
+
+@pytest.mark.parametrize(("state", "again"), [(TrialState.FAIL, True), (TrialState.PRUNED, False)])
+def test_only_a_network_that_diverged_may_be_drawn_again(state: TrialState, again: bool) -> None:
+    point = drawn("random", 1, seed=0)[0]
+    study = optuna.create_study(directions=list(DIRECTIONS))
+    study.add_trial(create_trial(state=state, user_attrs={"notation": "other"}))
+    study.add_trial(create_trial(state=state, user_attrs={"notation": point}))
+    # The sampler is told that this is trial 0: it draws what it drew first.
+    first = copy.copy(study.trials[0])
+    sampler = SearchSampler("random", 0, BUDGET)
+    sample = sample_of(sampler.sample_relative(study, first, SPACE))
+    assert (format_notation(sample.architecture(BUDGET)) == point) == again
+
+
+def test_tpe_log_sees_logarithms() -> None:
+    """It draws as TPE would in a study whose objectives are logarithms."""
+    sampler = SearchSampler("tpe-log", 5, BUDGET, distinct=False)
+    plain = optuna.create_study(directions=list(DIRECTIONS), sampler=sampler)
+    logs = optuna.create_study(
+        directions=["minimize", "minimize"], sampler=SearchSampler("tpe", 5, BUDGET, distinct=False)
+    )
+    for _ in range(20):
+        for study, on_logs in ((plain, False), (logs, True)):
+            trial = study.ask()
+            parameters = suggest(trial).architecture(BUDGET).parameters
+            error = 1 + 1000 / parameters + trial.params["dropout"]
+            values = (
+                [math.log(parameters), math.log(error)] if on_logs else [parameters, 100 - error]
+            )
+            study.tell(trial, values)
+    assert [trial.params for trial in plain.trials] == [trial.params for trial in logs.trials]
