@@ -120,7 +120,7 @@ def simulate(
         results.append(result)
         if len(results) % 10 == 0 or len(results) == total:
             note(f"{len(results)}/{total} searches")
-    searches = comparison.summary(results, recorded.epochs)
+    searches = comparison.summary(results, recorded.epochs, trials)
     traces = comparison.traces(results)
     with writing(output / "searches.csv"):
         write_frame(searches, output / "searches.csv")

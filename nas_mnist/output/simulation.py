@@ -124,4 +124,6 @@ def _name(row: Mapping[Any, Any]) -> str:
 
 
 def _spread(row: Mapping[Any, Any], column: str, places: int) -> str:
+    if pd.isna(row[column]):
+        return ""
     return f"{row[column]:.{places}f} ± {row[f'{column}_sd']:.{places}f}"

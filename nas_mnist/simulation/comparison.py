@@ -93,6 +93,10 @@ def compare_pruners(table: CurveTable, seeds: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+# The Gaussian process takes seconds a trial: it gets a short search, and few of them.
+_GP_TRIALS, _GP_SEEDS = 40, 5
+
+
 def default_settings(trials: int, seeds: int, chosen: str = SAMPLER) -> list[Setting]:
     """The samplers without a pruner, then the pruners with the search's own sampler."""
     return [
@@ -101,6 +105,7 @@ def default_settings(trials: int, seeds: int, chosen: str = SAMPLER) -> list[Set
             Setting(sampler, "none", trials, seeds)
             for sampler in ("nsga2", "tpe-multivariate", "tpe", "tpe-log")
         ),
+        Setting("gp", "none", min(trials, _GP_TRIALS), min(seeds, _GP_SEEDS)),
         *(Setting(chosen, pruner, trials, seeds) for pruner in PRUNERS if pruner != "none"),
         Setting(chosen, "dominance", trials, seeds, distinct=False),
     ]
@@ -121,18 +126,20 @@ def compare_searches(
             yield *futures[future], future.result()
 
 
-def summary(results: Iterable[Result], epochs: int) -> pd.DataFrame:
+def summary(results: Iterable[Result], epochs: int, trials: int) -> pd.DataFrame:
     """One row a setting, with means and standard deviations over its seeds.
 
     `epochs` (of a run) make `epochs_share`, the percentage of its trials' epochs that it spent.
     `hypervolume` is that of its front at the end, `at_equal_epochs` that when it had spent as
-    many epochs as the cheapest setting in all. `random_trials` are what random search without
+    many epochs as the cheapest setting of at least `trials` trials in all; None for settings of
+    fewer. `random_trials` are what random search without
     pruning needs on average for the same hypervolume, None where it never got there; `repeats`
     the percentage of trials that drew a network already tried.
     """
     grouped = _by_setting(results)
+    whole = {setting: searches for setting, searches in grouped.items() if setting.trials >= trials}
     cheapest = min(
-        statistics.fmean(search.epochs[-1] for search in searches) for searches in grouped.values()
+        statistics.fmean(search.epochs[-1] for search in searches) for searches in whole.values()
     )
     random = next((runs for key, runs in grouped.items() if key[:2] == ("random", "none")), [])
     rows = []
@@ -146,8 +153,8 @@ def summary(results: Iterable[Result], epochs: int) -> pd.DataFrame:
                 "epochs_share": 100 * statistics.fmean(spent) / (setting.trials * epochs),
                 "hypervolume": statistics.fmean(final),
                 "hypervolume_sd": statistics.stdev(final),
-                "at_equal_epochs": statistics.fmean(equal),
-                "at_equal_epochs_sd": statistics.stdev(equal),
+                "at_equal_epochs": statistics.fmean(equal) if setting in whole else None,
+                "at_equal_epochs_sd": statistics.stdev(equal) if setting in whole else None,
                 "random_trials": _trials_needed(random, statistics.fmean(final)),
                 "repeats": 100
                 * statistics.fmean(search.repeats / setting.trials for search in searches),

@@ -41,7 +41,7 @@ def test_more_networks_keep_those_recorded(folder: Path) -> None:
 
 
 def test_simulate(folder: Path) -> None:
-    done = runner(folder)("simulate", "curves.csv", "-o", "out", "--trials", "12", "--seeds", "2")
+    done = runner(folder)("simulate", "curves.csv", "-o", "out", "--trials", "8", "--seeds", "2")
     assert done.code == 0, done.err
     assert "dominance" in done.out and "rank correlation" in done.out
     written = {file.name for file in (folder / "out").iterdir()}

@@ -80,7 +80,7 @@ def results(surrogate: Surrogate) -> list[tuple[Setting, int, Search]]:
 
 
 def test_summary(results: list[tuple[Setting, int, Search]]) -> None:
-    rows = {row["pruner"]: row for row in summary(results, epochs=6).to_dict("records")}
+    rows = {row["pruner"]: row for row in summary(results, epochs=6, trials=30).to_dict("records")}
     assert rows["none"]["epochs_share"] == 100
     assert rows["dominance"]["epochs_share"] < 100
     assert rows["none"]["random_trials"] <= 60
