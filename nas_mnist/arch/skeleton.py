@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import NamedTuple
 
 from nas_mnist.arch.architecture import (
@@ -81,6 +82,7 @@ class _Unit(NamedTuple):
     padding: int = 0
 
 
+@lru_cache(maxsize=64)  # who draws a point decodes it, and who then runs it does again
 def decode(choices: Choices, parameters_at_most: int) -> Architecture:
     """The widest network of these choices with at most `parameters_at_most` parameters.
 

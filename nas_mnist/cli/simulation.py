@@ -89,6 +89,7 @@ def simulate(
 ) -> None:
     """Compare samplers and pruners on recorded curves, many searches in minutes."""
     from nas_mnist.output.simulation import (
+        pruner_figure,
         pruners_table,
         search_figure,
         searches_table,
@@ -105,7 +106,8 @@ def simulate(
     with writing(output / "pruners.csv"):
         pruners = comparison.compare_pruners(recorded, seeds)
         write_frame(pruners, output / "pruners.csv")
-    print_tables(pruners_table(pruners))
+        pruner_figure(pruners).write_html(output / "pruners.html", include_plotlyjs=True)
+    print_tables(pruners_table(comparison.side_by_side(pruners)))
 
     surrogate = Surrogate(recorded)
     held_out = surrogate.held_out()

@@ -25,20 +25,50 @@ def surrogate_text(held_out: HeldOut) -> str:
 
 
 def pruners_table(pruners: pd.DataFrame) -> Table:
+    """`pruners`: what `side_by_side` gives."""
     table = _table(
         "Pruners on the recorded curves, in percent of no pruning; mean ± sd over the orders",
         ("pruner", "epochs", "hypervolume", "least", "wrongful stops"),
     )
     for row in pruners.to_dict("records"):
-        size_blind = not pd.isna(row["quantile"])
         table.add_row(
-            f"{row['pruner']} (quantile {row['quantile']:g})" if size_blind else row["pruner"],
+            row["pruner"] if pd.isna(row["setting"]) else f"{row['pruner']} {row['setting']:g}",
             _spread(row, "epochs", 1),
-            _spread(row, "hypervolume", 1),
+            _spread(row, "hypervolume", 2),
             f"{row['hypervolume_min']:.1f}",
             "" if pd.isna(row["wrongful"]) else f"{row['wrongful']:.0f} %",
         )
     return table
+
+
+def pruner_figure(pruners: pd.DataFrame) -> go.Figure:
+    """Hypervolume kept against epochs spent, a line a rule over its settings; `search`'s own
+    settings are ringed."""
+    figure = go.Figure()
+    for color, (name, rows) in zip(_COLORS, pruners.groupby("pruner", sort=False), strict=False):
+        figure.add_scatter(
+            x=rows["epochs"],
+            y=rows["hypervolume"],
+            error_y={"array": rows["hypervolume_sd"], "thickness": 1, "width": 0},
+            text=[f"{name} {setting:g}" for setting in rows["setting"]],
+            name=str(name),
+            mode="lines+markers",
+            line={"color": color},
+            marker={
+                "size": [14 if default else 7 for default in rows["default"]],
+                "symbol": [
+                    "circle-open-dot" if default else "circle" for default in rows["default"]
+                ],
+            },
+        )
+    figure.update_layout(
+        template="plotly_white",
+        title="What pruning costs: hypervolume kept, mean ± sd over the orders",
+        legend={"orientation": "h", "y": -0.16},
+    )
+    figure.update_xaxes(title="epochs spent (% of no pruning)", showline=True)
+    figure.update_yaxes(title="hypervolume kept (%)", showline=True)
+    return figure
 
 
 def searches_table(searches: pd.DataFrame, caption: str) -> Table:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import multiprocessing
 import statistics
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import optuna
 import pandas as pd
 
 from nas_mnist.search.pruner import (
     PRUNERS,
+    DominancePruner,
     NoPruner,
     Pruner,
     QuantilePruner,
@@ -25,9 +26,9 @@ from nas_mnist.simulation.curves import CurveTable
 from nas_mnist.simulation.replay import Search, replay, simulate_search
 from nas_mnist.simulation.surrogate import Surrogate
 
-# Quantiles at which the size-blind rules are tried, to find the one that spends what dominance
-# spends.
-_QUANTILES = tuple(round(0.05 * step, 2) for step in range(1, 20))
+# Settings at which the pruners are tried.
+_CATCH_UPS = (0.0, 0.125, 0.25, 0.375, 0.5, 0.75, 1.0)
+_QUANTILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.9)
 # How many times the trials random search is given: it is asked how many it needs.
 _RANDOM_TRIALS = 4
 # Points of a curve of hypervolume against epochs.
@@ -49,48 +50,74 @@ Result: TypeAlias = tuple[Setting, int, Search]
 
 
 def compare_pruners(table: CurveTable, seeds: int) -> pd.DataFrame:
-    """Every pruner on the recorded curves themselves, in `seeds` orders.
+    """Every pruner on the recorded curves themselves, in `seeds` orders, at several settings.
 
-    One row a rule: `epochs` is the share of the epochs that it spent and `hypervolume` the share
-    of the unpruned hypervolume that it kept, in percent, as mean and standard deviation over the
-    orders; `wrongful` the share of exempt stops that were wrongful. The size-blind rules appear
-    with their own quantile and with the one that spends as much as dominance.
+    One row a rule and setting (`catch_up` of dominance, `quantile` of the others; `default` marks
+    those of `search`): `epochs` is the share of the epochs that it spent and `hypervolume` the
+    share of the unpruned hypervolume that it kept, in percent, as mean and standard deviation over
+    the orders; `wrongful` of the exempt trials that it would have stopped, the percentage that
+    ended on the front.
     """
-    orders = range(seeds)
     networks = table.networks()
-
-    def searches_with(pruner: Pruner) -> list[Search]:
-        return [replay(networks, pruner, seed, table.budget) for seed in orders]
-
-    full = searches_with(NoPruner())
-
-    def measured(name: str, pruner: Pruner) -> dict[str, Any]:
-        searches = searches_with(pruner)
-        epochs = _shares(searches, full, lambda search: search.epochs[-1])
-        kept = _shares(searches, full, lambda search: search.hypervolume[-1])
-        spared = sum(search.exempt_stops for search in searches)
-        wrongful = sum(search.wrongful_stops for search in searches)
-        return {
-            "pruner": name,
-            "quantile": pruner.quantile if isinstance(pruner, QuantilePruner) else None,
-            "orders": seeds,
-            "epochs": statistics.fmean(epochs),
-            "epochs_sd": statistics.stdev(epochs),
-            "hypervolume": statistics.fmean(kept),
-            "hypervolume_sd": statistics.stdev(kept),
-            "hypervolume_min": min(kept),
-            "wrongful": 100 * wrongful / spared if spared else None,
-        }
-
-    rows = [
-        measured(name, make_pruner(name, table.epochs, table.validation_images)) for name in PRUNERS
-    ]
-    dominance = rows[PRUNERS.index("dominance")]
-    rungs = scaled_rungs(table.epochs)
-    for name, at in (("median", rungs), ("one-epoch", rungs[:1])):
-        tried = [measured(name, QuantilePruner(at, quantile)) for quantile in _QUANTILES]
-        rows.append(min(tried, key=lambda row: abs(row["epochs"] - dominance["epochs"])))
+    full = [replay(networks, NoPruner(), seed, table.budget) for seed in range(seeds)]
+    unpruned = [search.hypervolume() for search in full]
+    rows = []
+    for name, setting, pruner in _rules(table):
+        searches = [replay(networks, pruner, seed, table.budget) for seed in range(seeds)]
+        epochs = [
+            100 * search.epochs[-1] / whole.epochs[-1]
+            for search, whole in zip(searches, full, strict=True)
+        ]
+        kept = [
+            100 * search.hypervolume() / whole
+            for search, whole in zip(searches, unpruned, strict=True)
+        ]
+        spared = sum(search.spared() for search in searches)
+        rows.append(
+            {
+                "pruner": name,
+                "setting": setting,
+                "default": pruner == make_pruner(name, table.epochs, table.validation_images),
+                "orders": seeds,
+                "epochs": statistics.fmean(epochs),
+                "epochs_sd": statistics.stdev(epochs),
+                "hypervolume": statistics.fmean(kept),
+                "hypervolume_sd": statistics.stdev(kept),
+                "hypervolume_min": min(kept),
+                "wrongful": 100 * sum(search.wrongful() for search in searches) / spared
+                if spared
+                else None,
+            }
+        )
     return pd.DataFrame(rows)
+
+
+def side_by_side(pruners: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `compare_pruners` at their defaults, then the size-blind rules at the setting
+    that spends nearest to what dominance spends."""
+    defaults = pruners[pruners["default"]]
+    spent = defaults.loc[defaults["pruner"] == "dominance", "epochs"].iloc[0]
+    nearest = [
+        rows.loc[(rows["epochs"] - spent).abs().idxmin()]
+        for name, rows in pruners.groupby("pruner", sort=False)
+        if name in ("median", "one-epoch")
+    ]
+    return pd.concat([defaults, pd.DataFrame(nearest)])
+
+
+def _rules(table: CurveTable) -> Iterator[tuple[str, float | None, Pruner]]:
+    rungs = scaled_rungs(table.epochs)
+    yield "none", None, NoPruner()
+    for catch_up in _CATCH_UPS:
+        yield (
+            "dominance",
+            catch_up,
+            DominancePruner(table.epochs, table.validation_images, catch_up=catch_up),
+        )
+    for quantile in _QUANTILES:
+        yield "median", quantile, QuantilePruner(rungs, quantile)
+    for quantile in _QUANTILES:
+        yield "one-epoch", quantile, QuantilePruner(rungs[:1], quantile)
 
 
 # The Gaussian process takes seconds a trial: it gets a short search, and few of them.
@@ -144,7 +171,7 @@ def summary(results: Iterable[Result], epochs: int, trials: int) -> pd.DataFrame
     random = next((runs for key, runs in grouped.items() if key[:2] == ("random", "none")), [])
     rows = []
     for setting, searches in grouped.items():
-        final = [search.hypervolume[-1] for search in searches]
+        final = [search.trace[-1] for search in searches]
         equal = [_hypervolume_at(search, cheapest) for search in searches]
         spent = [search.epochs[-1] for search in searches]
         rows.append(
@@ -194,14 +221,14 @@ def _by_setting(results: Iterable[Result]) -> dict[Setting, list[Search]]:
 def _hypervolume_at(search: Search, epochs: float) -> float:
     """Of the front when that many epochs had been spent; 0 before the first trial's end."""
     done = bisect_right(search.epochs, epochs)
-    return search.hypervolume[done - 1] if done else 0.0
+    return search.trace[done - 1] if done else 0.0
 
 
 def _trials_needed(searches: Sequence[Search], hypervolume: float) -> int | None:
     """Trials after which the searches' mean hypervolume is as large."""
     means = (
         statistics.fmean(values)
-        for values in zip(*(search.hypervolume for search in searches), strict=True)
+        for values in zip(*(search.trace for search in searches), strict=True)
     )
     return next((trial for trial, mean in enumerate(means, start=1) if mean >= hypervolume), None)
 
@@ -218,11 +245,3 @@ def _simulate(setting: Setting, seed: int) -> Search:
     return simulate_search(
         surrogate, setting.sampler, pruner, setting.trials, seed, distinct=setting.distinct
     )
-
-
-def _shares(
-    searches: Sequence[Search], full: Sequence[Search], value: Callable[[Search], float]
-) -> list[float]:
-    return [
-        100 * value(search) / value(whole) for search, whole in zip(searches, full, strict=True)
-    ]

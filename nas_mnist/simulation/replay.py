@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
+from typing import NamedTuple
 
 import numpy as np
 import optuna
@@ -24,26 +25,26 @@ from nas_mnist.simulation.surrogate import Surrogate
 REFERENCE_ACCURACY = 10.0
 
 
+class _Completed(NamedTuple):
+    parameters: int
+    accuracy: float
+    worth: float
+    spared: bool
+
+
 @dataclass(slots=True)
 class Search:
-    """What a search has done so far; one entry a trial."""
+    """What a search has done so far."""
 
     budget: int
     epochs: list[int] = field(default_factory=list)
-    """epochs spent by all trials so far"""
-    hypervolume: list[float] = field(default_factory=list)
-    """of the front that the search would show then, by what its networks are worth"""
+    """spent by all trials together, after each of them"""
+    trace: list[float] = field(default_factory=list)
+    """the hypervolume after each trial, if it was kept"""
     repeats: int = 0
     """trials of a network already tried"""
-    stopped: int = 0
-    exempt_stops: int = 0
-    """exempt trials that would have been stopped"""
-    wrongful_stops: int = 0
-    """those of them that ended on the front"""
     _rivals: list[Rival] = field(default_factory=list)
-    _shown: list[tuple[int, float]] = field(default_factory=list)
-    _worth: list[float] = field(default_factory=list)
-    _spared: list[bool] = field(default_factory=list)
+    _completed: list[_Completed] = field(default_factory=list)
 
     def run(
         self, parameters: int, curve: Curve, worth: float, pruner: Pruner, *, exempt: bool
@@ -63,18 +64,29 @@ class Search:
         stopped = stop_at is not None and not exempt
         spent = stop_at if stop_at is not None and stopped else len(curve.validation)
         self._rivals.append(Rival(len(self._rivals), parameters, curve.validation[:spent]))
-        self.stopped += stopped
-        if not stopped:
-            self._shown.append((parameters, curve.validation[-1]))
-            self._worth.append(worth)
-            self._spared.append(stop_at is not None)
         self.epochs.append(spent + (self.epochs[-1] if self.epochs else 0))
-        front = front_places(self._shown)
-        shown = [(self._shown[place][0], self._worth[place]) for place in front]
-        self.hypervolume.append(hypervolume(shown, (2 * self.budget, REFERENCE_ACCURACY)))
-        self.exempt_stops = sum(self._spared)
-        self.wrongful_stops = sum(self._spared[place] for place in front)
+        if not stopped:
+            spared = stop_at is not None
+            self._completed.append(_Completed(parameters, curve.validation[-1], worth, spared))
         return stopped
+
+    def front(self) -> list[_Completed]:
+        """What the search would show now: chosen by validation accuracy."""
+        points = [(trial.parameters, trial.accuracy) for trial in self._completed]
+        return [self._completed[place] for place in front_places(points)]
+
+    def hypervolume(self) -> float:
+        """Of the front, by what its networks are worth."""
+        shown = [(trial.parameters, trial.worth) for trial in self.front()]
+        return hypervolume(shown, (2 * self.budget, REFERENCE_ACCURACY))
+
+    def spared(self) -> int:
+        """Exempt trials that would have been stopped."""
+        return sum(trial.spared for trial in self._completed)
+
+    def wrongful(self) -> int:
+        """Those of the spared that are on the front."""
+        return sum(trial.spared for trial in self.front())
 
 
 def replay(networks: Sequence[Network], pruner: Pruner, seed: int, budget: int) -> Search:
@@ -129,4 +141,5 @@ def simulate_search(
             study.tell(trial, state=TrialState.PRUNED)
         else:
             study.tell(trial, [architecture.parameters, curve.validation[-1]])
+        search.trace.append(search.hypervolume())
     return search

@@ -46,7 +46,8 @@ def test_simulate(folder: Path) -> None:
     assert "dominance" in done.out and "rank correlation" in done.out
     written = {file.name for file in (folder / "out").iterdir()}
     assert written == {
-        *("pruners.csv", "searches.csv", "traces.csv", "searches.html", "surrogate.json")
+        *("pruners.csv", "pruners.html", "searches.csv", "traces.csv", "searches.html"),
+        "surrogate.json",
     }
     assert json.loads((folder / "out" / "surrogate.json").read_text())["networks"] >= 8
 

@@ -11,6 +11,7 @@ from nas_mnist.simulation.comparison import (
     Setting,
     compare_pruners,
     compare_searches,
+    side_by_side,
     summary,
     traces,
 )
@@ -26,13 +27,13 @@ PRUNER = DominancePruner(6, 10_000)
 def test_a_poor_larger_network_is_stopped_at_the_first_rung() -> None:
     search = Search(8000)
     assert not search.run(1000, GOOD, GOOD.test, PRUNER, exempt=False)
-    before = search.hypervolume[-1]
+    before = search.hypervolume()
     assert search.run(2000, POOR, POOR.test, PRUNER, exempt=False)
     assert search.epochs == [6, 7]
-    assert search.hypervolume[-1] == before
+    assert search.hypervolume() == before
     assert not search.run(500, POOR, POOR.test, PRUNER, exempt=False)  # nothing smaller leads it
     assert search.epochs == [6, 7, 13]
-    assert search.hypervolume[-1] > before
+    assert search.hypervolume() > before
 
 
 def test_exempt_trials_go_on_and_show_the_pruners_mistakes() -> None:
@@ -40,7 +41,7 @@ def test_exempt_trials_go_on_and_show_the_pruners_mistakes() -> None:
     search = Search(8000)
     for parameters, curve in ((1000, GOOD), (2000, POOR), (3000, late)):
         assert not search.run(parameters, curve, curve.test, PRUNER, exempt=parameters > 1000)
-    assert (search.exempt_stops, search.wrongful_stops) == (2, 1)
+    assert (search.spared(), search.wrongful()) == (2, 1)
     assert search.epochs == [6, 12, 18]
 
 
@@ -48,17 +49,17 @@ def test_without_a_pruner_the_order_makes_no_difference_in_the_end() -> None:
     networks = [Network(1000, [GOOD]), Network(2000, [POOR]), Network(500, [POOR])]
     searches = [replay(networks, NoPruner(), seed, 8000) for seed in range(4)]
     assert {search.epochs[-1] for search in searches} == {18}
-    assert len({round(search.hypervolume[-1], 9) for search in searches}) == 1
+    assert len({round(search.hypervolume(), 9) for search in searches}) == 1
 
 
 def test_the_promise_of_pruning(table: CurveTable) -> None:
     """At least 99% of the hypervolume for at most half of the epochs, and more than what rules
     blind to size keep for as many epochs."""
-    rules = compare_pruners(table, seeds=20)
+    rules = side_by_side(compare_pruners(table, seeds=20))
     dominance = rules[rules["pruner"] == "dominance"].iloc[0]
     assert dominance["epochs"] <= 50
     assert dominance["hypervolume"] >= 99
-    matched = rules[rules["quantile"].notna()].tail(2)
+    matched = rules.tail(2)
     assert set(matched["pruner"]) == {"median", "one-epoch"}
     assert (matched["hypervolume"] < dominance["hypervolume"]).all()
     assert (matched["epochs"] - dominance["epochs"]).abs().max() < 5
@@ -68,7 +69,7 @@ def test_a_seed_simulates_the_same_search_again(surrogate: Surrogate) -> None:
     pruner = make_pruner("dominance", 6, 10_000)
     one, same, other = (simulate_search(surrogate, SAMPLER, pruner, 20, seed) for seed in (1, 1, 2))
     assert one == same
-    assert one.hypervolume != other.hypervolume
+    assert one.trace != other.trace
     assert len(one.epochs) == 20
     assert one.repeats == 0
 
