@@ -83,11 +83,13 @@ def simulate(
     ] = Path("simulation"),
     trials: Annotated[int, typer.Option(min=2, help="Trials of a search.")] = 200,
     seeds: Annotated[int, typer.Option(min=2, help="Searches of each kind.")] = 20,
+    figures: Annotated[str, typer.Option(help="Kind of the pictures: html, png or svg.")] = "html",
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes. [default: one a core]")
     ] = None,
 ) -> None:
     """Compare samplers and pruners on recorded curves, many searches in minutes."""
+    from nas_mnist.output.figures import check_figure_name, write_figure
     from nas_mnist.output.simulation import (
         pruner_figure,
         pruners_table,
@@ -102,11 +104,13 @@ def simulate(
     from nas_mnist.simulation.surrogate import Surrogate
 
     quiet_optuna()
+    pruners_picture = output / f"pruners.{figures}"
+    check_figure_name(pruners_picture)
     recorded = read_table(table)
     with writing(output / "pruners.csv"):
         pruners = comparison.compare_pruners(recorded, seeds)
         write_frame(pruners, output / "pruners.csv")
-        pruner_figure(pruners).write_html(output / "pruners.html", include_plotlyjs=True)
+        write_figure(pruner_figure(pruners), pruners_picture)
     print_tables(pruners_table(comparison.side_by_side(pruners)))
 
     surrogate = Surrogate(recorded)
@@ -118,15 +122,18 @@ def simulate(
     settings = comparison.default_settings(trials, seeds)
     total = sum(setting.seeds for setting in settings)
     results = []
-    for result in comparison.compare_searches(surrogate, settings, workers or available_cores()):
-        results.append(result)
-        if len(results) % 10 == 0 or len(results) == total:
-            note(f"{len(results)}/{total} searches")
+    with closing(
+        comparison.compare_searches(surrogate, settings, workers or available_cores())
+    ) as simulated:
+        for result in simulated:
+            results.append(result)
+            if len(results) % 10 == 0 or len(results) == total:
+                note(f"{len(results)}/{total} searches")
     searches = comparison.summary(results, recorded.epochs, trials)
     traces = comparison.traces(results)
     with writing(output / "searches.csv"):
         write_frame(searches, output / "searches.csv")
         write_frame(traces, output / "traces.csv")
-        search_figure(traces).write_html(output / "searches.html", include_plotlyjs=True)
+        write_figure(search_figure(traces), output / f"searches.{figures}")
     print_tables(searches_table(searches, surrogate_text(held_out)))
     note(f"wrote {output}")

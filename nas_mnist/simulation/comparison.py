@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import statistics
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import NamedTuple, TypeAlias
 
@@ -140,7 +141,7 @@ def default_settings(trials: int, seeds: int, chosen: str = SAMPLER) -> list[Set
 
 def compare_searches(
     surrogate: Surrogate, settings: Sequence[Setting], workers: int
-) -> Iterator[Result]:
+) -> Generator[Result]:
     """Simulate every setting with each of its seeds; results come as they are ready."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _set_up, (surrogate,)) as pool:
@@ -149,8 +150,14 @@ def compare_searches(
             for setting in settings
             for seed in range(setting.seeds)
         }
-        for future in as_completed(futures):
-            yield *futures[future], future.result()
+        try:
+            for future in as_completed(futures):
+                yield *futures[future], future.result()
+        except BaseException:  # Ctrl-C, or who asked wants no more: what runs is of no use
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
 
 
 def summary(results: Iterable[Result], epochs: int, trials: int) -> pd.DataFrame:
@@ -234,6 +241,7 @@ def _trials_needed(searches: Sequence[Search], hypervolume: float) -> int | None
 
 
 def _set_up(surrogate: Surrogate) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to hear
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     globals()["_surrogate"] = surrogate
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 from nas_mnist.simulation.curves import read_table
-from tests.conftest import CommandLine, runner
+from tests.conftest import CommandLine, command, runner
 
 CURVES = (
     *("curves", "--dataset", "digits", "--budget", "1000", "--epochs", "3", "--networks", "8"),
@@ -56,6 +60,7 @@ def test_simulate(folder: Path) -> None:
     ("arguments", "code", "message"),
     [
         (("simulate", "nothing.csv"), 1, "error: nothing.csv: No such file"),
+        (("simulate", "nothing.csv", "--figures", "gif"), 2, "must be .html, .png or .svg"),
         (("curves",), 2, "Missing option"),
         (("curves", "-o", "t.csv", "--networks", "2"), 2, "--networks"),
         (("curves", "-o", "t.csv", "--dataset", "cifar"), 2, "is not one of"),
@@ -69,3 +74,21 @@ def test_bad_requests(
     assert done.code == code
     assert message in done.err
     assert len(done.err.splitlines()) == 1
+
+
+def test_ctrl_c_ends_a_simulation_at_once(folder: Path) -> None:
+    process = subprocess.Popen(
+        command("simulate", "curves.csv", "-o", "cut", "--trials", "5000", "--seeds", "3"),
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    surrogate = folder / "cut" / "surrogate.json"
+    while not surrogate.exists() and process.poll() is None:
+        time.sleep(0.1)
+    time.sleep(5)  # its processes are at work
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
