@@ -27,7 +27,7 @@ def surrogate_text(held_out: HeldOut) -> str:
 def pruners_table(pruners: pd.DataFrame) -> Table:
     """`pruners`: what `side_by_side` gives."""
     table = _table(
-        "Pruners on the recorded curves, in percent of no pruning; mean ± sd over the orders",
+        "Pruners on recorded curves, % of no pruning, mean ± sd",
         ("pruner", "epochs", "hypervolume", "least", "wrongful stops"),
     )
     for row in pruners.to_dict("records"):
@@ -73,7 +73,7 @@ def pruner_figure(pruners: pd.DataFrame) -> go.Figure:
 
 def searches_table(searches: pd.DataFrame, caption: str) -> Table:
     table = _table(
-        "Simulated searches; mean ± sd over the seeds",
+        "Simulated searches, mean ± sd over seeds",
         (
             "search",
             "trials",
