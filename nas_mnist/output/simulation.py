@@ -12,7 +12,12 @@ from rich.table import Table
 
 from nas_mnist.simulation.surrogate import HeldOut
 
-_COLORS = ("#1f5fbf", "#b03030", "#2e8b57", "#8a5fbf", "#c77f1f", "#5f8a8a", "#8a8a8a", "#303030")
+_COLORS = (
+    *("#1f5fbf", "#b03030", "#2e8b57", "#8a5fbf", "#c77f1f"),
+    *("#00a0b0", "#8a8a8a", "#202020", "#e377c2", "#9a9a20"),
+)
+# Epochs before which a search has hardly begun.
+_FIRST_EPOCHS = 60
 
 
 def surrogate_text(held_out: HeldOut) -> str:
@@ -103,7 +108,8 @@ def search_figure(traces: pd.DataFrame) -> go.Figure:
     standard deviation over the seeds."""
     figure = go.Figure()
     keys = ["sampler", "pruner", "trials", "seeds", "distinct"]
-    for place, (key, trace) in enumerate(traces.groupby(keys, sort=False)):
+    begun = traces[traces["epochs"] >= _FIRST_EPOCHS]
+    for place, (key, trace) in enumerate(begun.groupby(keys, sort=False)):
         color = _COLORS[place % len(_COLORS)]
         name = _name(dict(zip(keys, key, strict=True)))
         high = trace["hypervolume"] + trace["hypervolume_sd"]
@@ -113,7 +119,7 @@ def search_figure(traces: pd.DataFrame) -> go.Figure:
             y=[*high, *low[::-1]],
             fill="toself",
             fillcolor=color,
-            opacity=0.12,
+            opacity=0.07,
             line={"width": 0},
             hoverinfo="skip",
             showlegend=False,
