@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from nas_mnist.cli.console import note, print_json, print_tables
-from nas_mnist.cli.options import DataDir, Device, Json, RecipeSettings, Storage
+from nas_mnist.cli.options import DataDir, Dataset, Device, Json, RecipeSettings, Storage
 
 
 def inspect(target: str, storage: Storage = None, as_json: Json = False) -> None:
@@ -38,7 +38,7 @@ def train(
     target: str,
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds, one after another.")] = 1,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="The first seed.")] = 0,
-    dataset: Annotated[str, typer.Option(help="mnist, fashion-mnist, kmnist or digits.")] = "mnist",
+    dataset: Dataset = "mnist",
     train_samples: Annotated[
         int | None, typer.Option(help="Training images. [default: all]")
     ] = None,

@@ -16,6 +16,8 @@ DataDir = Annotated[
     Path | None,
     typer.Option(help="Folder of the image files. [default: $NAS_MNIST_DATA, else the cache]"),
 ]
+Dataset = Annotated[str, typer.Option(help="mnist, fashion-mnist, kmnist or digits.")]
+Workers = Annotated[int | None, typer.Option(help="Processes of one thread. [default: one a core]")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 RecipeSettings = Annotated[
     list[str] | None,

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from nas_mnist.cli.console import note, print_front, quiet_optuna, show_progress, writing
-from nas_mnist.cli.options import DataDir, Json, RecipeSettings, Storage
+from nas_mnist.cli.options import DataDir, Json, RecipeSettings, Storage, Workers
 from nas_mnist.errors import NasMnistError, RequestError
 
 
@@ -34,9 +34,7 @@ def search(
         int | None,
         typer.Option(help="Training images a trial. [default: all that do not validate]"),
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Processes of one thread. [default: one a core]")
-    ] = None,
+    workers: Workers = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda. [default: auto]")] = None,
     seed: Annotated[
         int | None, typer.Option(help="Fixes split, weights, order and sampler. [default: 0]")

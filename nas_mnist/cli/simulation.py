@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from nas_mnist.cli.console import note, print_tables, quiet_optuna, show_progress, writing
-from nas_mnist.cli.options import DataDir, Device, RecipeSettings, Storage
+from nas_mnist.cli.options import DataDir, Dataset, Device, RecipeSettings, Storage, Workers
 
 
 def curves(
@@ -20,16 +20,14 @@ def curves(
     ] = 300,
     budget: Annotated[int, typer.Option(help="Most trainable parameters.")] = 8000,
     epochs: Annotated[int, typer.Option(help="Epochs a run.")] = 6,
-    dataset: Annotated[str, typer.Option(help="mnist, fashion-mnist, kmnist or digits.")] = "mnist",
+    dataset: Dataset = "mnist",
     train_samples: Annotated[int | None, typer.Option(help="Training images a run.")] = None,
     study: Annotated[
         str | None, typer.Option(help="Name of the study. [default: DATASET-BUDGET-curves]")
     ] = None,
     storage: Storage = None,
     data_dir: DataDir = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Processes of one thread. [default: one a core]")
-    ] = None,
+    workers: Workers = None,
     device: Device = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Fixes networks, split and weights.")] = 0,
     recipe: RecipeSettings = None,

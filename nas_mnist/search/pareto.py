@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 # Percent: below one image in a hundred thousand, so that no error has no logarithm to fail at.
-_LEAST_ERROR = 1e-3
+LEAST_ERROR = 1e-3
 
 
 def front_places(points: Sequence[tuple[float, float]]) -> list[int]:
@@ -25,6 +25,11 @@ def front_places(points: Sequence[tuple[float, float]]) -> list[int]:
     return front
 
 
+def on_log_scale(parameters: float, accuracy: float) -> tuple[float, float]:
+    """Natural logarithms of parameters and of the error (100 - accuracy in percent)."""
+    return math.log(parameters), math.log(max(100 - accuracy, LEAST_ERROR))
+
+
 def hypervolume(points: Iterable[tuple[float, float]], reference: tuple[float, float]) -> float:
     """Area between the front of `points` (parameters, accuracy in percent) and `reference`, with
     parameters and error (100 - accuracy) on natural-log scales.
@@ -34,7 +39,7 @@ def hypervolume(points: Iterable[tuple[float, float]], reference: tuple[float, f
     """
     ceiling = math.log(reference[0]), math.log(100 - reference[1])
     logs = sorted(
-        (math.log(parameters), math.log(max(100 - accuracy, _LEAST_ERROR)))
+        on_log_scale(parameters, accuracy)
         for parameters, accuracy in points
         if parameters < reference[0] and accuracy > reference[1]
     )

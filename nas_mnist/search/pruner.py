@@ -85,15 +85,10 @@ class DominancePruner:
     def stop(
         self, parameters: int, accuracies: Sequence[float], rivals: Iterable[Rival]
     ) -> Stop | None:
-        epoch = len(accuracies)
-        if epoch not in self.rungs:
-            return None
+        epoch, accuracy = len(accuracies), accuracies[-1]
+        no_larger = (rival for rival in rivals if rival.parameters <= parameters)
         leader = max(
-            (
-                rival
-                for rival in rivals
-                if rival.parameters <= parameters and len(rival.accuracies) >= epoch
-            ),
+            _compared(self.rungs, epoch, no_larger),
             key=lambda rival: rival.accuracies[epoch - 1],
             default=None,
         )
@@ -101,7 +96,6 @@ class DominancePruner:
             return None
         error = max(100 - leader.accuracies[epoch - 1], 100 / self.validation_images)
         needed = 100 - error * self.allowance(error, epoch)
-        accuracy = accuracies[-1]
         return Stop(epoch, accuracy, round(needed, 6), leader.trial) if accuracy < needed else None
 
     def allowance(self, error: float, epoch: int) -> float:
@@ -129,16 +123,13 @@ class QuantilePruner:
     def stop(
         self, parameters: int, accuracies: Sequence[float], rivals: Iterable[Rival]
     ) -> Stop | None:
-        epoch = len(accuracies)
-        if epoch not in self.rungs:
+        epoch, accuracy = len(accuracies), accuracies[-1]
+        compared = _compared(self.rungs, epoch, rivals)
+        if len(compared) < self.least:
             return None
-        others = sorted(
-            rival.accuracies[epoch - 1] for rival in rivals if len(rival.accuracies) >= epoch
-        )
-        if len(others) < self.least:
-            return None
+        others = sorted(rival.accuracies[epoch - 1] for rival in compared)
         needed = _quantile(others, self.quantile)
-        return Stop(epoch, accuracies[-1], needed, None) if accuracies[-1] < needed else None
+        return Stop(epoch, accuracy, needed, None) if accuracy < needed else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +163,13 @@ def scaled_rungs(epochs: int) -> tuple[int, ...]:
     """Epochs 1, 2, 4 and 8 of 15, scaled to a run of `epochs`, without its last."""
     scaled = {max(1, round(rung * epochs / _RUN)) for rung in _RUNGS}
     return tuple(sorted(rung for rung in scaled if rung < epochs))
+
+
+def _compared(rungs: tuple[int, ...], epoch: int, rivals: Iterable[Rival]) -> list[Rival]:
+    """The rivals that have come as far; none where the epoch is not a rung."""
+    if epoch not in rungs:
+        return []
+    return [rival for rival in rivals if len(rival.accuracies) >= epoch]
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float:

@@ -19,7 +19,7 @@ from nas_mnist.errors import INTERRUPTED, StorageError, WorkerError, reason
 from nas_mnist.search.config import SearchConfig
 from nas_mnist.search.pareto import front_places
 from nas_mnist.search.storage import give_back_abandoned, storage_errors
-from nas_mnist.search.study import Counts, StudyRecord, count, fill_queue, make_study
+from nas_mnist.search.study import Counts, StudyRecord, counts_of, fill_queue, make_study
 
 _POLL_SECONDS = 0.5
 _POLL_SHARE = 0.03
@@ -45,7 +45,7 @@ def prepare_search(
 ) -> StudyRecord:
     """Check all that the workers will need, then make or continue the study.
 
-    What is wrong with data or device is said before anything is made. `first`: see `make_study`.
+    What is wrong with data or device is said before anything is made. `first`: see `fill_queue`.
     """
     from nas_mnist.training.datasets import load_dataset, split_dataset
     from nas_mnist.training.trainer import resolve_device
@@ -94,7 +94,7 @@ def _progress(
     record: StudyRecord, config: SearchConfig, done_before: int, seconds: float
 ) -> Progress:
     trials = record.trials()
-    counts = count(trials)
+    counts = counts_of(trials)
     done = counts.finished - done_before
     left = max(0, config.trials - counts.finished)
     points = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Container, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from nas_mnist.arch.notation import format_notation
+from nas_mnist.search.pareto import on_log_scale
 from nas_mnist.search.space import SPACE, sample_of
 from nas_mnist.training.seeds import derived_seed
 
@@ -25,8 +25,6 @@ SAMPLER = "tpe-log"
 # A sampler that has settled on a small network repeats it many times over; after so many draws
 # the repeat is run, as a replicate with a seed of its own.
 _DRAWS = 20
-# Percent: an error of none has no logarithm.
-_LEAST_ERROR = 0.01
 
 
 class SearchSampler(BaseSampler):
@@ -34,8 +32,8 @@ class SearchSampler(BaseSampler):
 
     - What it draws for a trial depends on `seed`, on the trial's number and on the study so far,
       not on the process: a resumed search goes on as it would have.
-    - `tpe-log` is Optuna's TPE on logarithms. TPE ranks trials by the hypervolume that they add;
-      on plain scales that is all at the large and the inaccurate end of the front.
+    - `tpe-log` is Optuna's TPE on logarithms. TPE ranks trials by the hypervolume that they add,
+      which on plain scales is nearly all at the large and the inaccurate end of the front.
     - A point that decodes to a network already tried is drawn again, unless `distinct` is False.
       Networks that diverged do not count as tried: another learning rate may do.
     """
@@ -109,18 +107,18 @@ def _tried(study: optuna.Study, trial: FrozenTrial) -> Container[str]:
 
 def _log_view(study: optuna.Study) -> optuna.Study:
     """The study as it is now, with the logarithms of parameters and error to be minimized."""
-    trials = [_on_log_scale(trial) for trial in study.get_trials(deepcopy=False)]
+    trials = [_scaled(trial) for trial in study.get_trials(deepcopy=False)]
     storage = _FixedTrials(trials)
     storage.create_new_study([StudyDirection.MINIMIZE, StudyDirection.MINIMIZE], "logarithms")
     return optuna.load_study(study_name="logarithms", storage=storage)
 
 
-def _on_log_scale(trial: FrozenTrial) -> FrozenTrial:
+def _scaled(trial: FrozenTrial) -> FrozenTrial:
     if trial.state != TrialState.COMPLETE:
         return trial
     parameters, accuracy = trial.values
     scaled = copy.copy(trial)
-    scaled.values = [math.log(parameters), math.log(max(100 - accuracy, _LEAST_ERROR))]
+    scaled.values = list(on_log_scale(parameters, accuracy))
     return scaled
 
 

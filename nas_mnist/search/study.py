@@ -48,7 +48,7 @@ class Counts(NamedTuple):
         return self.complete + self.pruned + self.failed
 
 
-def count(trials: Sequence[FrozenTrial]) -> Counts:
+def counts_of(trials: Sequence[FrozenTrial]) -> Counts:
     """The trials by how they ended."""
     states = [trial.state for trial in trials]
     return Counts(
@@ -111,7 +111,7 @@ class StudyRecord:
             return self.study.get_trials(deepcopy=False, states=states or None)
 
     def counts(self) -> Counts:
-        return count(self.trials())
+        return counts_of(self.trials())
 
     def complete(self) -> list[TrialRecord]:
         """All completed trials, by number."""

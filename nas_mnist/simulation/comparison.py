@@ -144,9 +144,9 @@ def compare_searches(
 ) -> Generator[Result]:
     """Simulate every setting with each of its seeds; results come as they are ready."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _set_up, (surrogate,)) as pool:
+    with ProcessPoolExecutor(workers, context, _set_up) as pool:
         futures = {
-            pool.submit(_simulate, setting, seed): (setting, seed)
+            pool.submit(_simulate, surrogate, setting, seed): (setting, seed)
             for setting in settings
             for seed in range(setting.seeds)
         }
@@ -240,14 +240,12 @@ def _trials_needed(searches: Sequence[Search], hypervolume: float) -> int | None
     return next((trial for trial, mean in enumerate(means, start=1) if mean >= hypervolume), None)
 
 
-def _set_up(surrogate: Surrogate) -> None:
+def _set_up() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to hear
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    globals()["_surrogate"] = surrogate
 
 
-def _simulate(setting: Setting, seed: int) -> Search:
-    surrogate: Surrogate = globals()["_surrogate"]
+def _simulate(surrogate: Surrogate, setting: Setting, seed: int) -> Search:
     table = surrogate.table
     pruner = make_pruner(setting.pruner, table.epochs, table.validation_images)
     return simulate_search(

@@ -26,6 +26,7 @@ from nas_mnist.arch.architecture import (
     MaxPool,
 )
 from nas_mnist.arch.notation import parse_notation
+from nas_mnist.search.pareto import LEAST_ERROR
 from nas_mnist.simulation.curves import Curve, CurveTable
 
 _FOLDS = 10
@@ -33,8 +34,6 @@ _FOLDS = 10
 _ALIKE = 15
 # Blocks whose widths are told apart; behind the second pool no map is large enough for a third.
 _BLOCKS = 3
-# Percent: an error of none has no logarithm.
-_LEAST_ERROR = 0.01
 
 Floats = npt.NDArray[np.float64]
 
@@ -163,7 +162,7 @@ def _row_features(row: Mapping[Any, Any]) -> list[float]:
 
 def _log_errors(table: CurveTable) -> Floats:
     accuracies = table.runs[[*table.accuracy_columns, "test_accuracy"]].to_numpy(float)
-    errors: Floats = np.log(np.maximum(100 - accuracies, _LEAST_ERROR))
+    errors: Floats = np.log(np.maximum(100 - accuracies, LEAST_ERROR))
     return errors
 
 
