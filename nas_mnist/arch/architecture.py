@@ -7,7 +7,7 @@ no network is built, and torch is not imported. The formulas stand beside the la
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, NamedTuple, TypeAlias
 
 from nas_mnist.errors import ArchitectureError
@@ -223,6 +223,13 @@ class Architecture:
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", tuple(self.layers))
         object.__setattr__(self, "costs", _walk(self.layers))
+
+    @property
+    def topology(self) -> tuple[Layer, ...]:
+        """The layers without their widths; networks of one topology can be trained as one."""
+        return tuple(
+            replace(layer, out=0) if isinstance(layer, Conv) else layer for layer in self.layers
+        )
 
     @property
     def parameters(self) -> int:

@@ -36,7 +36,7 @@ def references(as_json: Json = False) -> None:
 
 def train(
     target: str,
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, one after another.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, side by side.")] = 1,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="The first seed.")] = 0,
     dataset: Dataset = "mnist",
     train_samples: Annotated[
@@ -61,21 +61,21 @@ def train(
 
     from nas_mnist.output.tables import runs_table, runs_values
     from nas_mnist.training.datasets import first_train_samples, load_dataset
+    from nas_mnist.training.device import resolve_device
     from nas_mnist.training.runs import Run, train_runs
-    from nas_mnist.training.trainer import resolve_device
 
     data = first_train_samples(load_dataset(dataset, data_dir), train_samples)
-    runs: dict[int, Run] = {}
+    runs: list[Run] = []
     wanted = range(seed, seed + seeds)
-    for run, _ in train_runs(architecture, settings, data, wanted, resolve_device(device)):
-        runs[run.seed] = run
-        record = run.curve[-1]
-        note(
-            f"seed {run.seed} epoch {record.epoch}/{settings.epochs}: "
-            f"loss {record.train_loss:.4f}, train {record.train_accuracy:.2f} %, "
-            f"test {record.accuracy:.2f} %, {record.seconds:.1f} s"
-        )
-    values = runs_values(name, architecture, settings, dataset, list(runs.values()))
+    for runs in train_runs(architecture, settings, data, wanted, resolve_device(device)):
+        for run in runs:
+            record = run.curve[-1]
+            note(
+                f"seed {run.seed} epoch {record.epoch}/{settings.epochs}: "
+                f"loss {record.train_loss:.4f}, train {record.train_accuracy:.2f} %, "
+                f"test {record.accuracy:.2f} %, {record.seconds:.1f} s"
+            )
+    values = runs_values(name, architecture, settings, dataset, runs)
     if as_json:
         print_json(values)
     else:

@@ -47,6 +47,8 @@ class SearchConfig:
     """fresh seeds of the confirmation"""
     confirm: bool = True
     workers: int = field(default_factory=lambda: available_cores())
+    pack: int = 1
+    """trials that a worker trains as one network, of one topology each time"""
     device: str = "auto"
     data_dir: str | None = None
     study: str = ""
@@ -105,6 +107,7 @@ class SearchConfig:
             ("seeds", 1, 100),
             ("seed", 0, 2**31 - 1),
             ("workers", 1, 256),
+            ("pack", 1, 256),
             ("goal", 0, 100),
             ("train_samples", 2, 10**9),
         )

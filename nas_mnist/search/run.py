@@ -48,7 +48,7 @@ def prepare_search(
     What is wrong with data or device is said before anything is made. `first`: see `fill_queue`.
     """
     from nas_mnist.training.datasets import load_dataset, split_dataset
-    from nas_mnist.training.trainer import resolve_device
+    from nas_mnist.training.device import resolve_device
 
     resolve_device(config.device)
     dataset = load_dataset(config.dataset, Path(config.data_dir) if config.data_dir else None)

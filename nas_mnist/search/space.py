@@ -53,6 +53,14 @@ SPACE: dict[str, BaseDistribution] = {
     "peak_learning_rate": FloatDistribution(0.05, 0.8, log=True),
     "fill": FloatDistribution(0.1, 1.0, log=True),
 }
+# What leaves the topology as it is, most often: networks that differ in these alone can be trained
+# as one.
+WIDTHS = frozenset(
+    {
+        *("width_ratio_2", "width_ratio_3", "width_ratio_4", "entry_ratio"),
+        *("fill", "peak_learning_rate"),
+    }
+)
 _CHOICES = tuple(item.name for item in fields(Choices))
 
 # The hand-made networks that the family can express, with the peak learning rate of the

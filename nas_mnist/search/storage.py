@@ -12,7 +12,7 @@ import socket
 import sqlite3
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -122,7 +122,7 @@ def claim(storage: Storage, study_id: int, total: int) -> int | None:
     return None
 
 
-def is_held(storage: Storage, trial_id: int) -> bool:
+def is_held(storage: BaseStorage, trial_id: int) -> bool:
     """Whether the trial is still this process's to finish."""
     trial = storage.get_trial(trial_id)
     return trial.state == TrialState.RUNNING and trial.user_attrs.get(_OWNER) == _this_process()
@@ -153,7 +153,7 @@ def give_back_abandoned(storage: Storage, study_id: int) -> int:
 
 
 @contextmanager
-def heartbeat(storage: Storage, trial_id: int) -> Iterator[None]:
+def heartbeat(storage: Storage, trial_ids: Sequence[int]) -> Iterator[None]:
     """Go on with the heartbeats that `claim` began, from a thread, as long as the block runs."""
     stopped = threading.Event()
 
@@ -161,7 +161,8 @@ def heartbeat(storage: Storage, trial_id: int) -> Iterator[None]:
         while not stopped.wait(HEARTBEAT_SECONDS):
             # A storage that fails here fails in the trial's own thread too, which reports it.
             try:
-                storage.record_heartbeat(trial_id)
+                for trial_id in trial_ids:
+                    storage.record_heartbeat(trial_id)
             except (SQLAlchemyError, optuna.exceptions.StorageInternalError):
                 continue
 

@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nas_mnist.arch.architecture import Architecture
+from nas_mnist.errors import DivergedError
 from nas_mnist.training.recipe import Recipe
 
 if TYPE_CHECKING:  # what reads runs need not wait for torch
     import torch
 
     from nas_mnist.training.datasets import Dataset
-    from nas_mnist.training.trainer import EpochRecord, Trainer
+    from nas_mnist.training.epochs import EpochRecord
 
 _LAST_EPOCHS = 4
 
@@ -46,24 +47,27 @@ def train_runs(
     dataset: Dataset,
     seeds: Sequence[int],
     device: torch.device,
-) -> Iterator[tuple[Run, Trainer]]:
-    """Train with each of `seeds` in turn; after every epoch the growing run and its trainer."""
-    from nas_mnist.training.trainer import Trainer
+) -> Iterator[list[Run]]:
+    """Train with all `seeds` side by side; after every epoch the growing runs, in their order.
 
-    for seed in seeds:
-        run = Run(seed)
-        trainer = Trainer(
-            architecture,
-            recipe,
-            dataset.train,
-            dataset.test,
-            normalization=dataset.normalization,
-            seed=seed,
-            device=device,
-        )
-        for record in trainer:
-            run.curve.append(record)
-            yield run, trainer
+    Raises DivergedError as soon as one of them diverges.
+    """
+    from nas_mnist.training.pack import Member, Pack
+
+    runs = [Run(seed) for seed in seeds]
+    pack = Pack(
+        [Member(architecture, recipe, seed) for seed in seeds],
+        dataset.train,
+        dataset.test,
+        normalization=dataset.normalization,
+        device=device,
+    )
+    for outcomes in pack:
+        for place, outcome in outcomes.items():
+            if isinstance(outcome, DivergedError):
+                raise outcome
+            runs[place].curve.append(outcome)
+        yield runs
 
 
 def mean_and_sd(values: Sequence[float]) -> tuple[float, float | None]:

@@ -22,7 +22,8 @@ from nas_mnist.errors import StorageError
 from nas_mnist.output.export import Provenance, check_weights, export_trial, module_source
 from nas_mnist.search.study import load_study
 from nas_mnist.training.datasets import Dataset, data_folder, split_dataset
-from nas_mnist.training.trainer import Trainer
+from nas_mnist.training.epochs import EpochRecord, accuracy, logits
+from nas_mnist.training.pack import Member, Pack
 from tests.arch.test_architecture import architectures
 from tests.conftest import Search
 
@@ -84,24 +85,25 @@ def test_the_trained_network_and_its_file_agree(
 
     config = record.config
     train, validation = split_dataset(digits, config.seed, config.train_samples)
-    trainer = Trainer(
-        trial.architecture,
-        config.trial_recipe(trial.peak_learning_rate),
+    recipe = config.trial_recipe(trial.peak_learning_rate)
+    pack = Pack(
+        [Member(trial.architecture, recipe, trial.seed)],
         train,
         validation,
         normalization=digits.normalization,
-        seed=trial.seed,
         device=torch.device("cpu"),
     )
-    records = list(trainer)
-    assert records[-1].accuracy == pytest.approx(trial.val_accuracy, abs=1e-5)
-    assert trainer.accuracy(digits.test) == trial.test_accuracy
+    *_, last = pack
+    network = pack.network(0)
+    assert isinstance(last[0], EpochRecord)
+    assert last[0].accuracy == pytest.approx(trial.val_accuracy, abs=1e-5)
+    assert accuracy(network, digits.test, digits.normalization) == trial.test_accuracy
 
-    logits = logits_of(copied / "network.py", digits.test.images)
-    trained = trainer.logits(digits.test)
-    # Training lays channels side by side, the file as torch does: sums round otherwise.
-    assert torch.allclose(logits, trained, rtol=0, atol=1e-4)
-    assert torch.equal(logits.argmax(dim=1), trained.argmax(dim=1))
+    found = logits_of(copied / "network.py", digits.test.images)
+    # Evaluation goes batch by batch, the file takes all at once: sums may round otherwise.
+    trained = logits(network, digits.test, digits.normalization)
+    assert torch.allclose(found, trained, rtol=0, atol=1e-4)
+    assert torch.equal(found.argmax(dim=1), trained.argmax(dim=1))
     assert int((copied / "parameters").read_text()) == trial.architecture.parameters
 
 

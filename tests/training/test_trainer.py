@@ -8,10 +8,12 @@ import torch
 from nas_mnist.arch.notation import parse_notation
 from nas_mnist.errors import DivergedError, RequestError
 from nas_mnist.training.datasets import Dataset, split_dataset
+from nas_mnist.training.device import resolve_device
+from nas_mnist.training.epochs import EpochRecord, logits
 from nas_mnist.training.recipe import Augmentation, Recipe
 from nas_mnist.training.runs import mean_and_sd, train_runs
 from nas_mnist.training.seeds import derived_seed
-from nas_mnist.training.trainer import EpochRecord, Trainer, resolve_device
+from nas_mnist.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 SMALL = parse_notation("c6rn-m2-c8rnx0.05-m2-c10rn-g-c10k1")
@@ -103,15 +105,22 @@ def test_accuracy_is_that_of_the_logits(digits: Dataset) -> None:
     trainer = trained(digits, Recipe(epochs=1, batch_size=32, augmentation=Augmentation()))
     (record,) = list(trainer)
     _, validation = split_dataset(digits, 0)
-    right = (trainer.logits(validation).argmax(dim=1) == validation.labels).double().mean()
+    right = (
+        (
+            logits(trainer.network, validation, digits.normalization).argmax(dim=1)
+            == validation.labels
+        )
+        .double()
+        .mean()
+    )
     assert record.accuracy == pytest.approx(100 * float(right))
 
 
 def test_runs_of_several_seeds(digits: Dataset) -> None:
     recipe = Recipe(epochs=2, batch_size=64)
-    grown = {run.seed: run for run, _ in train_runs(SMALL, recipe, digits, [4, 5], CPU)}
-    assert list(grown) == [4, 5]
-    for run in grown.values():
+    *_, runs = train_runs(SMALL, recipe, digits, [4, 5], CPU)
+    assert [run.seed for run in runs] == [4, 5]
+    for run in runs:
         assert len(run.curve) == 2
         assert run.test_accuracy == run.curve[-1].accuracy
         assert run.last4_min == min(record.accuracy for record in run.curve)

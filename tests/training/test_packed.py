@@ -5,14 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nas_mnist.arch.network import build_network
-from nas_mnist.arch.notation import parse_notation
+from nas_mnist.training.packed import dropout
 
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
-
-
-def dropout(rate: float) -> torch.nn.Module:
-    return build_network(parse_notation(f"c4x{rate:g}-g-c10k1")).get_submodule("dropout1")
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
@@ -20,7 +15,7 @@ def dropout(rate: float) -> torch.nn.Module:
 def test_rate_scale_and_layout(rate: float, layout: torch.memory_format) -> None:
     torch.manual_seed(0)
     images = torch.ones(64, 10, 25, 25).to(memory_format=layout).requires_grad_()
-    dropped = dropout(rate)(images)
+    dropped = dropout(images, rate)
     share = float((dropped == 0).float().mean())
     assert share == pytest.approx(rate, abs=4 * (rate * (1 - rate) / images.numel()) ** 0.5)
     assert dropped[dropped != 0].unique().tolist() == pytest.approx([1 / (1 - rate)])
@@ -29,14 +24,9 @@ def test_rate_scale_and_layout(rate: float, layout: torch.memory_format) -> None
     assert torch.equal(gradient, dropped)
 
 
-def test_evaluation_drops_nothing() -> None:
-    images = torch.rand(2, 4, 5, 5)
-    assert torch.equal(dropout(0.5).eval()(images), images)
-
-
 def test_a_seed_drops_the_same_again() -> None:
     masks = []
     for _ in range(2):
         torch.manual_seed(3)
-        masks.append(dropout(0.3)(torch.ones(8, 4, 5, 5)))
+        masks.append(dropout(torch.ones(8, 4, 5, 5), 0.3))
     assert torch.equal(*masks)

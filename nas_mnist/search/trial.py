@@ -1,0 +1,143 @@
+"""One trial while a worker trains it: what the study learns of it, and how it ends."""
+
+from __future__ import annotations
+
+import io
+import random
+import tempfile
+from pathlib import Path
+
+import torch
+from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+from optuna.storages import BaseStorage
+from optuna.trial import Trial, TrialState
+from torch import nn
+
+from nas_mnist.arch.notation import format_notation
+from nas_mnist.errors import DivergedError, StorageError, reason
+from nas_mnist.search.config import SearchConfig, artifact_folder
+from nas_mnist.search.pruner import EXEMPT_SHARE, Pruner, Rival
+from nas_mnist.search.space import Sample
+from nas_mnist.search.storage import is_held
+from nas_mnist.training.epochs import EpochRecord
+from nas_mnist.training.pack import Member
+from nas_mnist.training.seeds import derived_seed
+
+# Attributes that say how a trial ended.
+_OUTCOMES = {"pruned", "would_be_pruned", "failed", "test_accuracy", "weights"}
+
+
+class RunningTrial:
+    """A trial that this process holds. Raises AssertionError for a network over the budget."""
+
+    def __init__(self, trial: Trial, sample: Sample, config: SearchConfig) -> None:
+        self._trial = trial
+        self._config = config
+        self.architecture = sample.architecture(config.budget)
+        if self.architecture.parameters > config.budget:
+            raise AssertionError(f"{format_notation(self.architecture)} is over the budget")
+        self.member = Member(
+            self.architecture,
+            config.trial_recipe(sample.peak_learning_rate),
+            derived_seed(config.seed, trial.number),
+        )
+        self._curve: list[dict[str, float]] = []
+        self._exempt = random.Random(derived_seed(self.member.seed, -1)).random() < EXEMPT_SHARE
+        self._spared = False
+        self._describe()
+
+    def go_on(self, record: EpochRecord, pruner: Pruner) -> bool:
+        """Record an epoch; False if the pruner ends the trial with it."""
+        self._curve.append(_curve_entry(record))
+        self._trial.set_user_attr("curve", self._curve)
+        if len(self._curve) not in pruner.rungs or self._spared:
+            return True
+        accuracies = [entry["val_accuracy"] for entry in self._curve]
+        stop = pruner.stop(self.architecture.parameters, accuracies, self._rivals())
+        if stop is None:
+            return True
+        # An exempt trial goes on; when it would have been stopped is what is worth knowing.
+        self._spared = self._exempt
+        self._trial.set_user_attr("would_be_pruned" if self._exempt else "pruned", stop._asdict())
+        if not self._exempt:
+            self._tell(TrialState.PRUNED)
+        return self._exempt
+
+    def fail(self, error: DivergedError) -> None:
+        """End the trial with its reason."""
+        self._trial.set_user_attr("failed", str(error))
+        self._tell(TrialState.FAIL)
+
+    def complete(self, network: nn.Module, test_accuracy: float) -> None:
+        """End the trial with its trained network."""
+        self._trial.set_user_attr("test_accuracy", test_accuracy)
+        self._trial.set_user_attr("weights", self._upload(network))
+        validation = self._curve[-1]["val_accuracy"]
+        self._tell(TrialState.COMPLETE, [self.architecture.parameters, validation])
+
+    def _describe(self) -> None:
+        trial, architecture = self._trial, self.architecture
+        trial.set_user_attr("notation", format_notation(architecture))
+        trial.set_user_attr("parameters", architecture.parameters)
+        trial.set_user_attr("macs", architecture.macs)
+        trial.set_user_attr("receptive_field", architecture.receptive_field)
+        trial.set_user_attr("seed", self.member.seed)
+        trial.set_user_attr("exempt", self._exempt)
+        trial.set_user_attr("curve", [])
+        for name in _OUTCOMES & trial.user_attrs.keys():  # a trial that is run again starts afresh
+            trial.set_user_attr(name, None)
+        if "parameters" not in trial.constraints:
+            trial.set_constraint("parameters", architecture.parameters - self._config.budget)
+
+    def _tell(self, state: TrialState, values: list[float] | None = None) -> None:
+        # One that was taken for dead meanwhile, and handed to another, is the other's to finish.
+        if is_held(self._storage, self._trial._trial_id):
+            self._trial.study.tell(self._trial, values, state)
+
+    @property
+    def _storage(self) -> BaseStorage:
+        return self._trial.study._storage
+
+    def _rivals(self) -> list[Rival]:
+        study = self._trial.study
+        return [
+            Rival(
+                trial.number,
+                trial.user_attrs["parameters"],
+                [entry["val_accuracy"] for entry in trial.user_attrs["curve"]],
+            )
+            for trial in self._storage.get_all_trials(study._study_id, deepcopy=False)
+            if trial.number != self._trial.number
+            and trial.state != TrialState.FAIL  # a network that diverged leads nobody
+            and "curve" in trial.user_attrs
+        ]
+
+    def _upload(self, network: nn.Module) -> dict[str, str]:
+        """Keep the network's weights in the artifact store; where they are."""
+        config = self._config
+        folder = artifact_folder(config.artifact_dir, config.study, config.storage)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory() as scratch:
+                weights = io.BytesIO()  # torch's own writer has no word for a full disk
+                torch.save({name: w.cpu() for name, w in network.state_dict().items()}, weights)
+                file = Path(scratch) / "weights.pt"
+                file.write_bytes(weights.getvalue())
+                artifact = upload_artifact(
+                    artifact_store=FileSystemArtifactStore(folder),
+                    file_path=str(file),
+                    study_or_trial=self._trial,
+                )
+                return {"artifact_dir": config.artifact_dir, "artifact": artifact}
+        except OSError as error:
+            raise StorageError(
+                f"artifacts {folder}: {reason(error)}; make room or name another folder with "
+                "--artifact-dir"
+            ) from None
+
+
+def _curve_entry(record: EpochRecord) -> dict[str, float]:
+    """The record as a study keeps it: what was held out is the validation set."""
+    entry = record._asdict()
+    entry["val_accuracy"] = entry.pop("accuracy")
+    return {name: round(value, 6) for name, value in entry.items()}

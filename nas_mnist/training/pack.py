@@ -1,0 +1,272 @@
+"""Trains networks of one topology together, several times as fast as one after another."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nas_mnist.arch.architecture import Architecture
+from nas_mnist.arch.network import build_network
+from nas_mnist.errors import DivergedError
+from nas_mnist.training.augmentation import augment
+from nas_mnist.training.datasets import Images, Normalization
+from nas_mnist.training.device import training_precision
+from nas_mnist.training.epochs import (
+    EpochRecord,
+    batches_of,
+    check_finite,
+    draw_batches,
+    make_optimizer,
+    normalized,
+    seeded,
+    unit,
+)
+from nas_mnist.training.packed import PackedNetwork
+from nas_mnist.training.recipe import Recipe, learning_rates
+
+_EVALUATION_BATCH = 250
+# In bfloat16 a processor's vectors want channels in sixteens; in float32, no padding is faster.
+_LANES = 16
+
+
+class _EpochTable(NamedTuple):
+    """What one epoch's steps read and write, all of it on the device."""
+
+    step: Tensor
+    """(1,), int64: the next step"""
+    rates: Tensor
+    """(steps, members): learning rates"""
+    places: Tensor
+    """(steps, members, batch): see `Batches`"""
+    changes: Tensor
+    """(steps, members, batch, CHANGES)"""
+    losses: Tensor
+    """(steps, members): as they were"""
+    correct: Tensor
+    """(members,), int64: right answers so far"""
+
+
+class Member(NamedTuple):
+    """One network of a pack."""
+
+    architecture: Architecture
+    recipe: Recipe
+    seed: int
+
+
+class Pack:
+    """Trains `members` side by side: one topology, and recipes that differ in nothing but the
+    learning rate. ValueError for others.
+
+    Iterate over it once: an epoch yields, by the place of each member still in training, its
+    EpochRecord, or the DivergedError that ended its training. A member's weights at the start,
+    order and augmentation are those of its seed, as `Trainer` draws them; dropout is drawn for
+    the pack. `on_step` is called before every step, and may raise to end the training there.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        train: Images,
+        held_out: Images,
+        *,
+        normalization: Normalization,
+        device: torch.device,
+        precision: torch.dtype | None = None,
+        on_step: Callable[[], None] | None = None,
+    ) -> None:
+        first = members[0]
+        if any(
+            member.architecture.topology != first.architecture.topology
+            or replace(member.recipe, learning_rate=first.recipe.learning_rate) != first.recipe
+            for member in members
+        ):
+            raise ValueError("a pack's members are of one topology and one recipe")
+        self.members = tuple(members)
+        self.device = device
+        self._precision = precision or training_precision(device)
+        self._on_step = on_step
+        self._recipe = first.recipe
+        self._normalization = normalization
+        self._train = train.to(device)
+        self._held_out = held_out.to(device)
+        self._networks = [_network(member, device, self._precision) for member in members]
+        self._stopped: set[int] = set()
+        self._join(list(range(len(members))))
+
+    def __iter__(self) -> Iterator[dict[int, EpochRecord | DivergedError]]:
+        steps, size = batches_of(len(self._train), self._recipe)
+        rates = torch.tensor(
+            [learning_rates(member.recipe, steps) for member in self.members], dtype=torch.float64
+        )
+        for epoch in range(1, self._recipe.epochs + 1):
+            self._leave_out_the_stopped()
+            places = self._places
+            if not places:
+                return
+            start = time.perf_counter()
+            epoch_rates = rates[places, (epoch - 1) * steps : epoch * steps].T
+            losses, correct = self._train_epoch(epoch, epoch_rates)
+            accuracies = self._accuracies()
+            seconds = (time.perf_counter() - start) / len(places)
+            outcomes: dict[int, EpochRecord | DivergedError] = {}
+            for slot, place in enumerate(places):
+                outcomes[place] = EpochRecord(
+                    epoch=epoch,
+                    learning_rate=float(epoch_rates[-1, slot]),
+                    train_loss=losses[slot],
+                    train_accuracy=100 * correct[slot] / (steps * size),
+                    accuracy=accuracies[slot],
+                    seconds=seconds,
+                )
+                try:
+                    check_finite(losses[slot], epoch, self.members[place].recipe)
+                except DivergedError as error:
+                    outcomes[place] = error
+                    self.stop(place)
+            yield outcomes
+
+    def stop(self, place: int) -> None:
+        """Train that member no further."""
+        self._stopped.add(place)
+
+    def network(self, place: int) -> nn.Module:
+        """That member's network as it stands, by itself, on the device: (n, 1, 28, 28) to
+        (n, 10)."""
+        if place in self._places:
+            self._packed.store()
+        return self._networks[place]
+
+    def _join(self, places: list[int]) -> None:
+        """Make those members' networks one, as they stand, at the start of an optimizer's run."""
+        self._places = places
+        layers = self.members[0].architecture.layers
+        multiple = _LANES if self._precision == torch.bfloat16 else 1
+        self._packed = PackedNetwork(layers, [self._networks[place] for place in places], multiple)
+        self._weights = nn.Parameter(self._packed.parameters.values)
+        # Every rate is a share of this one: see `_step`.
+        self._optimizer = make_optimizer(self._recipe, [self._weights], 1.0)
+        _, size = batches_of(len(self._train), self._recipe)
+        two_parts = len(places) == 1 and size % 2 == 0 and self.device.type == "cpu"
+        self._folds = 2 if two_parts else 1
+        self._run_step: Callable[[], None] | None = None
+
+    def _leave_out_the_stopped(self) -> None:
+        slots = [slot for slot, place in enumerate(self._places) if place not in self._stopped]
+        if len(slots) == len(self._places):
+            return
+        self._packed.store()
+        parameters, state = self._packed.parameters, self._optimizer.state[self._weights]
+        places = [self._places[slot] for slot in slots]
+        if not places:
+            self._places = []
+            return
+        self._join(places)
+        self._optimizer.state[self._weights] = {
+            name: parameters.parts(value, slots) if value.dim() else value
+            for name, value in state.items()
+        }
+
+    def _train_epoch(self, epoch: int, rates: Tensor) -> tuple[list[float], list[int]]:
+        """Each member's mean loss and number of correct answers; the device is waited for once,
+        at the end. `rates`: (steps, members)."""
+        drawn = [
+            draw_batches(len(self._train), self._recipe, self.members[place].seed, epoch)
+            for place in self._places
+        ]
+        table = _EpochTable(
+            step=torch.zeros(1, dtype=torch.long),
+            rates=rates,
+            places=torch.stack([batches.places for batches in drawn], dim=1),
+            changes=torch.stack([batches.changes for batches in drawn], dim=1),
+            losses=torch.zeros_like(rates),
+            correct=torch.zeros(len(drawn), dtype=torch.long),
+        )
+        seeds = [self.members[place].seed for place in self._places]
+        with seeded(self.device, epoch, *seeds):
+            if self._run_step is None:
+                self._table = _EpochTable(*(tensor.to(self.device) for tensor in table))
+                self._run_step = self._step
+            else:  # in place: a captured step reads where it was captured
+                for old, new in zip(self._table, table, strict=True):
+                    old.copy_(new)
+            for _ in range(len(rates)):
+                if self._on_step is not None:
+                    self._on_step()
+                self._run_step()
+        return self._table.losses.mean(dim=0).tolist(), self._table.correct.tolist()
+
+    def _step(self) -> None:
+        """One step of all members: at the table's step, with nothing read back from the device."""
+        step, rates, places, changes, losses, correct = self._table
+        place, change = places[step].flatten(), changes[step].flatten(0, 2)
+        images = augment(unit(self._train.images[place]), self._recipe.augmentation, change)
+        images = self._side_by_side(images.squeeze(1))
+        labels = self._side_by_side(self._train.labels[place])
+        weights = [part.requires_grad_() for part in self._packed.parameters.side_by_side()]
+        with torch.autocast(
+            self.device.type,
+            torch.bfloat16,
+            enabled=self._precision == torch.bfloat16,
+            cache_enabled=False,  # each weight is used once; a captured step must not keep any
+        ):
+            scores = self._packed.run(
+                self._prepared(images), weights, training=True, folds=self._folds
+            )
+        loss = functional.cross_entropy(
+            scores.flatten(0, 2).to(self._weights.dtype),
+            labels.flatten(),
+            label_smoothing=self._recipe.label_smoothing,
+            reduction="none",
+        )
+        loss = loss.view(-1, len(self._places)).mean(dim=0)
+        gradients = torch.autograd.grad(loss.sum(), weights)
+        self._weights.grad = self._packed.parameters.one_after_another(gradients)
+        # The optimizer moves all weights at rate 1. A move is proportional to the rate, so each
+        # member then takes its own share of it.
+        before = self._weights.detach().clone()
+        self._optimizer.step()
+        share = self._packed.parameters.spread(rates[step].squeeze(0)).to(before.dtype)
+        self._weights.detach().copy_(torch.lerp(before, self._weights.detach(), share))
+        losses.index_copy_(0, step, loss.detach().to(losses.dtype)[None])
+        answers = scores.detach().argmax(dim=-1)
+        correct += (answers.flatten(1) == labels).view(-1, len(self._places)).sum(dim=0)
+        step += 1
+
+    def _accuracies(self) -> list[float]:
+        """Each member's accuracy on the held-out images, in percent."""
+        weights = self._packed.parameters.side_by_side()
+        correct = torch.zeros(len(self._places), dtype=torch.long, device=self.device)
+        with torch.inference_mode():
+            for start in range(0, len(self._held_out), _EVALUATION_BATCH):
+                batch = slice(start, start + _EVALUATION_BATCH)
+                images = unit(self._held_out.images[batch])
+                images = images.expand(-1, len(self._places), -1, -1)
+                scores = self._packed.run(self._prepared(images), weights, training=False)
+                answers = scores.squeeze(1).argmax(dim=-1)
+                correct += (answers == self._held_out.labels[batch, None]).sum(dim=0)
+        return [100 * count / len(self._held_out) for count in correct.tolist()]
+
+    def _prepared(self, images: Tensor) -> Tensor:
+        images = normalized(images, self._normalization)
+        if self._precision == torch.float64:
+            images = images.double()
+        return images.contiguous(memory_format=torch.channels_last)
+
+    def _side_by_side(self, values: Tensor) -> Tensor:
+        """(members x batch, ...) as (batch / folds, folds x members, ...)."""
+        members, folds = len(self._places), self._folds
+        values = values.view(members, folds, -1, *values.shape[1:])
+        return values.movedim((2, 1, 0), (0, 1, 2)).flatten(1, 2)
+
+
+def _network(member: Member, device: torch.device, precision: torch.dtype) -> nn.Module:
+    with seeded(device, member.seed, 0):
+        network = build_network(member.architecture).to(device)
+    return network.double() if precision == torch.float64 else network
