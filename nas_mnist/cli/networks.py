@@ -40,13 +40,17 @@ def train(
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="The first seed.")] = 0,
     dataset: Dataset = "mnist",
     train_samples: Annotated[
-        int | None, typer.Option(help="Training images. [default: all]")
+        int | None, typer.Option(help="Training images.", show_default="all")
     ] = None,
     epochs: Annotated[int, typer.Option(help="Epochs a run.")] = 15,
     recipe: RecipeSettings = None,
     storage: Storage = None,
     data_dir: DataDir = None,
     device: Device = "auto",
+    precision: Annotated[
+        str,
+        typer.Option(help="auto (what the device is best at), float32 or bfloat16."),
+    ] = "auto",
     as_json: Json = False,
 ) -> None:
     """Train one network on all training images and test it after every epoch."""
@@ -61,21 +65,26 @@ def train(
 
     from nas_mnist.output.tables import runs_table, runs_values
     from nas_mnist.training.datasets import first_train_samples, load_dataset
-    from nas_mnist.training.device import resolve_device
+    from nas_mnist.training.device import keep_freed_memory, resolve_device, resolve_precision
     from nas_mnist.training.runs import Run, train_runs
 
     data = first_train_samples(load_dataset(dataset, data_dir), train_samples)
-    runs: list[Run] = []
+    where = resolve_device(device)
+    kind = resolve_precision(precision, where)
+    keep_freed_memory()
+    runs: dict[int, Run] = {}
     wanted = range(seed, seed + seeds)
-    for runs in train_runs(architecture, settings, data, wanted, resolve_device(device)):
-        for run in runs:
+    for together in train_runs(architecture, settings, data, wanted, where, kind):
+        for run in together:
+            runs[run.seed] = run
             record = run.curve[-1]
             note(
                 f"seed {run.seed} epoch {record.epoch}/{settings.epochs}: "
                 f"loss {record.train_loss:.4f}, train {record.train_accuracy:.2f} %, "
                 f"test {record.accuracy:.2f} %, {record.seconds:.1f} s"
             )
-    values = runs_values(name, architecture, settings, dataset, runs)
+    values = runs_values(name, architecture, settings, dataset, list(runs.values()))
+    values["precision"] = str(kind).removeprefix("torch.")
     if as_json:
         print_json(values)
     else:

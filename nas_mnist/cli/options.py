@@ -10,14 +10,16 @@ import typer
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Storage = Annotated[
     str | None,
-    typer.Option(help="Database URL of the study. [default: sqlite:///studies/STUDY.db]"),
+    typer.Option(help="Database URL of the study.", show_default="sqlite:///studies/STUDY.db"),
 ]
 DataDir = Annotated[
     Path | None,
-    typer.Option(help="Folder of the image files. [default: $NAS_MNIST_DATA, else the cache]"),
+    typer.Option(help="Folder of the image files.", show_default="$NAS_MNIST_DATA, else the cache"),
 ]
 Dataset = Annotated[str, typer.Option(help="mnist, fashion-mnist, kmnist or digits.")]
-Workers = Annotated[int | None, typer.Option(help="Processes of one thread. [default: one a core]")]
+Workers = Annotated[
+    int | None, typer.Option(help="Processes of one thread.", show_default="one a core")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 RecipeSettings = Annotated[
     list[str] | None,

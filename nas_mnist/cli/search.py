@@ -15,43 +15,49 @@ from nas_mnist.errors import NasMnistError, RequestError
 
 def search(
     budget: Annotated[
-        int | None, typer.Option(help="Most trainable parameters. [default: 8000]")
+        int | None, typer.Option(help="Most trainable parameters.", show_default="8000")
     ] = None,
     trials: Annotated[
-        int | None, typer.Option(help="Finished trials in total. [default: 200]")
+        int | None, typer.Option(help="Finished trials in total.", show_default="200")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs a trial. [default: 15]")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs a trial.", show_default="15")] = None,
     dataset: Annotated[
         str | None,
-        typer.Option(help="mnist, fashion-mnist, kmnist or digits. [default: mnist]"),
+        typer.Option(help="mnist, fashion-mnist, kmnist or digits.", show_default="mnist"),
     ] = None,
     study: Annotated[
-        str | None, typer.Option(help="Name of the study. [default: DATASET-BUDGET]")
+        str | None, typer.Option(help="Name of the study.", show_default="DATASET-BUDGET")
     ] = None,
     storage: Storage = None,
     data_dir: DataDir = None,
     train_samples: Annotated[
         int | None,
-        typer.Option(help="Training images a trial. [default: all that do not validate]"),
+        typer.Option(help="Training images a trial.", show_default="all that do not validate"),
     ] = None,
     workers: Workers = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda. [default: auto]")] = None,
+    pack: Annotated[
+        int | None,
+        typer.Option(help="Trials of one topology that a worker trains as one.", show_default="1"),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu or cuda.", show_default="auto")
+    ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Fixes split, weights, order and sampler. [default: 0]")
+        int | None, typer.Option(help="Fixes split, weights, order and sampler.", show_default="0")
     ] = None,
     pruner: Annotated[
         str | None,
-        typer.Option(help="dominance, median, one-epoch or none. [default: dominance]"),
+        typer.Option(help="dominance, median, one-epoch or none.", show_default="dominance"),
     ] = None,
     seeds: Annotated[
-        int | None, typer.Option(help="Fresh seeds of the confirmation. [default: 3]")
+        int | None, typer.Option(help="Fresh seeds of the confirmation.", show_default="3")
     ] = None,
     confirm: Annotated[
         bool | None,
         typer.Option("--confirm/--no-confirm", help="Confirm the front. (Not available yet.)"),
     ] = None,
     goal: Annotated[
-        float | None, typer.Option(help="Accuracy to hold, in percent. [default: 99.4]")
+        float | None, typer.Option(help="Accuracy to hold, in percent.", show_default="99.4")
     ] = None,
     recipe: RecipeSettings = None,
     config: Annotated[
@@ -59,10 +65,11 @@ def search(
     ] = None,
     artifact_dir: Annotated[
         str | None,
-        typer.Option(help="Folder of all weights. [default: STUDY/artifacts by the database]"),
+        typer.Option(help="Folder of all weights.", show_default="STUDY/artifacts by the database"),
     ] = None,
     results_dir: Annotated[
-        str | None, typer.Option(help="Where STUDY/front.csv and the rest go. [default: results]")
+        str | None,
+        typer.Option(help="Where STUDY/front.csv and the rest go.", show_default="results"),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -84,6 +91,7 @@ def search(
             "data_dir": None if data_dir is None else str(data_dir),
             "train_samples": train_samples,
             "workers": workers,
+            "pack": pack,
             "device": device,
             "seed": seed,
             "pruner": pruner,

@@ -11,19 +11,20 @@ import typer
 
 from nas_mnist.cli.console import note, print_tables, quiet_optuna, show_progress, writing
 from nas_mnist.cli.options import DataDir, Dataset, Device, RecipeSettings, Storage, Workers
+from nas_mnist.errors import RequestError
 
 
 def curves(
     output: Annotated[Path, typer.Option("--output", "-o", help="The table, .csv.")],
     networks: Annotated[
-        int, typer.Option(min=5, help="Random networks; one in five is trained twice.")
+        int, typer.Option(min=6, help="Random networks; one in five is trained twice.")
     ] = 300,
     budget: Annotated[int, typer.Option(help="Most trainable parameters.")] = 8000,
     epochs: Annotated[int, typer.Option(help="Epochs a run.")] = 6,
     dataset: Dataset = "mnist",
     train_samples: Annotated[int | None, typer.Option(help="Training images a run.")] = None,
     study: Annotated[
-        str | None, typer.Option(help="Name of the study. [default: DATASET-BUDGET-curves]")
+        str | None, typer.Option(help="Name of the study.", show_default="DATASET-BUDGET-curves")
     ] = None,
     storage: Storage = None,
     data_dir: DataDir = None,
@@ -37,6 +38,8 @@ def curves(
     from nas_mnist.simulation.curves import drawn_points, runs_of, table_of, write_table
     from nas_mnist.training.recipe import parse_settings
 
+    if output.suffix != ".csv" or output.is_dir():  # not to learn of it after hours
+        raise RequestError(f"-o {output} is not a file name that ends in .csv")
     runs = runs_of(networks)
     settings = resolve_config(
         None,
@@ -83,7 +86,7 @@ def simulate(
     seeds: Annotated[int, typer.Option(min=2, help="Searches of each kind.")] = 20,
     figures: Annotated[str, typer.Option(help="Kind of the pictures: html, png or svg.")] = "html",
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes. [default: one a core]")
+        int | None, typer.Option(min=1, help="Processes.", show_default="one a core")
     ] = None,
 ) -> None:
     """Compare samplers and pruners on recorded curves, many searches in minutes."""
@@ -104,6 +107,8 @@ def simulate(
     quiet_optuna()
     pruners_picture = output / f"pruners.{figures}"
     check_figure_name(pruners_picture)
+    if pruners_picture.parent != output:
+        raise RequestError(f"--figures {figures} is not html, png or svg")
     recorded = read_table(table)
     with writing(output / "pruners.csv"):
         pruners = comparison.compare_pruners(recorded, seeds)
@@ -111,6 +116,7 @@ def simulate(
         write_figure(pruner_figure(pruners), pruners_picture)
     print_tables(pruners_table(comparison.side_by_side(pruners)))
 
+    note("fitting the surrogate: seconds to minutes")
     surrogate = Surrogate(recorded)
     held_out = surrogate.held_out()
     with writing(output / "surrogate.json"):

@@ -44,7 +44,7 @@ def export(
     study: str,
     output: Annotated[Path, typer.Option("--output", "-o", help="The module file, .py.")],
     trial: Annotated[
-        int | None, typer.Option(help="This completed trial. [default: the most accurate]")
+        int | None, typer.Option(help="This completed trial.", show_default="the most accurate")
     ] = None,
     at_least: Annotated[
         float | None,

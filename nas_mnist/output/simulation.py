@@ -108,7 +108,8 @@ def search_figure(traces: pd.DataFrame) -> go.Figure:
     standard deviation over the seeds."""
     figure = go.Figure()
     keys = ["sampler", "pruner", "trials", "seeds", "distinct"]
-    begun = traces[traces["epochs"] >= _FIRST_EPOCHS]
+    first = min(_FIRST_EPOCHS, traces["epochs"].max() / 4)
+    begun = traces[traces["epochs"] >= first]
     for place, (key, trace) in enumerate(begun.groupby(keys, sort=False)):
         color = _COLORS[place % len(_COLORS)]
         name = _name(dict(zip(keys, key, strict=True)))

@@ -30,7 +30,9 @@ _OUTCOMES = {"pruned", "would_be_pruned", "failed", "test_accuracy", "weights"}
 class RunningTrial:
     """A trial that this process holds. Raises AssertionError for a network over the budget."""
 
-    def __init__(self, trial: Trial, sample: Sample, config: SearchConfig) -> None:
+    def __init__(
+        self, trial: Trial, sample: Sample, config: SearchConfig, precision: torch.dtype
+    ) -> None:
         self._trial = trial
         self._config = config
         self.architecture = sample.architecture(config.budget)
@@ -44,7 +46,7 @@ class RunningTrial:
         self._curve: list[dict[str, float]] = []
         self._exempt = random.Random(derived_seed(self.member.seed, -1)).random() < EXEMPT_SHARE
         self._spared = False
-        self._describe()
+        self._describe(precision)
 
     def go_on(self, record: EpochRecord, pruner: Pruner) -> bool:
         """Record an epoch; False if the pruner ends the trial with it."""
@@ -75,13 +77,14 @@ class RunningTrial:
         validation = self._curve[-1]["val_accuracy"]
         self._tell(TrialState.COMPLETE, [self.architecture.parameters, validation])
 
-    def _describe(self) -> None:
+    def _describe(self, precision: torch.dtype) -> None:
         trial, architecture = self._trial, self.architecture
         trial.set_user_attr("notation", format_notation(architecture))
         trial.set_user_attr("parameters", architecture.parameters)
         trial.set_user_attr("macs", architecture.macs)
         trial.set_user_attr("receptive_field", architecture.receptive_field)
         trial.set_user_attr("seed", self.member.seed)
+        trial.set_user_attr("precision", str(precision).removeprefix("torch."))
         trial.set_user_attr("exempt", self._exempt)
         trial.set_user_attr("curve", [])
         for name in _OUTCOMES & trial.user_attrs.keys():  # a trial that is run again starts afresh

@@ -37,7 +37,7 @@ from nas_mnist.search.storage import (
 )
 from nas_mnist.search.trial import RunningTrial
 from nas_mnist.training.datasets import load_dataset, split_dataset
-from nas_mnist.training.device import keep_freed_memory, resolve_device
+from nas_mnist.training.device import keep_freed_memory, resolve_device, training_precision
 from nas_mnist.training.epochs import accuracy
 from nas_mnist.training.pack import Pack
 
@@ -50,6 +50,7 @@ class Worker:
         self.config = config
         self.keep_going = keep_going
         self.device = resolve_device(config.device)
+        self.precision = training_precision(self.device)
         self.dataset = load_dataset(
             config.dataset, Path(config.data_dir) if config.data_dir else None
         )
@@ -94,7 +95,7 @@ class Worker:
         topology: dict[str, Any] | None = None
         for trial_id in taken:
             trial = self._trial(trial_id, topology)
-            waiting.append(RunningTrial(trial, suggest(trial), self.config))
+            waiting.append(RunningTrial(trial, suggest(trial), self.config, self.precision))
             topology = {name: v for name, v in trial.params.items() if name not in WIDTHS}
         while waiting:
             first = waiting[0].architecture.topology
@@ -120,6 +121,7 @@ class Worker:
             self.validation,
             normalization=self.dataset.normalization,
             device=self.device,
+            precision=self.precision,
             on_step=self.keep_going,
         )
         training = set(range(len(trials)))

@@ -103,7 +103,7 @@ def side_by_side(pruners: pd.DataFrame) -> pd.DataFrame:
         for name, rows in pruners.groupby("pruner", sort=False)
         if name in ("median", "one-epoch")
     ]
-    return pd.concat([defaults, pd.DataFrame(nearest)])
+    return pd.concat([defaults, pd.DataFrame(nearest)]).drop_duplicates()
 
 
 def _rules(table: CurveTable) -> Iterator[tuple[str, float | None, Pruner]]:

@@ -15,16 +15,23 @@ from typing import Any, NamedTuple
 
 import optuna
 import pandas as pd
+from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import TrialState
 
-from nas_mnist.errors import DataError, reason
+from nas_mnist.arch.architecture import CLASSES
+from nas_mnist.arch.notation import parse_notation
+from nas_mnist.errors import DataError, NasMnistError, reason
 from nas_mnist.search.space import SPACE
 from nas_mnist.search.study import StudyRecord
 
+# A surrogate and its noise can be fitted on that many.
+LEAST_NETWORKS = 6
 # Of every five networks the first is trained with two seeds: the noise between seeds.
 _REPLICATED = 5
 # The fractional part of the golden ratio: its multiples fill the range evenly at every length.
 _GOLDEN = 0.6180339887498949
+# What reading and checking a file of another kind raises.
+_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 _CONFIG = ("dataset", "budget", "epochs", "train_samples", "seed", "recipe")
 
 
@@ -134,19 +141,68 @@ def write_table(table: CurveTable, file: Path) -> None:
 
 
 def read_table(file: Path) -> CurveTable:
-    """A table that `write_table` wrote. Raises DataError for any other file."""
+    """A table that `write_table` wrote. Raises DataError for any other file, and for a table too
+    small to simulate from."""
     try:
         with file.open(encoding="utf-8") as stream:
             settings = json.loads(stream.readline().removeprefix("# "))
             table = CurveTable(settings, pd.read_csv(stream))
-        needed = [*SPACE, "parameters", "macs", "receptive_field", "notation", "test_accuracy"]
-        missing = set(needed + table.accuracy_columns) - set(table.runs.columns)
-        if missing or table.runs.empty:
-            raise ValueError(", ".join(sorted(missing)) or "no runs")
-        return table
+        _check_settings(table)
+        _check_runs(table)
     except OSError as error:
         raise DataError(f"{file}: {reason(error)}") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        NasMnistError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
+        said = " ".join(str(error).split())
         raise DataError(
-            f"{file}: not a table of curves ({error}); `nas-mnist curves` makes one"
+            f"{file}: not a table of curves ({said}); `nas-mnist curves` makes one"
         ) from None
+    networks = table.networks()
+    twice = sum(len(network.curves) > 1 for network in networks)
+    if len(networks) < LEAST_NETWORKS or twice < 2:
+        raise DataError(
+            f"{file}: {len(networks)} networks, {twice} of them with two seeds, are too few to "
+            f"simulate from; record at least {LEAST_NETWORKS}"
+        )
+    if table.runs["test_accuracy"].max() <= 100 / CLASSES:
+        raise DataError(f"{file}: no network learned anything; record others")
+    return table
+
+
+def _check_settings(table: CurveTable) -> None:
+    for name, most in (("budget", 10**9), ("epochs", 10**4), ("validation_images", 10**9)):
+        value = table.settings[name]
+        if type(value) is not int or not 1 <= value <= most:
+            raise ValueError(f"{name} {value!r}")
+
+
+def _check_runs(table: CurveTable) -> None:
+    runs = table.runs
+    needed = [*SPACE, "parameters", "macs", "receptive_field", "notation", "test_accuracy"]
+    missing = set(needed + table.accuracy_columns) - set(runs.columns)
+    if missing or runs.empty:
+        raise ValueError(", ".join(sorted(missing)) or "no runs")
+    if not isinstance(runs.index, pd.RangeIndex):
+        raise ValueError("more fields than columns")
+    for name in [*table.accuracy_columns, "test_accuracy"]:
+        if not runs[name].astype(float).between(0, 100).all():
+            raise ValueError(f"{name} is not within 0 to 100")
+    for row in runs.to_dict("records"):
+        parameters = parse_notation(str(row["notation"])).parameters
+        if not row["parameters"] == parameters <= table.budget:
+            raise ValueError(f"{row['notation']} has {parameters} parameters")
+        for name, kind in SPACE.items():
+            if not _allows(kind, row[name]):
+                raise ValueError(f"{name} {row[name]}")
+
+
+def _allows(kind: BaseDistribution, value: Any) -> bool:
+    if isinstance(kind, FloatDistribution):  # written with six decimals
+        return kind.low - 1e-6 <= float(value) <= kind.high + 1e-6
+    return kind._contains(kind.to_internal_repr(value))

@@ -95,7 +95,7 @@ class Surrogate:
             networks=len(set(groups)),
             log_error_rmse=float(np.sqrt(np.mean((final - measured) ** 2))),
             log_error_sd=float(measured.std()),
-            noise_sd=float(self._noise[:, -2].std()),
+            noise_sd=float(np.sqrt(np.mean(self._noise[:, -2] ** 2))),
             spearman=_rank_correlation(final, measured),
             spearman_first_epoch=_rank_correlation(foretold[:, 0], self._targets[:, 0]),
         )
@@ -151,7 +151,7 @@ def seed_noise(table: CurveTable) -> tuple[Floats, Floats]:
     single run; the last column is the test error's."""
     targets = _log_errors(table)
     places = table.runs.groupby("notation", sort=False).indices.values()
-    pairs = [place for place in places if len(place) == 2]
+    pairs = [place[:2] for place in places if len(place) > 1]
     levels = np.array([targets[pair, -1].mean() for pair in pairs])
     return levels, np.array([(targets[one] - targets[two]) / math.sqrt(2) for one, two in pairs])
 

@@ -44,6 +44,16 @@ def training_precision(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if has_bfloat16 else torch.float32
 
 
+def resolve_precision(name: str, device: torch.device) -> torch.dtype:
+    """`auto` is what the device is best at. Raises RequestError for an unknown name."""
+    if name == "auto":
+        return training_precision(device)
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    if name not in known:
+        raise RequestError(f"precision {name!r} is not one of auto, {', '.join(known)}")
+    return known[name]
+
+
 def keep_freed_memory() -> None:
     """Let this process keep what it frees instead of returning it to the system.
 

@@ -102,10 +102,14 @@ def make_optimizer(
     recipe: Recipe, parameters: Iterable[Tensor], learning_rate: float
 ) -> torch.optim.Optimizer:
     """The recipe's optimizer of `parameters`, at that learning rate."""
+    weights = list(parameters)
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, learning_rate, weight_decay=recipe.weight_decay)
+        # On a GPU its count of steps must lie there too, for a captured step to advance it.
+        capturable = any(weight.is_cuda for weight in weights)
+        decay = recipe.weight_decay
+        return torch.optim.AdamW(weights, learning_rate, weight_decay=decay, capturable=capturable)
     return torch.optim.SGD(
-        parameters,
+        weights,
         learning_rate,
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,

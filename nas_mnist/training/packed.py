@@ -138,23 +138,31 @@ class PackedNetwork:
         (two small groups are faster than one); it is one batch all the same.
         """
         values = images
-        groups = folds * self.members
         parameters, running = iter(weights), iter(self.running)
         for layer in self._layers:
             match layer:
-                case Conv() | DepthwiseConv():
-                    weight = _folded(next(parameters), folds)
-                    bias = _folded(next(parameters), folds) if layer.bias else None
-                    depthwise = isinstance(layer, DepthwiseConv)
+                case DepthwiseConv():
+                    weight, bias = self._of_convolution(layer, parameters, folds)
                     values = functional.conv2d(
-                        values,
-                        weight,
-                        bias,
-                        padding=layer.padding,
-                        groups=len(weight) if depthwise else groups,
+                        values, weight, bias, padding=layer.padding, groups=len(weight)
+                    )
+                case Conv(kernel=1, padding=0):
+                    weight, bias = self._of_convolution(layer, parameters, 1)
+                    values = _unfolded(values, folds)
+                    values = functional.conv2d(values, weight, bias, groups=self.members)
+                    values = _refolded(values, folds)
+                case Conv():
+                    weight, bias = self._of_convolution(layer, parameters, folds)
+                    groups = folds * self.members
+                    values = functional.conv2d(
+                        values, weight, bias, padding=layer.padding, groups=groups
                     )
                 case BatchNorm():
-                    values = _batch_norm(values, parameters, running, training, folds)
+                    weight, bias = next(parameters), next(parameters)
+                    mean, variance = next(running), next(running)
+                    values = _unfolded(values, folds)
+                    values = functional.batch_norm(values, mean, variance, weight, bias, training)
+                    values = _refolded(values, folds)
                 case ReLU():
                     values = functional.relu(values)
                 case Dropout() if training:
@@ -168,6 +176,13 @@ class PackedNetwork:
         scores = values.view(len(values), folds, self.members, -1)
         return scores[..., :CLASSES]
 
+    @staticmethod
+    def _of_convolution(
+        layer: Conv | DepthwiseConv, parameters: Iterator[Tensor], folds: int
+    ) -> tuple[Tensor, Tensor | None]:
+        weight = _repeated(next(parameters), folds)
+        return weight, _repeated(next(parameters), folds) if layer.bias else None
+
 
 def _statistics(network: nn.Module) -> list[Tensor]:
     return [
@@ -179,32 +194,25 @@ def _statistics(network: nn.Module) -> list[Tensor]:
     ]
 
 
-def _folded(values: Tensor, folds: int) -> Tensor:
+def _repeated(values: Tensor, folds: int) -> Tensor:
     return values if folds == 1 else values.repeat(folds, *[1] * (values.dim() - 1))
 
 
-def _batch_norm(
-    values: Tensor,
-    parameters: Iterator[Tensor],
-    running: Iterator[Tensor],
-    training: bool,
-    folds: int,
-) -> Tensor:
-    weight, bias, mean, variance = *_two(parameters), *_two(running)
-    batch, channels, height, width = values.shape
-    if folds > 1:
-        # What lies side by side as channels is, in memory, as well a row of so many more pixels.
-        values = values.permute(0, 2, 3, 1).reshape(batch, height, width * folds, -1)
-        values = values.permute(0, 3, 1, 2)
-    values = functional.batch_norm(values, mean, variance, weight, bias, training)
-    if folds > 1:
-        values = values.permute(0, 2, 3, 1).reshape(batch, height, width, channels)
-        values = values.permute(0, 3, 1, 2)
-    return values
+def _unfolded(values: Tensor, folds: int) -> Tensor:
+    """(batch, folds x channels, height, width) as (batch, channels, height, width x folds): for
+    what treats all pixels alike. With the channels side by side in memory, it is a view."""
+    if folds == 1:
+        return values
+    batch, _, height, width = values.shape
+    return values.permute(0, 2, 3, 1).reshape(batch, height, width * folds, -1).permute(0, 3, 1, 2)
 
 
-def _two(tensors: Iterator[Tensor]) -> tuple[Tensor, Tensor]:
-    return next(tensors), next(tensors)
+def _refolded(values: Tensor, folds: int) -> Tensor:
+    """What `_unfolded` was, from what it gave."""
+    if folds == 1:
+        return values
+    batch, _, height, width = values.shape
+    return values.permute(0, 2, 3, 1).reshape(batch, height, width // folds, -1).permute(0, 3, 1, 2)
 
 
 def dropout(values: Tensor, rate: float) -> Tensor:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:  # what reads runs need not wait for torch
     from nas_mnist.training.epochs import EpochRecord
 
 _LAST_EPOCHS = 4
+# More are no faster on a CPU, and take memory.
+SEEDS_AT_ONCE = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,27 +49,31 @@ def train_runs(
     dataset: Dataset,
     seeds: Sequence[int],
     device: torch.device,
+    precision: torch.dtype | None = None,
 ) -> Iterator[list[Run]]:
-    """Train with all `seeds` side by side; after every epoch the growing runs, in their order.
+    """Train with all `seeds`, a few side by side; after every epoch the growing runs of those in
+    training, in their order. `precision`: see `Pack`.
 
     Raises DivergedError as soon as one of them diverges.
     """
     from nas_mnist.training.pack import Member, Pack
 
-    runs = [Run(seed) for seed in seeds]
-    pack = Pack(
-        [Member(architecture, recipe, seed) for seed in seeds],
-        dataset.train,
-        dataset.test,
-        normalization=dataset.normalization,
-        device=device,
-    )
-    for outcomes in pack:
-        for place, outcome in outcomes.items():
-            if isinstance(outcome, DivergedError):
-                raise outcome
-            runs[place].curve.append(outcome)
-        yield runs
+    for start in range(0, len(seeds), SEEDS_AT_ONCE):
+        runs = [Run(seed) for seed in seeds[start : start + SEEDS_AT_ONCE]]
+        pack = Pack(
+            [Member(architecture, recipe, run.seed) for run in runs],
+            dataset.train,
+            dataset.test,
+            normalization=dataset.normalization,
+            device=device,
+            precision=precision,
+        )
+        for outcomes in pack:
+            for place, outcome in outcomes.items():
+                if isinstance(outcome, DivergedError):
+                    raise outcome
+                runs[place].curve.append(outcome)
+            yield runs
 
 
 def mean_and_sd(values: Sequence[float]) -> tuple[float, float | None]:

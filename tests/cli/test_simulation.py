@@ -64,6 +64,8 @@ def test_simulate(folder: Path) -> None:
         (("curves",), 2, "Missing option"),
         (("curves", "-o", "t.csv", "--networks", "2"), 2, "--networks"),
         (("curves", "-o", "t.csv", "--dataset", "cifar"), 2, "is not one of"),
+        (("curves", "-o", "studies/t.db"), 2, "is not a file name that ends in .csv"),
+        (("simulate", "nothing.csv", "--figures", "../x.svg"), 2, "is not html, png or svg"),
         (("search", "--pruner", "hope"), 2, "--pruner 'hope' is not one of dominance, median"),
     ],
 )

@@ -14,11 +14,15 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from nas_mnist.arch.notation import parse_notation
+from nas_mnist.search.space import WIDTHS
 from nas_mnist.search.study import load_study
 from nas_mnist.training.datasets import data_folder
 from tests.conftest import CommandLine, Search, command, runner
 
-DIGITS = ("search", "--dataset", "digits", "--budget", "1500", "--epochs", "4", "--study", "demo")
+DIGITS = (
+    *("search", "--dataset", "digits", "--budget", "1500", "--epochs", "4", "--study", "demo"),
+    *("--train-samples", "600"),
+)
 
 
 def trials(folder: Path) -> list[FrozenTrial]:
@@ -75,6 +79,21 @@ def test_the_same_command_adds_nothing(digits_search: Search) -> None:
     assert again.code == 0
     assert again.json == digits_search.finished.json
     assert trials(digits_search.folder) == before
+
+
+def test_packs_share_their_topology_and_end_whole(tmp_path: Path) -> None:
+    """Trials trained as one: other widths and rates within one topology, each pruned by itself."""
+    done = runner(tmp_path)(*DIGITS, "--trials", "6", "--workers", "1", "--pack", "3")
+    assert done.code == 0, done.err
+    check_whole(tmp_path, 6)
+    found = trials(tmp_path)
+    for first, *others in (found[:3], found[3:]):
+        for other in others:
+            shared = first.params.keys() - WIDTHS
+            assert {name: other.params[name] for name in shared} == {
+                name: first.params[name] for name in shared
+            }
+            assert other.params["fill"] != first.params["fill"]
 
 
 def test_one_seed_gives_one_study(tmp_path: Path) -> None:

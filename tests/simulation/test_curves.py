@@ -68,3 +68,62 @@ def test_other_files(tmp_path: Path, text: str | None, message: str) -> None:
         file.write_text(text)
     with pytest.raises(DataError, match=message):
         read_table(file)
+
+
+def damaged(change: str) -> str:
+    """The published table's first lines with something wrong."""
+    settings, header, *rows = PUBLISHED.read_text().splitlines()[:14]
+    columns = header.split(",")
+
+    def put(name: str, value: str) -> None:
+        cells = rows[3].split(",")
+        cells[columns.index(name)] = value
+        rows[3] = ",".join(cells)
+
+    kind, _, value = change.partition("=")
+    if kind == "settings":
+        settings = value
+    elif kind == "cut":
+        rows[-1] = rows[-1][:40]
+    elif kind == "longer":
+        rows = [row + ",7" for row in rows]
+    elif kind == "few":
+        rows = rows[:5]
+    elif kind == "alone":
+        rows = rows[1::2]
+    else:
+        put(kind, value)
+    return "\n".join([settings, header, *rows, ""])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *("cut", "longer", "val_1=", "val_2=none", "val_3=250", "val_1=-5", "val_1=inf"),
+        *("test_accuracy=nan", "parameters=17", "parameters=", "notation=", "notation=x"),
+        *("peak_learning_rate=-1", "peak_learning_rate=fast", "convolution=weird", "pools=9"),
+        "settings=" + "[" * 100_000,
+        'settings=# {"budget": 8000, "epochs": 6}',
+        'settings=# {"budget": "much", "epochs": 6, "validation_images": 100}',
+        'settings=# {"budget": 100, "epochs": 6, "validation_images": 100}',
+        'settings=# {"budget": 8000, "epochs": 0, "validation_images": 100}',
+        'settings=# {"budget": 8000, "epochs": Infinity, "validation_images": 100}',
+        'settings=# {"budget": 8000, "epochs": 1000000000000, "validation_images": 100}',
+        'settings=# {"budget": 8000, "epochs": 6, "validation_images": 0}',
+    ],
+    ids=lambda change: change[:60],
+)
+def test_damaged_tables(tmp_path: Path, change: str) -> None:
+    file = tmp_path / "table.csv"
+    file.write_text(damaged(change))
+    with pytest.raises(DataError, match="not a table of curves") as raised:
+        read_table(file)
+    assert len(str(raised.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("change", ["few", "alone"])
+def test_tables_too_small(tmp_path: Path, change: str) -> None:
+    file = tmp_path / "table.csv"
+    file.write_text(damaged(change))
+    with pytest.raises(DataError, match="too few to simulate from"):
+        read_table(file)

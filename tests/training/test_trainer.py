@@ -144,18 +144,3 @@ def test_devices_that_are_not_here(name: str) -> None:
 
 def test_auto_is_some_device() -> None:
     assert resolve_device("auto").type in ("cpu", "cuda")
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_it_learns_on_a_gpu(mnist: Dataset) -> None:
-    train, validation = split_dataset(mnist, 0, 5000)
-    trainer = Trainer(
-        SMALL,
-        Recipe(epochs=3, batch_size=64),
-        train,
-        validation,
-        normalization=mnist.normalization,
-        seed=0,
-        device=torch.device("cuda"),
-    )
-    assert list(trainer)[-1].accuracy >= 92
