@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nas_mnist.arch.references import references
     from nas_mnist.arch.skeleton import Choices, decode
     from nas_mnist.errors import NasMnistError
-    from nas_mnist.output.export import export_trial
+    from nas_mnist.output.export import export_network
     from nas_mnist.output.figures import front_figure
     from nas_mnist.search.config import SearchConfig
     from nas_mnist.search.pruner import DominancePruner
@@ -42,7 +42,7 @@ __all__ = [
     "Trainer",
     "build_network",
     "decode",
-    "export_trial",
+    "export_network",
     "format_notation",
     "front_figure",
     "load_dataset",
@@ -61,7 +61,7 @@ _MODULES = {
     "arch.references": ("references",),
     "arch.skeleton": ("Choices", "decode"),
     "errors": ("NasMnistError",),
-    "output.export": ("export_trial",),
+    "output.export": ("export_network",),
     "output.figures": ("front_figure",),
     "search.config": ("SearchConfig",),
     "search.pruner": ("DominancePruner",),

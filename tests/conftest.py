@@ -100,6 +100,7 @@ def digits_search(tmp_path_factory: pytest.TempPathFactory) -> Search:
     folder = tmp_path_factory.mktemp("digits-search")
     arguments = (
         *("search", "--dataset", "digits", "--study", "demo", "--budget", "1500"),
-        *("--trials", "12", "--epochs", "4", "--workers", "2", "--no-confirm", "--json"),
+        *("--trials", "12", "--epochs", "4", "--train-samples", "300", "--workers", "2"),
+        *("--no-confirm", "--json"),
     )
     return Search(folder, arguments, runner(folder)(*arguments))

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from nas_mnist.errors import StorageError, reason
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.table import Table
 
-    from nas_mnist.search.run import Progress
     from nas_mnist.search.study import StudyRecord
 
 _LINE_SECONDS = 5.0
@@ -63,21 +63,42 @@ def quiet_optuna() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-def show_progress(updates: Iterator[Progress]) -> None:
-    from nas_mnist.output.progress import progress_line, progress_panel
+def open_study(name: str, storage: str | None) -> StudyRecord:
+    from nas_mnist.search.config import default_storage
+    from nas_mnist.search.study import load_study
 
+    quiet_optuna()
+    return load_study(name, storage or default_storage(name))
+
+
+class _Progress(Protocol):
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def done(self) -> bool: ...
+
+
+P = TypeVar("P", bound=_Progress)
+
+
+def show_progress(
+    updates: Iterator[P], line: Callable[[P], str], panel: Callable[[P], RenderableType]
+) -> None:
+    """A live panel on a terminal; elsewhere a line every few seconds when there was a step, and
+    at the end."""
     if sys.stderr.isatty():
         from rich.console import Console
         from rich.live import Live
 
         with Live(console=Console(stderr=True), refresh_per_second=4) as live:
             for progress in updates:
-                live.update(progress_panel(progress))
+                live.update(panel(progress))
         return
-    shown, finished = -_LINE_SECONDS, -1
+    shown, steps = -_LINE_SECONDS, -1
     for progress in updates:
-        last = progress.counts.finished >= progress.total
         due = progress.seconds - shown >= _LINE_SECONDS
-        if progress.counts.finished != finished and (due or last):
-            note(progress_line(progress))
-            shown, finished = progress.seconds, progress.counts.finished
+        if progress.steps != steps and (due or progress.done):
+            note(line(progress))
+            shown, steps = progress.seconds, progress.steps

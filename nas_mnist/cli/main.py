@@ -8,7 +8,7 @@ from types import FrameType
 
 import typer
 
-from nas_mnist.cli import bench, networks, search, simulation, studies
+from nas_mnist.cli import bench, lifecycles, networks, search, simulation, studies
 from nas_mnist.errors import NasMnistError, is_out_of_memory
 
 app = typer.Typer(
@@ -19,13 +19,16 @@ app = typer.Typer(
 )
 for command in (
     search.search,
+    search.confirm,
     studies.front,
     networks.inspect,
     networks.references,
     networks.train,
     studies.export,
+    studies.report,
     simulation.curves,
     simulation.simulate,
+    lifecycles.reproduce,
     bench.bench,
 ):
     app.command()(command)

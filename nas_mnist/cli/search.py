@@ -1,16 +1,28 @@
-"""`search`: the main job."""
+"""`search`, the main job, and `confirm`, its last part alone."""
 
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas_mnist.cli.console import note, print_front, quiet_optuna, show_progress, writing
-from nas_mnist.cli.options import DataDir, Json, RecipeSettings, Storage, Workers
-from nas_mnist.errors import NasMnistError, RequestError
+from nas_mnist.cli.console import (
+    note,
+    open_study,
+    print_front,
+    quiet_optuna,
+    show_progress,
+    writing,
+)
+from nas_mnist.cli.options import DataDir, Device, Json, RecipeSettings, Storage, Workers
+from nas_mnist.errors import NasMnistError
+
+if TYPE_CHECKING:
+    from nas_mnist.search.config import SearchConfig
+    from nas_mnist.search.study import StudyRecord
 
 
 def search(
@@ -54,7 +66,11 @@ def search(
     ] = None,
     confirm: Annotated[
         bool | None,
-        typer.Option("--confirm/--no-confirm", help="Confirm the front. (Not available yet.)"),
+        typer.Option(
+            "--confirm/--no-confirm",
+            help="Retrain the front with fresh seeds at the end.",
+            show_default="confirm",
+        ),
     ] = None,
     goal: Annotated[
         float | None, typer.Option(help="Accuracy to hold, in percent.", show_default="99.4")
@@ -77,8 +93,6 @@ def search(
     from nas_mnist.search.config import resolve_config
     from nas_mnist.training.recipe import parse_settings
 
-    if confirm:
-        raise RequestError("--confirm: confirmation is not available yet; take --no-confirm")
     settings = resolve_config(
         config,
         {
@@ -104,8 +118,7 @@ def search(
         },
     )
 
-    from nas_mnist.output.results import write_results
-    from nas_mnist.output.tables import UNCONFIRMED
+    from nas_mnist.output.progress import progress_line, progress_panel
     from nas_mnist.search.run import prepare_search, run_search
     from nas_mnist.search.storage import shown
 
@@ -120,7 +133,7 @@ def search(
     )
     try:
         with closing(run_search(record, settings)) as updates:
-            show_progress(updates)
+            show_progress(updates, progress_line, progress_panel)
     except KeyboardInterrupt:
         if record.front():
             print_front(record, as_json)
@@ -132,8 +145,75 @@ def search(
         raise
     if not record.front():
         raise NasMnistError("no trial completed: every network diverged; lower the learning rate")
+    if settings.confirm:
+        confirm_front(record, settings, as_json)
+    present(record, results, as_json)
+
+
+def confirm(
+    study: str,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Fresh seeds of each network.")] = 5,
+    workers: Workers = None,
+    device: Device = "auto",
+    storage: Storage = None,
+    data_dir: DataDir = None,
+    results_dir: Annotated[
+        str | None,
+        typer.Option(help="Where STUDY/front.csv and the rest go.", show_default="the search's"),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Retrain a study's front on all training images; the same command resumes it.
+
+    More seeds, or a front that has grown, add what is missing.
+    """
+    from nas_mnist.search.config import available_cores
+
+    record = open_study(study, storage)
+    made = record.config
+    settings = replace(
+        made,
+        storage=record.url,
+        seeds=seeds,
+        workers=workers or available_cores(),
+        device=device,
+        data_dir=made.data_dir if data_dir is None else str(data_dir),
+        results_dir=made.results_dir if results_dir is None else results_dir,
+    )
+    results = Path(settings.results_dir) / record.name
+    with writing(results):
+        results.mkdir(exist_ok=True)
+    confirm_front(record, settings, as_json)
+    present(record, results, as_json)
+
+
+def confirm_front(record: StudyRecord, settings: SearchConfig, as_json: bool) -> None:
+    """Confirm the front before the user's eyes."""
+    from nas_mnist.output.progress import confirmation_line, confirmation_panel
+    from nas_mnist.search.confirm import prepare_confirmation, run_confirmation
+
+    images = prepare_confirmation(record, settings)
+    note(
+        f"confirming {len(record.front())} networks of the front with {settings.seeds} seeds each, "
+        f"on all {images:,} training images"
+    )
+    try:
+        with closing(run_confirmation(record, settings)) as updates:
+            show_progress(updates, confirmation_line, confirmation_panel)
+    except KeyboardInterrupt:
+        print_front(record, as_json)
+        note("interrupted: what is confirmed is kept; the same command goes on")
+        raise
+
+
+def present(record: StudyRecord, results: Path, as_json: bool) -> None:
+    """Write the study's files, and print its front."""
+    from nas_mnist.output.results import write_results
+    from nas_mnist.output.tables import UNCONFIRMED
+    from nas_mnist.search.confirm import confirmed
+
     files = write_results(record, results)
     print_front(record, as_json)
-    if as_json:  # the table says it itself
+    if as_json and not confirmed(record):  # the table says it itself
         note(UNCONFIRMED)
     note("wrote " + ", ".join(map(str, files)))

@@ -60,6 +60,7 @@ def curves(
         },
     )
 
+    from nas_mnist.output.progress import progress_line, progress_panel
     from nas_mnist.search.run import prepare_search, run_search
     from nas_mnist.training.datasets import load_dataset, split_dataset
 
@@ -68,7 +69,7 @@ def curves(
     with writing(output):
         record = prepare_search(settings, points)
     with closing(run_search(record, settings, points)) as updates:
-        show_progress(updates)
+        show_progress(updates, progress_line, progress_panel)
     data = load_dataset(dataset, data_dir)
     table = table_of(record, len(split_dataset(data, seed, train_samples)[1]))
     with writing(output):

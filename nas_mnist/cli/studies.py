@@ -1,17 +1,14 @@
-"""Commands that read a study: `front` and `export`."""
+"""Commands that read a study: `front`, `export` and `report`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from nas_mnist.cli.console import note, print_front, quiet_optuna, writing
-from nas_mnist.cli.options import Json, Storage
-
-if TYPE_CHECKING:
-    from nas_mnist.search.study import StudyRecord
+from nas_mnist.cli.console import note, open_study, print_front, writing
+from nas_mnist.cli.options import DataDir, Json, Storage
 
 
 def front(
@@ -26,7 +23,7 @@ def front(
     """Show a study's front: the networks that no other beats in size and accuracy."""
     from nas_mnist.output.tables import write_front_csv
 
-    record = _open_study(study, storage)
+    record = open_study(study, storage)
     if figure is not None:
         from nas_mnist.output.figures import check_figure_name, front_figure, write_figure
 
@@ -48,31 +45,50 @@ def export(
     ] = None,
     at_least: Annotated[
         float | None,
-        typer.Option(min=0, max=100, help="The smallest network of this validation accuracy, %."),
+        typer.Option(
+            min=0, max=100, help="The smallest network confirmed at this test accuracy, %."
+        ),
     ] = None,
     storage: Storage = None,
 ) -> None:
     """Write a study's network as a Python module that needs only torch, its weights beside it."""
-    from nas_mnist.output.export import export_trial
-    from nas_mnist.search.study import best
+    from nas_mnist.output.export import export_network
+    from nas_mnist.output.provenance import confirmed_text
+    from nas_mnist.search.winner import chosen
 
     if output.suffix != ".py":
         raise typer.BadParameter(f"{output} must end in .py", param_hint="--output")
     if trial is not None and at_least is not None:
         raise typer.BadParameter("--trial and --at-least exclude each other")
-    record = _open_study(study, storage)
-    chosen = best(record.front(), at_least) if trial is None else record.trial(trial)
-    weights = export_trial(record, chosen, output)
+    record = open_study(study, storage)
+    network = chosen(record, trial, at_least)
+    weights = export_network(record, network, output)
+    found = network.trial
+    said = f"test {found.test_accuracy:.2f} % (one run, unconfirmed)"
+    if network.confirmed is not None:
+        said = f"confirmed {confirmed_text(network.confirmed)}"
     note(
-        f"trial {chosen.number}: {chosen.architecture.parameters:,} parameters, validation "
-        f"{chosen.val_accuracy:.2f} %, test {chosen.test_accuracy:.2f} % (one run, unconfirmed)"
+        f"trial {found.number}: {found.architecture.parameters:,} parameters, validation "
+        f"{found.val_accuracy:.2f} %, {said}"
     )
     note(f"wrote {output}, {weights}")
 
 
-def _open_study(name: str, storage: str | None) -> StudyRecord:
-    from nas_mnist.search.config import default_storage
-    from nas_mnist.search.study import load_study
+def report(
+    study: str,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page, .html.")],
+    storage: Storage = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Write a study's report as one page that needs no network."""
+    from nas_mnist.output.report import write_report
+    from nas_mnist.training.datasets import load_dataset
 
-    quiet_optuna()
-    return load_study(name, storage or default_storage(name))
+    if output.suffix != ".html":
+        raise typer.BadParameter(f"{output} must end in .html", param_hint="--output")
+    record = open_study(study, storage)
+    where = record.config.data_dir
+    dataset = load_dataset(record.config.dataset, data_dir or (Path(where) if where else None))
+    with writing(output):
+        write_report(record, dataset, output)
+    note(f"wrote {output}")

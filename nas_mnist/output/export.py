@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import io
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -28,55 +27,48 @@ from nas_mnist.arch.architecture import (
 from nas_mnist.arch.network import build_network, layer_names
 from nas_mnist.arch.notation import format_notation
 from nas_mnist.errors import StorageError, reason
-from nas_mnist.search.study import StudyRecord, TrialRecord
+from nas_mnist.output.provenance import Provenance
+from nas_mnist.search.artifacts import read_weights
+from nas_mnist.search.study import StudyRecord
+from nas_mnist.search.winner import Chosen
 
 _LINE = 88
 
 
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """What the file's docstring says of the network beside its layers."""
-
-    facts: tuple[tuple[str, str], ...]
-    """name and text, a line each"""
-
-    @classmethod
-    def of_trial(cls, record: StudyRecord, trial: TrialRecord) -> Provenance:
-        config = record.config
-        images = "5 in 6" if config.train_samples is None else f"{config.train_samples:,}"
-        versions = ", ".join(f"{name} {text}" for name, text in record.versions.items())
-        return cls(
-            (
-                ("study", f"{config.study}, trial {trial.number}, seed {trial.seed}"),
-                ("trained", f"on {images} of the training images of {config.dataset}"),
-                ("epochs", f"{config.epochs}, peak learning rate {trial.peak_learning_rate:g}"),
-                ("validation", f"{trial.val_accuracy:.2f} % after the final epoch"),
-                (
-                    "test",
-                    f"{trial.test_accuracy:.2f} % after the final epoch: one run, unconfirmed",
-                ),
-                ("date", trial.finished),
-                ("versions", versions),
-            )
-        )
-
-
-def export_trial(record: StudyRecord, trial: TrialRecord, file: Path) -> Path:
-    """Write the trial's network as `file` (.py), its weights beside it (.pt); the weights' path.
+def export_network(record: StudyRecord, network: Chosen, file: Path) -> Path:
+    """Write the network as `file` (.py), its weights beside it (.pt); the weights' path. Of a
+    confirmed network the weights are those of its first seed.
 
     Both are whole before either replaces what was there. Raises StorageError if the weights are
     missing or not this network's, or if a file cannot be written.
     """
-    weights = record.weights(trial, _most_bytes(trial.architecture))
-    check_weights(trial.architecture, weights)
-    provenance = Provenance.of_trial(record, trial)
-    source = module_source(trial.architecture, record.normalization, provenance)
+    weights = stored_weights(record, network)
+    provenance = Provenance.of(record, network)
+    source = module_source(network.trial.architecture, record.normalization, provenance)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         _replace({file.with_suffix(".pt"): weights, file: source.encode()})
     except OSError as error:
         raise StorageError(f"{error.filename or file}: {reason(error)}") from None
     return file.with_suffix(".pt")
+
+
+def stored_weights(record: StudyRecord, network: Chosen) -> bytes:
+    """The file of the network's weights, checked; of a confirmed network those of its first seed.
+
+    Raises StorageError if they are missing or not this network's.
+    """
+    architecture, kept = network.trial.architecture, network.trial.weights
+    if network.confirmed is not None:
+        kept = network.confirmed.runs[0].weights
+    try:
+        weights = read_weights(kept, record.name, record.url, _most_bytes(architecture))
+        check_weights(architecture, weights)
+    except StorageError as error:
+        raise StorageError(
+            f"trial {network.trial.number} of study {record.name!r}: {error}"
+        ) from None
+    return weights
 
 
 def check_weights(architecture: Architecture, weights: bytes) -> None:

@@ -3,71 +3,160 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import plotly.graph_objects as go
 
+from nas_mnist.arch.architecture import Architecture
 from nas_mnist.arch.notation import format_notation
 from nas_mnist.arch.references import references
 from nas_mnist.errors import RequestError
-from nas_mnist.search.study import StudyRecord
+from nas_mnist.output.page import figure_part, page
+from nas_mnist.search.confirm import Confirmed, confirmed
+from nas_mnist.search.pareto import front_places
+from nas_mnist.search.study import StudyRecord, TrialRecord
 
-_FRONT, _TRIALS, _REFERENCES, _BUDGET = "#1f5fbf", "#a9c4ea", "#8a8a8a", "#b03030"
+_FRONT, _CLAIMS, _TRIALS = "#1f5fbf", "#7fa3d9", "#a9c4ea"
+_REFERENCES, _BUDGET = "#8a8a8a", "#b03030"
 _SIZE_TICKS = [base * 10**power for power in range(1, 8) for base in (1, 2, 5)]
-_ACCURACY_TICKS = [0, 50, 80, 90, 95, 98, 99, 99.2, 99.4, 99.5, 99.6, 99.7, 99.8, 99.9]
+ACCURACY_TICKS = [0, 50, 80, 90, 95, 98, 99, 99.2, 99.4, 99.5, 99.6, 99.7, 99.8, 99.9]
 # One image of 10,000: where an error of 0 is drawn on the logarithmic axis.
-_LEAST_ERROR = 0.01
+LEAST_ERROR = 0.01
+
+
+class Point(NamedTuple):
+    """A network in a picture."""
+
+    architecture: Architecture
+    accuracy: float
+    """percent"""
+    more: str
+    """what else to say of it"""
+
+
+def drawn_error(accuracy: float) -> float:
+    """Where an accuracy is drawn on a logarithmic axis of errors; all in percent."""
+    return max(LEAST_ERROR, 100 - accuracy)
 
 
 def front_figure(record: StudyRecord) -> go.Figure:
-    """Parameters against validation accuracy in percent: the front as a step line, the other
-    completed trials, the budget, and on MNIST the references as published.
+    """Parameters against accuracy in percent: the front as a step line, the other completed
+    trials, the budget, and on MNIST the references as published.
 
-    Both axes are logarithmic, the upright one in the error (100 - accuracy), so that 99.4 and
-    99.5% stand as far apart as 94 and 95%.
+    Once the front is confirmed, the line is that of mean test accuracies, with standard
+    deviations as bars; until then that of validation accuracies. Both axes are logarithmic, the
+    upright one in the error (100 - accuracy), so that 99.4 and 99.5% stand as far apart as 94
+    and 95%.
     """
-    front = record.front()
+    front, known = record.front(), confirmed(record)
     on_front = {trial.number for trial in front}
     others = [trial for trial in record.complete() if trial.number not in on_front]
-    budget, epochs = record.config.budget, record.config.epochs
     figure = go.Figure()
     _add_points(
         figure,
-        [(t.architecture.parameters, t.val_accuracy, f"trial {t.number}") for t in others],
-        notations=[trial.notation for trial in others],
+        [_claim(trial) for trial in others],
         name="other completed trials, validation",
         marker={"color": _TRIALS, "size": 6},
     )
     if record.config.dataset == "mnist":
-        published = [
-            (known, known.published_accuracy)
-            for known in references().values()
-            if known.published_accuracy is not None
-        ]
         _add_points(
             figure,
-            [(known.architecture.parameters, best, known.name) for known, best in published],
-            notations=[format_notation(known.architecture) for known, _ in published],
+            [
+                Point(
+                    reference.architecture,
+                    reference.published_accuracy,
+                    f"{reference.name}, published",
+                )
+                for reference in references().values()
+                if reference.published_accuracy is not None
+            ],
             name="hand-made, published: test, best epoch",
             marker={"color": _REFERENCES, "size": 8, "symbol": "diamond"},
         )
+    if known:
+        _add_points(
+            figure,
+            [_claim(trial) for trial in front],
+            name="front, validation in the search",
+            marker={"color": _CLAIMS, "size": 7, "symbol": "circle-open"},
+        )
+        _add_confirmed(figure, known)
+    else:
+        _add_points(
+            figure,
+            [_claim(trial) for trial in front],
+            name="front, validation",
+            mode="lines+markers",
+            line={"shape": "hv", "color": _FRONT, "width": 2},
+            marker={"size": 9, "color": _FRONT},
+        )
+    _add_budget(figure, record.config.budget)
+    figure.update_layout(
+        template="plotly_white",
+        title={
+            "text": f"{record.config.study}: what parameters buy in {record.config.epochs} epochs",
+            "subtitle": {"text": _subtitle(known)},
+        },
+        height=560,
+        legend={"orientation": "h", "y": -0.16},
+        margin={"t": 90, "r": 30},
+    )
+    sizes = [trial.architecture.parameters for trial in front]
+    errors = [error for trace in figure.data[1:] for error in trace.y]
+    set_axes(figure, [*sizes, record.config.budget], errors)
+    return figure
+
+
+def _claim(trial: TrialRecord) -> Point:
+    more = f"trial {trial.number}, test {trial.test_accuracy:.2f} % in the search"
+    return Point(trial.architecture, trial.val_accuracy, more)
+
+
+def _add_confirmed(figure: go.Figure, known: Sequence[Confirmed]) -> None:
+    """Means with their spread, and the line of those that none of them beats."""
+    places = front_places([(found.architecture.parameters, found.mean) for found in known])
+    _add_points(
+        figure,
+        [Point(known[place].architecture, known[place].mean, "") for place in places],
+        name="confirmed front",
+        mode="lines",
+        line={"shape": "hv", "color": _FRONT, "width": 2},
+        showlegend=False,
+        hoverinfo="skip",
+    )
     _add_points(
         figure,
         [
-            (
-                trial.architecture.parameters,
-                trial.val_accuracy,
-                f"trial {trial.number}, test {trial.test_accuracy:.2f} %",
+            Point(
+                found.architecture,
+                found.mean,
+                f"trial {found.trial.number}, {len(found.runs)} seeds, lowest of the last 4 epochs "
+                f"{found.last4_min:.2f} %",
             )
-            for trial in front
+            for found in known
         ],
-        notations=[trial.notation for trial in front],
-        name="front, validation",
-        mode="lines+markers",
-        line={"shape": "hv", "color": _FRONT, "width": 2},
+        name="front, confirmed: test, mean ± sd of fresh seeds",
         marker={"size": 9, "color": _FRONT},
+        error_y={
+            "type": "data",
+            "array": [found.sd or 0 for found in known],
+            "thickness": 1.5,
+            "color": _FRONT,
+        },
     )
+
+
+def _subtitle(known: Sequence[Confirmed]) -> str:
+    if not known:
+        return "Unconfirmed: one run of each network."
+    counts = sorted({len(found.runs) for found in known})
+    seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return f"Confirmed: test accuracy at the final epoch, mean ± sd of {seeds} fresh seeds."
+
+
+def _add_budget(figure: go.Figure, budget: int) -> None:
     figure.add_vline(x=budget, line={"dash": "dash", "color": _BUDGET})
     figure.add_annotation(
         x=math.log10(budget),  # shapes take the value, annotations its logarithm
@@ -80,17 +169,6 @@ def front_figure(record: StudyRecord) -> go.Figure:
         showarrow=False,
         font={"color": _BUDGET},
     )
-    figure.update_layout(
-        template="plotly_white",
-        title={
-            "text": f"{record.config.study}: what parameters buy in {epochs} epochs",
-            "subtitle": {"text": "Unconfirmed: one run of each network."},
-        },
-        legend={"orientation": "h", "y": -0.16},
-        margin={"t": 90, "r": 30},
-    )
-    _set_axes(figure, [trial.architecture.parameters for trial in front] + [budget])
-    return figure
 
 
 def write_figure(figure: go.Figure, file: Path) -> None:
@@ -100,7 +178,8 @@ def write_figure(figure: go.Figure, file: Path) -> None:
     """
     check_figure_name(file)
     if file.suffix == ".html":
-        figure.write_html(file, include_plotlyjs=True)
+        title = str(figure.layout.title.text or file.stem)
+        file.write_text(page(title, [figure_part(figure)]), "utf-8")
         return
     try:
         figure.write_image(file, width=1000, height=600, scale=1 if file.suffix == ".svg" else 2)
@@ -119,33 +198,32 @@ def check_figure_name(file: Path) -> None:
 
 def _add_points(
     figure: go.Figure,
-    points: list[tuple[int, float, str]],
+    points: Sequence[Point],
     *,
-    notations: Iterable[str],
     name: str,
     mode: str = "markers",
     **style: object,
 ) -> None:
-    """Points of parameters, accuracy in percent and what else to say of each."""
+    if "hoverinfo" not in style:
+        style["hovertemplate"] = (
+            "%{customdata[0]}<br>%{x:,} parameters, %{customdata[1]:.2f} %"
+            "<br>%{customdata[2]}<extra></extra>"
+        )
     figure.add_scatter(
-        x=[parameters for parameters, _, _ in points],
-        y=[max(_LEAST_ERROR, 100 - accuracy) for _, accuracy, _ in points],
+        x=[point.architecture.parameters for point in points],
+        y=[drawn_error(point.accuracy) for point in points],
         customdata=[
-            (notation, accuracy, more)
-            for notation, (_, accuracy, more) in zip(notations, points, strict=True)
+            (format_notation(point.architecture), point.accuracy, point.more) for point in points
         ],
-        hovertemplate="%{customdata[0]}<br>%{x:,} parameters, %{customdata[1]:.2f} %"
-        "<br>%{customdata[2]}<extra></extra>",
         name=name,
         mode=mode,
         **style,
     )
 
 
-def _set_axes(figure: go.Figure, sizes: list[int]) -> None:
-    """Axes that show the front and the budget whole, and of the rest what is near."""
-    errors = [error for trace in figure.data[1:] for error in trace.y]
-    low, high = (min(errors), max(errors)) if errors else (_LEAST_ERROR, 100)
+def set_axes(figure: go.Figure, sizes: Sequence[int], errors: Sequence[float]) -> None:
+    """Logarithmic axes of parameters and accuracy that show these sizes and errors whole."""
+    low, high = (min(errors), max(errors)) if errors else (LEAST_ERROR, 100)
     figure.update_xaxes(
         title="parameters",
         type="log",
@@ -158,7 +236,7 @@ def _set_axes(figure: go.Figure, sizes: list[int]) -> None:
         title="accuracy (%)",
         type="log",
         range=[math.log10(min(100, high * 1.2)), math.log10(low / 1.2)],
-        tickvals=[max(_LEAST_ERROR, 100 - accuracy) for accuracy in _ACCURACY_TICKS],
-        ticktext=[f"{accuracy:g}" for accuracy in _ACCURACY_TICKS],
+        tickvals=[drawn_error(accuracy) for accuracy in ACCURACY_TICKS],
+        ticktext=[f"{accuracy:g}" for accuracy in ACCURACY_TICKS],
         showline=True,
     )

@@ -1,4 +1,4 @@
-"""How far a search is, for people: a live panel on a terminal, lines elsewhere."""
+"""How far a search or a confirmation is: a live panel on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from nas_mnist.search.confirm import ConfirmationProgress
 from nas_mnist.search.run import Progress
 
 _SIZES = 8
@@ -30,21 +31,13 @@ def progress_line(progress: Progress) -> str:
 
 
 def progress_panel(progress: Progress) -> Group:
-    bar = Table.grid(padding=(0, 1))
-    bar.add_row(
-        ProgressBar(
-            total=progress.total,
-            completed=progress.counts.finished,
-            width=40,
-            finished_style="green",
-        ),
-        Text(f"{progress.counts.finished}/{progress.total} trials"),
-        Text(
-            f"{progress.counts.pruned} pruned, {progress.counts.failed} failed, "
-            f"{progress.counts.running} running",
-            style="dim",
-        ),
-        Text(time_left(progress), style="cyan"),
+    counts = progress.counts
+    bar = _bar(
+        counts.finished,
+        progress.total,
+        f"{counts.finished}/{progress.total} trials",
+        f"{counts.pruned} pruned, {counts.failed} failed, {counts.running} running",
+        time_left(progress),
     )
     sizes = Table(title="best so far", title_justify="left", box=None, padding=(0, 2))
     sizes.add_column("parameters", justify="right")
@@ -54,8 +47,42 @@ def progress_panel(progress: Progress) -> Group:
     return Group(bar, sizes)
 
 
-def time_left(progress: Progress) -> str:
-    if progress.counts.finished >= progress.total:
+def confirmation_line(progress: ConfirmationProgress) -> str:
+    return f"confirmation: {_runs(progress)}; {_epochs(progress)}; {time_left(progress)}"
+
+
+def confirmation_panel(progress: ConfirmationProgress) -> Table:
+    return _bar(
+        progress.epochs_done,
+        progress.epochs,
+        _runs(progress),
+        _epochs(progress),
+        time_left(progress),
+    )
+
+
+def _runs(progress: ConfirmationProgress) -> str:
+    diverged = f", {progress.diverged} diverged" if progress.diverged else ""
+    return f"{progress.runs_done}/{progress.runs} runs{diverged}"
+
+
+def _epochs(progress: ConfirmationProgress) -> str:
+    return f"{progress.epochs_done}/{progress.epochs} epochs"
+
+
+def _bar(completed: int, total: int, done: str, more: str, left: str) -> Table:
+    bar = Table.grid(padding=(0, 1))
+    bar.add_row(
+        ProgressBar(total=total, completed=completed, width=40, finished_style="green"),
+        Text(done),
+        Text(more, style="dim"),
+        Text(left, style="cyan"),
+    )
+    return bar
+
+
+def time_left(progress: Progress | ConfirmationProgress) -> str:
+    if progress.done:
         return "done"
     if progress.seconds_left is None:
         return "time left unknown"

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from nas_mnist.errors import StorageError, reason
-from nas_mnist.output.export import export_trial
+from nas_mnist.output.export import export_network
 from nas_mnist.output.figures import front_figure, write_figure
 from nas_mnist.output.tables import write_front_csv
-from nas_mnist.search.study import StudyRecord, best
+from nas_mnist.search.study import StudyRecord
+from nas_mnist.search.winner import chosen
 
 
 def write_results(record: StudyRecord, folder: Path) -> list[Path]:
@@ -24,5 +25,5 @@ def write_results(record: StudyRecord, folder: Path) -> list[Path]:
         write_figure(front_figure(record), html)
     except OSError as error:
         raise StorageError(f"{error.filename or folder}: {reason(error)}") from None
-    weights = export_trial(record, best(record.front()), winner)
+    weights = export_network(record, chosen(record), winner)
     return [csv, html, winner, weights]

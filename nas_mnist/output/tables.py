@@ -11,6 +11,7 @@ from rich.table import Table
 from nas_mnist.arch.architecture import Architecture
 from nas_mnist.arch.notation import format_notation
 from nas_mnist.arch.references import Reference, Step
+from nas_mnist.search.confirm import Confirmed, confirmed
 from nas_mnist.search.spending import spending
 from nas_mnist.search.study import StudyRecord, TrialRecord
 from nas_mnist.training.recipe import Recipe
@@ -73,7 +74,7 @@ def front_values(record: StudyRecord) -> dict[str, Any]:
         },
         "pruning": {"pruner": record.config.pruner, **spending(record)._asdict()},
         "front": [trial_values(trial) for trial in record.front()],
-        "confirmed": [],
+        "confirmed": [confirmed_values(found) for found in confirmed(record)],
     }
 
 
@@ -86,29 +87,80 @@ def trial_values(trial: TrialRecord) -> dict[str, Any]:
     }
 
 
+def confirmed_values(found: Confirmed) -> dict[str, Any]:
+    """One entry of `confirmed` of `front --json`: the trial, and what its fresh seeds found."""
+    return {
+        **trial_values(found.trial),
+        "seeds": len(found.runs),
+        "test_accuracy_mean": found.mean,
+        "test_accuracy_sd": found.sd,
+        "gap": found.gap,
+        "last4_min": found.last4_min,
+        "goal_met": found.goal_met,
+        "diverged": found.diverged,
+        "runs": [
+            {"seed": run.seed, "test_accuracy": run.test_accuracy, "last4_min": run.last4_min}
+            for run in found.runs
+        ],
+    }
+
+
 def front_table(record: StudyRecord) -> Table:
+    """The front; with what its confirmation found, once that has begun."""
     config = record.config
+    known = {found.trial.number: found for found in confirmed(record)}
+    caption = confirmed_caption(record) if known else UNCONFIRMED
     table = Table(
         title=f"{config.study}: front within {config.budget:,} parameters "
         f"on {config.dataset}, {config.epochs} epochs",
         title_justify="left",
-        caption=f"{UNCONFIRMED}\n{spending_text(record)}",
+        caption=f"{caption}\n{spending_text(record)}",
         caption_justify="left",
     )
-    for heading in ("trial", "parameters", "MACs", "receptive field", "validation %", "test %"):
+    measured = ["test %"]
+    if known:
+        measured = ["confirmed test %", "seeds", "gap", "lowest of last 4 %", "goal"]
+    for heading in ("trial", "parameters", "MACs", "receptive field", "validation %", *measured):
         table.add_column(heading, justify="right")
     table.add_column("notation", overflow="fold")
     for trial in record.front():
+        cells = [f"{trial.test_accuracy:.2f}"]
+        if known:
+            cells = confirmed_cells(known.get(trial.number))
         table.add_row(
             str(trial.number),
             f"{trial.architecture.parameters:,}",
             f"{trial.architecture.macs:,}",
             str(trial.architecture.receptive_field),
             f"{trial.val_accuracy:.2f}",
-            f"{trial.test_accuracy:.2f}",
+            *cells,
             trial.notation,
         )
     return table
+
+
+def confirmed_cells(found: Confirmed | None) -> list[str]:
+    """What the front's table says of a network's confirmation, in five cells."""
+    if found is None:
+        return ["not yet", "", "", "", ""]
+    spread = "" if found.sd is None else f" ± {found.sd:.2f}"
+    diverged = f" + {found.diverged} diverged" if found.diverged else ""
+    return [
+        f"{found.mean:.2f}{spread}",
+        f"{len(found.runs)}{diverged}",
+        f"{found.gap:+.2f}",
+        f"{found.last4_min:.2f}",
+        "met" if found.goal_met else "missed",
+    ]
+
+
+def confirmed_caption(record: StudyRecord) -> str:
+    """What the figures of a confirmed front are."""
+    return (
+        "Confirmed: retrained on all training images with fresh seeds, test accuracy after the "
+        "final epoch, mean ± sd; gap: above the validation accuracy of the search; goal: "
+        f"{record.config.goal:g} % over the last 4 epochs with every seed."
+    )
 
 
 def spending_text(record: StudyRecord) -> str:
@@ -127,12 +179,15 @@ def spending_text(record: StudyRecord) -> str:
 
 
 def write_front_csv(record: StudyRecord, file: Path) -> None:
-    """The front as CSV, a line a network, with the columns of `front --json`."""
+    """The front as CSV, a line a network, with the columns of `front --json`; those of the
+    confirmation are empty for a network without one."""
     import pandas
 
-    columns = ["trial", *_SIZE_COLUMNS, "val_accuracy", "test_accuracy"]
-    rows = [trial_values(trial) for trial in record.front()]
-    file.write_text(pandas.DataFrame(rows, columns=columns).to_csv(index=False), "utf-8")
+    known = {found.trial.number: confirmed_values(found) for found in confirmed(record)}
+    rows = [known.get(trial.number) or trial_values(trial) for trial in record.front()]
+    frame = pandas.DataFrame(rows, columns=_FRONT_COLUMNS)
+    counts = {"seeds": "Int64", "diverged": "Int64"}  # whole, where there is one
+    file.write_text(frame.astype(counts).round(4).to_csv(index=False), "utf-8")
 
 
 def reference_values(reference: Reference) -> dict[str, Any]:
@@ -208,7 +263,7 @@ def runs_values(
             {
                 "seed": run.seed,
                 "test_accuracy": run.test_accuracy,
-                "curve": [_test_epoch(**record._asdict()) for record in run.curve],
+                "curve": [record.entry("test_accuracy") for record in run.curve],
             }
             for run in runs
         ],
@@ -240,7 +295,11 @@ def runs_table(values: dict[str, Any]) -> Table:
     return table
 
 
-_SIZE_COLUMNS = ["notation", "parameters", "macs", "receptive_field"]
+_FRONT_COLUMNS = [
+    *("trial", "notation", "parameters", "macs", "receptive_field"),
+    *("val_accuracy", "test_accuracy", "seeds", "test_accuracy_mean", "test_accuracy_sd"),
+    *("gap", "last4_min", "goal_met", "diverged"),
+]
 
 
 def _size_values(architecture: Architecture) -> dict[str, Any]:
@@ -263,7 +322,3 @@ def _step_values(step: Step) -> dict[str, Any]:
         "note": step.note,
         "recipe": step.recipe,
     }
-
-
-def _test_epoch(*, accuracy: float, **record: float) -> dict[str, float]:
-    return {**record, "test_accuracy": accuracy}

@@ -19,6 +19,8 @@ from nas_mnist.training.recipe import DATASET_RECIPES, Recipe, check_dataset, me
 
 # Settings that a result depends on: a study goes on only under the same ones.
 IDENTITY = ("dataset", "budget", "epochs", "train_samples", "seed", "pruner", "recipe")
+# A confirmation is a study of its own beside the one it confirms: the name's ending.
+CONFIRMATION = ".confirmation"
 # The search sets these itself.
 _NOT_IN_RECIPE = {"epochs": "--epochs sets it", "learning_rate": "each trial samples its own"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
@@ -172,6 +174,8 @@ def artifact_folder(artifact_dir: str, study: str, storage: str) -> Path:
 
 def check_study_name(name: str) -> None:
     """Study names become file names and shell words. Raises RequestError for others."""
+    if name.endswith(CONFIRMATION):
+        raise RequestError(f"study name {name!r}: names ending in {CONFIRMATION} are reserved")
     if not _NAME.fullmatch(name):
         raise RequestError(
             f"study name {name!r} must be 1 to 100 letters, digits, dots, dashes and "

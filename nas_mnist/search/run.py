@@ -1,30 +1,17 @@
-"""A whole search: its study, its workers, and how far they are."""
+"""A whole search: its study, and how far its workers are."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Generator, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from optuna.trial import TrialState
 
-from nas_mnist.errors import INTERRUPTED, StorageError, WorkerError, reason
 from nas_mnist.search.config import SearchConfig
 from nas_mnist.search.pareto import front_places
-from nas_mnist.search.storage import give_back_abandoned, storage_errors
 from nas_mnist.search.study import Counts, StudyRecord, counts_of, fill_queue, make_study
-
-_POLL_SECONDS = 0.5
-_POLL_SHARE = 0.03
-_STOP_SECONDS = 30.0
-_MOST_KILLED = 4
+from nas_mnist.search.workers import Workers, supervise
 
 
 class Progress(NamedTuple):
@@ -38,6 +25,14 @@ class Progress(NamedTuple):
     """by this run's pace; None until a trial has finished in it"""
     best: list[tuple[int, float]]
     """the front so far: parameters, and validation accuracy in percent"""
+
+    @property
+    def steps(self) -> int:
+        return self.counts.finished
+
+    @property
+    def done(self) -> bool:
+        return self.counts.finished >= self.total
 
 
 def prepare_search(
@@ -65,29 +60,15 @@ def run_search(
     stops the workers; their trials go back to the queue. Raises the first error of a worker
     once all have ended and trials still wait. `first`: see `fill_queue`.
     """
-    start = time.monotonic()
     done_before = record.counts().finished
-    try:
-        with _Workers(config) as workers:
-            while True:
-                poll = time.monotonic()
-                _give_back_abandoned(record)
-                progress = _progress(record, config, done_before, time.monotonic() - start)
-                yield progress
-                if progress.counts.finished >= config.trials:
-                    return
-                workers.keep(fill_queue(record, config, first))
-                # Reading a large study must not take the workers' cores.
-                seconds = time.monotonic() - poll
-                time.sleep(max(_POLL_SECONDS, seconds / _POLL_SHARE))
-    finally:
-        with suppress(StorageError):  # what a worker could not give back itself
-            _give_back_abandoned(record)
 
-
-def _give_back_abandoned(record: StudyRecord) -> None:
-    with storage_errors(record.url):
-        give_back_abandoned(record.storage, record.study._study_id)
+    return supervise(
+        record.storage,
+        record.study._study_id,
+        Workers(config, "search"),
+        lambda seconds: _progress(record, config, done_before, seconds),
+        lambda: fill_queue(record, config, first),
+    )
 
 
 def _progress(
@@ -109,85 +90,3 @@ def _progress(
         seconds_left=seconds / done * left if done else None,
         best=[points[place] for place in front_places(points)],
     )
-
-
-class _Workers:
-    """The search's worker processes; leaving the block stops those still running."""
-
-    def __init__(self, config: SearchConfig) -> None:
-        self._config = config
-        self._workers: list[tuple[subprocess.Popen[str], IO[str]]] = []
-        self._killed = 0
-        self._failed = False
-        self._error: WorkerError | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def keep(self, waiting: int) -> None:
-        """Start workers for the trials that wait, up to the configured number at a time.
-
-        A worker that was killed is replaced, a few times; one that ended in an error is not,
-        for the next would meet the same. Raises the error once no worker is left.
-        """
-        self._reap()
-        if not self._failed and self._killed <= _MOST_KILLED:
-            try:
-                self._start(min(waiting, self._config.workers - len(self._workers)))
-            except OSError as error:
-                raise WorkerError(f"no worker can be started: {reason(error)}") from None
-        elif waiting and not self._workers and self._error is not None:
-            raise self._error
-
-    def _start(self, count: int) -> None:
-        # A worker is one thread: two that spin on one core slow each other down many times.
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        for _ in range(count):
-            errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed in __exit__
-            process = subprocess.Popen(
-                [sys.executable, "-m", "nas_mnist.search.worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=errors,
-                env=environment,
-                text=True,
-                start_new_session=True,  # Ctrl-C reaches the search alone, which tells them
-            )
-            self._workers.append((process, errors))
-            assert process.stdin is not None
-            with suppress(BrokenPipeError):  # it died at once; its error says of what
-                request = {"search": os.getpid(), "config": self._config.as_dict()}
-                process.stdin.write(json.dumps(request))
-                process.stdin.close()
-
-    def _reap(self) -> None:
-        """Forget the workers that have ended, but not what they ended in."""
-        for process, errors in list(self._workers):
-            code = process.poll()  # each one: a child not asked for stays in the process table
-            if code is None:
-                continue
-            self._workers.remove((process, errors))
-            with errors:
-                errors.seek(0)
-                lines = errors.read().strip().splitlines()
-            if code < 0 or code == INTERRUPTED:  # nobody but the search itself should stop it
-                self._killed += 1
-                killed = "a worker was killed, perhaps for want of memory; try fewer --workers"
-                self._error = self._error or WorkerError(killed)
-            elif code > 0:
-                self._failed = True
-                said = lines[-1] if lines else f"a worker ended with code {code}"
-                self._error = self._error or WorkerError(said)
-
-    def __exit__(self, *exception: object) -> None:
-        for process, _ in self._workers:
-            if process.poll() is None:
-                process.terminate()
-        deadline = time.monotonic() + _STOP_SECONDS
-        for process, errors in self._workers:
-            try:
-                process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            errors.close()

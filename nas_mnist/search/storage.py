@@ -12,11 +12,11 @@ import socket
 import sqlite3
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import cast
+from typing import TypeAlias, cast
 
 import optuna
 import sqlalchemy
@@ -102,11 +102,26 @@ def shown(url: str) -> str:
     return make_url(url).render_as_string(hide_password=True)
 
 
-def claim(storage: Storage, study_id: int, total: int) -> int | None:
-    """Take the first waiting trial among the study's first `total`; its id, or None."""
-    for trial in storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.WAITING,)):
-        if trial.number >= total:
-            continue
+Choose: TypeAlias = Callable[[list[FrozenTrial]], FrozenTrial | None]
+"""Of a study's trials, the waiting one to take next; None for none."""
+
+
+def first_waiting(total: int) -> Choose:
+    """What chooses the first waiting trial among the study's first `total`."""
+
+    def choose(trials: list[FrozenTrial]) -> FrozenTrial | None:
+        waiting = (trial for trial in trials if trial.state == TrialState.WAITING)
+        return next((trial for trial in waiting if trial.number < total), None)
+
+    return choose
+
+
+def claim(storage: Storage, study_id: int, choose: Choose) -> int | None:
+    """Take a waiting trial of the study; its id, or None if there is none to take."""
+    while True:
+        trial = choose(storage.get_all_trials(study_id, deepcopy=False))
+        if trial is None:
+            return None
         trial_id = trial._trial_id
         try:
             # The last owner may have left a heartbeat that is long stale: beat before taking.
@@ -115,11 +130,9 @@ def claim(storage: Storage, study_id: int, total: int) -> int | None:
                 won = storage.set_trial_state_values(trial_id, TrialState.RUNNING)
         except UpdateFinishedTrialError:
             continue
-        if not won:
-            continue
-        storage.set_trial_user_attr(trial_id, _OWNER, _this_process())
-        return trial_id
-    return None
+        if won:
+            storage.set_trial_user_attr(trial_id, _OWNER, _this_process())
+            return trial_id
 
 
 def is_held(storage: BaseStorage, trial_id: int) -> bool:

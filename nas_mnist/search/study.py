@@ -11,16 +11,15 @@ from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import optuna
-from optuna.artifacts import FileSystemArtifactStore
-from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.exceptions import DuplicatedStudyError
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nas_mnist.arch.architecture import Architecture
 from nas_mnist.arch.notation import format_notation, parse_notation
-from nas_mnist.errors import ArchitectureError, RequestError, StorageError, StudyError, reason
-from nas_mnist.search.config import SearchConfig, artifact_folder
+from nas_mnist.errors import ArchitectureError, RequestError, StudyError
+from nas_mnist.search.artifacts import Weights
+from nas_mnist.search.config import CONFIRMATION, SearchConfig
 from nas_mnist.search.pareto import front_places
 from nas_mnist.search.space import hand_made, space_version
 from nas_mnist.search.storage import Storage, open_storage, shown, storage_errors
@@ -75,10 +74,7 @@ class TrialRecord:
     curve: tuple[dict[str, float], ...]
     """one record an epoch: epoch, learning_rate, train_loss, train_accuracy, val_accuracy,
     seconds"""
-    artifact: str
-    """id of the weights in the artifact store"""
-    artifact_dir: str
-    """the store's folder, as `SearchConfig` gives it"""
+    weights: Weights
     finished: str
     """date of completion, ISO 8601"""
 
@@ -139,25 +135,6 @@ class StudyRecord:
             if trial.number == number and "notation" in trial.user_attrs:
                 return parse_notation(str(trial.user_attrs["notation"]))
         raise StudyError(f"study {self.name!r} has no network of a trial {number}")
-
-    def weights(self, trial: TrialRecord, most_bytes: int) -> bytes:
-        """The file of the trial's weights.
-
-        Raises StorageError if it is missing, unreadable or larger than `most_bytes`.
-        """
-        folder = artifact_folder(trial.artifact_dir, self.name, self.url)
-        try:
-            with FileSystemArtifactStore(folder).open_reader(trial.artifact) as file:
-                weights = file.read(most_bytes + 1)
-        except (ArtifactNotFound, ValueError):
-            raise StorageError(
-                f"trial {trial.number} of study {self.name!r}: its weights are not in {folder}"
-            ) from None
-        except OSError as error:
-            raise StorageError(f"{error.filename or folder}: {reason(error)}") from None
-        if len(weights) > most_bytes:
-            raise StorageError(f"trial {trial.number} of study {self.name!r}: no weights file")
-        return weights
 
 
 def make_study(
@@ -227,6 +204,7 @@ def load_study(name: str, url: str) -> StudyRecord:
     with storage_errors(url):
         names = [summary.study_name for summary in storage.get_all_studies()]
         if name not in names:
+            names = [known for known in names if not known.endswith(CONFIRMATION)]
             known = f"; it has {', '.join(map(repr, sorted(names)))}" if names else ""
             raise StudyError(f"no study {name!r} in this storage{known}")
         study = optuna.load_study(study_name=name, storage=storage)
@@ -299,22 +277,26 @@ def _record(trial: FrozenTrial) -> TrialRecord:
         return TrialRecord(
             number=trial.number,
             architecture=architecture,
-            val_accuracy=_percent(trial.values[1]),
-            test_accuracy=_percent(attrs["test_accuracy"]),
+            val_accuracy=percent(trial.values[1]),
+            test_accuracy=percent(attrs["test_accuracy"]),
             seed=int(attrs["seed"]),
             peak_learning_rate=float(trial.params["peak_learning_rate"]),
             curve=tuple(attrs["curve"]),
-            artifact=str(attrs["weights"]["artifact"]),
-            artifact_dir=str(attrs["weights"]["artifact_dir"]),
-            finished=trial.datetime_complete.isoformat(timespec="seconds")
-            if trial.datetime_complete
-            else "",
+            weights=Weights.of(attrs["weights"]),
+            finished=finished(trial),
         )
     except (KeyError, TypeError, ValueError, OverflowError, ArchitectureError) as error:
         raise StudyError(f"trial {trial.number}: not a record of nas-mnist ({error})") from None
 
 
-def _percent(value: Any) -> float:
+def finished(trial: FrozenTrial) -> str:
+    """Date and time at which the trial ended, ISO 8601."""
+    ended = trial.datetime_complete
+    return ended.isoformat(timespec="seconds") if ended else ""
+
+
+def percent(value: Any) -> float:
+    """An accuracy from a database; ValueError outside 0 to 100."""
     number = float(value)
     if not 0 <= number <= 100:
         raise ValueError(f"accuracy {number}")
@@ -323,16 +305,3 @@ def _percent(value: Any) -> float:
 
 def _versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
-
-
-def best(front: Sequence[TrialRecord], at_least: float | None = None) -> TrialRecord:
-    """The front's most accurate network on the validation images; with `at_least`, its smallest
-    network of at least that validation accuracy (percent). StudyError if there is none."""
-    if at_least is None:
-        candidates = [max(front, key=lambda record: record.val_accuracy)] if front else []
-    else:
-        candidates = [record for record in front if record.val_accuracy >= at_least]
-    if not candidates:
-        what = "completed trial" if at_least is None else f"network of at least {at_least:g}%"
-        raise StudyError(f"the study has no {what} yet; let search run on")
-    return candidates[0]

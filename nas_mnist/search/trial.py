@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import random
-import tempfile
-from pathlib import Path
 
 import torch
-from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna.storages import BaseStorage
 from optuna.trial import Trial, TrialState
 from torch import nn
 
 from nas_mnist.arch.notation import format_notation
-from nas_mnist.errors import DivergedError, StorageError, reason
-from nas_mnist.search.config import SearchConfig, artifact_folder
+from nas_mnist.errors import DivergedError
+from nas_mnist.search.artifacts import keep_weights
+from nas_mnist.search.config import SearchConfig
 from nas_mnist.search.pruner import EXEMPT_SHARE, Pruner, Rival
 from nas_mnist.search.space import Sample
 from nas_mnist.search.storage import is_held
@@ -50,7 +47,7 @@ class RunningTrial:
 
     def go_on(self, record: EpochRecord, pruner: Pruner) -> bool:
         """Record an epoch; False if the pruner ends the trial with it."""
-        self._curve.append(_curve_entry(record))
+        self._curve.append(record.entry("val_accuracy"))
         self._trial.set_user_attr("curve", self._curve)
         if len(self._curve) not in pruner.rungs or self._spared:
             return True
@@ -73,7 +70,10 @@ class RunningTrial:
     def complete(self, network: nn.Module, test_accuracy: float) -> None:
         """End the trial with its trained network."""
         self._trial.set_user_attr("test_accuracy", test_accuracy)
-        self._trial.set_user_attr("weights", self._upload(network))
+        # The storage's own record of the trial: Optuna takes no other beside a storage.
+        frozen = self._storage.get_trial(self._trial._trial_id)
+        weights = keep_weights(network, self._config, self._storage, frozen)
+        self._trial.set_user_attr("weights", weights._asdict())
         validation = self._curve[-1]["val_accuracy"]
         self._tell(TrialState.COMPLETE, [self.architecture.parameters, validation])
 
@@ -114,33 +114,3 @@ class RunningTrial:
             and trial.state != TrialState.FAIL  # a network that diverged leads nobody
             and "curve" in trial.user_attrs
         ]
-
-    def _upload(self, network: nn.Module) -> dict[str, str]:
-        """Keep the network's weights in the artifact store; where they are."""
-        config = self._config
-        folder = artifact_folder(config.artifact_dir, config.study, config.storage)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory() as scratch:
-                weights = io.BytesIO()  # torch's own writer has no word for a full disk
-                torch.save({name: w.cpu() for name, w in network.state_dict().items()}, weights)
-                file = Path(scratch) / "weights.pt"
-                file.write_bytes(weights.getvalue())
-                artifact = upload_artifact(
-                    artifact_store=FileSystemArtifactStore(folder),
-                    file_path=str(file),
-                    study_or_trial=self._trial,
-                )
-                return {"artifact_dir": config.artifact_dir, "artifact": artifact}
-        except OSError as error:
-            raise StorageError(
-                f"artifacts {folder}: {reason(error)}; make room or name another folder with "
-                "--artifact-dir"
-            ) from None
-
-
-def _curve_entry(record: EpochRecord) -> dict[str, float]:
-    """The record as a study keeps it: what was held out is the validation set."""
-    entry = record._asdict()
-    entry["val_accuracy"] = entry.pop("accuracy")
-    return {name: round(value, 6) for name, value in entry.items()}

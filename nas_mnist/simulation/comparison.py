@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
 import statistics
 from bisect import bisect_right
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from typing import NamedTuple, TypeAlias
 
 import optuna
 import pandas as pd
 
+from nas_mnist.processes import interrupts_held, process_pool
 from nas_mnist.search.pruner import (
     PRUNERS,
     DominancePruner,
@@ -143,21 +142,15 @@ def compare_searches(
     surrogate: Surrogate, settings: Sequence[Setting], workers: int
 ) -> Generator[Result]:
     """Simulate every setting with each of its seeds; results come as they are ready."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _set_up) as pool:
-        futures = {
-            pool.submit(_simulate, surrogate, setting, seed): (setting, seed)
-            for setting in settings
-            for seed in range(setting.seeds)
-        }
-        try:
-            for future in as_completed(futures):
-                yield *futures[future], future.result()
-        except BaseException:  # Ctrl-C, or who asked wants no more: what runs is of no use
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
-                process.terminate()
-            raise
+    with process_pool(workers, _set_up) as pool:
+        with interrupts_held():
+            futures = {
+                pool.submit(_simulate, surrogate, setting, seed): (setting, seed)
+                for setting in settings
+                for seed in range(setting.seeds)
+            }
+        for future in as_completed(futures):
+            yield *futures[future], future.result()
 
 
 def summary(results: Iterable[Result], epochs: int, trials: int) -> pd.DataFrame:
@@ -241,7 +234,6 @@ def _trials_needed(searches: Sequence[Search], hypervolume: float) -> int | None
 
 
 def _set_up() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to hear
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 

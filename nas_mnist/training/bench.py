@@ -63,7 +63,7 @@ class Measured:
     images_per_second: list[float]
     """of all processes together"""
     start_seconds: float = 0.0
-    """from a process's start until it could train, at most"""
+    """from a process's start until its first step, at most"""
     peak_memory_mib: float = 0.0
     """of one process, at most"""
 
@@ -125,6 +125,8 @@ def _measure_once(request: Request, measured: Measured) -> None:
             _line(process)
             measured.start_seconds = max(measured.start_seconds, time.monotonic() - start)
         for process in processes:
+            _line(process)
+        for process in processes:
             assert process.stdin is not None
             process.stdin.write("go\n")
             process.stdin.flush()
@@ -149,7 +151,10 @@ def _line(process: subprocess.Popen[str]) -> str:
 
 
 def _usual_epochs(request: Request, loop: Loop) -> Iterator[int]:
-    """What most people would write: images transformed one by one, batches by a DataLoader."""
+    """What most people would write: images transformed one by one, batches by a DataLoader.
+
+    Yields once all is made, then the images of each epoch.
+    """
     import torch
     from torch.nn import functional
     from torch.utils.data import DataLoader
@@ -187,6 +192,7 @@ def _usual_epochs(request: Request, loop: Loop) -> Iterator[int]:
     )
     network = build_network(parse_notation(request.notation)).to(device)
     optimizer = make_optimizer(recipe, network.parameters(), recipe.learning_rate)
+    yield 0
     while True:
         for batch, labels in loader:
             loss = functional.cross_entropy(network(batch.to(device)), labels.to(device))
@@ -212,7 +218,7 @@ class _Transformed:
 
 
 def _engine_epochs(request: Request, loop: Loop) -> Iterator[int]:
-    """The plain trainer, or a pack, on images that stay on the device."""
+    """The plain trainer, or a pack, on images that stay on the device; as `_usual_epochs`."""
     import torch
 
     from nas_mnist.training.datasets import Images, load_dataset
@@ -246,6 +252,7 @@ def _engine_epochs(request: Request, loop: Loop) -> Iterator[int]:
             normalization=data.normalization,
             device=device,
         )
+    yield 0
     for _ in training:
         yield loop.members * (len(train) // recipe.batch_size) * recipe.batch_size
 
@@ -255,9 +262,10 @@ def main() -> int:
     order = json.loads(sys.argv[1])
     request, loop = Request(**order["request"]), Loop(**order["loop"])
     epochs = (_usual_epochs if loop.kind == "usual" else _engine_epochs)(request, loop)
-    next(epochs)
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
+    for word in ("made", "warm"):
+        next(epochs)
+        sys.stdout.write(f"{word}\n")
+        sys.stdout.flush()
     sys.stdin.readline()
     images, start = 0, time.perf_counter()
     while (seconds := time.perf_counter() - start) < request.seconds:

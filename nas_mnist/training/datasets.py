@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
+import struct
 import sys
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,7 +22,13 @@ from nas_mnist.training.recipe import check_dataset
 # Of the training images, one in six validates: 10,000 of the 60,000 of MNIST.
 VALIDATION_SHARE = 6
 
-# What torchvision raises on files that are missing, cut short or not of their kind.
+# The image sets by torchvision's names, which are those of their folders too.
+_CLASSES = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST"}
+_FILES = (
+    ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+)
+# What torchvision raises on downloads that fail or are cut short.
 _DAMAGE = (RuntimeError, AssertionError, ValueError, IndexError, KeyError, EOFError)
 
 
@@ -68,7 +76,7 @@ def load_dataset(name: str, data_dir: Path | None = None) -> Dataset:
     files that are missing, unreadable, truncated or corrupt.
     """
     check_dataset(name)
-    train, test = _digits() if name == "digits" else _torchvision(name, data_dir)
+    train, test = _digits() if name == "digits" else _idx_files(name, data_dir)
     return Dataset(name, train, test, _normalization(train.images))
 
 
@@ -127,51 +135,64 @@ def _check_train_samples(train_samples: int, available: int) -> None:
         )
 
 
-def _torchvision(name: str, data_dir: Path | None) -> tuple[Images, Images]:
+def _idx_files(name: str, data_dir: Path | None) -> tuple[Images, Images]:
+    folder = data_folder(data_dir)
+    raw = folder / _CLASSES[name] / "raw"
+    try:
+        if not all((raw / file).is_file() for files in _FILES for file in files):
+            _download(name, folder)
+        train, test = (
+            Images(_read_idx(raw / images, 3).unsqueeze(1), _read_idx(raw / labels, 1).long())
+            for images, labels in _FILES
+        )
+    except OSError as error:
+        raise DataError(f"{name}: cannot read {folder}: {reason(error)}") from None
+    except (ValueError, struct.error) as error:
+        raise _corrupt(name, folder, str(error)) from None
+    return _checked(name, folder, train), _checked(name, folder, test)
+
+
+def _read_idx(file: Path, dimensions: int) -> Tensor:
+    """A file of bytes in the format of the MNIST files (LeCun, Cortes, Burges: The MNIST
+    database, 1998); ValueError or struct.error for any other."""
+    content = bytearray(file.read_bytes())
+    header = 4 * (1 + dimensions)
+    magic, *shape = struct.unpack(f">{1 + dimensions}I", content[:header])
+    if magic != 0x800 + dimensions:  # 8: unsigned bytes
+        raise ValueError(f"{file.name} is no IDX file of {dimensions} dimensions")
+    if len(content) != header + math.prod(shape):
+        raise ValueError(f"{file.name} has {len(content) - header} of {math.prod(shape)} bytes")
+    return torch.frombuffer(content, dtype=torch.uint8, offset=header).view(shape)
+
+
+def _download(name: str, folder: Path) -> None:
+    # For this alone: importing torchvision takes as long as importing torch.
     from torchvision import datasets
 
-    kind = {
-        "mnist": datasets.MNIST,
-        "fashion-mnist": datasets.FashionMNIST,
-        "kmnist": datasets.KMNIST,
-    }[name]
-    folder = data_folder(data_dir)
-    return _read(kind, name, folder, train=True), _read(kind, name, folder, train=False)
-
-
-def _read(kind: Any, name: str, folder: Path, *, train: bool) -> Images:
-    try:
-        found = kind(folder, train=train, download=False)
-    except PermissionError as error:
-        raise DataError(f"{name}: cannot read {folder}: {reason(error)}") from None
-    except _DAMAGE as error:
-        if "not found" not in str(error):
-            raise _corrupt(name, folder, str(error) or "truncated") from None
-        found = _download(kind, name, folder, train=train)
-    return _checked(name, folder, found.data.unsqueeze(1), found.targets)
-
-
-def _download(kind: Any, name: str, folder: Path, *, train: bool) -> Any:
+    kind = getattr(datasets, _CLASSES[name])
     # torchvision reports its downloads on standard output, which is for data.
     try:
         with redirect_stdout(sys.stderr):
-            return kind(folder, train=train, download=True)
+            kind(folder, download=True)
+    except PermissionError as error:
+        raise DataError(f"{name}: cannot read {folder}: {reason(error)}") from None
     except (OSError, *_DAMAGE):
         raise DataError(
-            f"{name}: no files in {folder / kind.__name__ / 'raw'} and none could be "
+            f"{name}: no files in {folder / _CLASSES[name] / 'raw'} and none could be "
             "downloaded; name a folder that has them with --data-dir, or try --dataset digits, "
             "which needs none"
         ) from None
 
 
-def _checked(name: str, folder: Path, images: Tensor, labels: Tensor) -> Images:
-    if images.shape[1:] != INPUT_SHAPE or images.dtype != torch.uint8:
+def _checked(name: str, folder: Path, found: Images) -> Images:
+    images, labels = found.images, found.labels
+    if images.shape[1:] != INPUT_SHAPE:
         raise _corrupt(name, folder, f"images of shape {tuple(images.shape)}")
     if len(images) != len(labels) or len(images) == 0:
         raise _corrupt(name, folder, f"{len(images)} images but {len(labels)} labels")
     if labels.min() < 0 or labels.max() >= CLASSES:
         raise _corrupt(name, folder, f"a label outside 0 to {CLASSES - 1}")
-    return Images(images, labels.long())
+    return found
 
 
 def _corrupt(name: str, folder: Path, what: str) -> DataError:

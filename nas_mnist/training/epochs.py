@@ -35,6 +35,12 @@ class EpochRecord(NamedTuple):
     seconds: float
     """training and evaluation together; of networks trained as one, each one's share"""
 
+    def entry(self, held_out: str) -> dict[str, float]:
+        """The record as studies and `--json` keep it; `held_out` names the accuracy."""
+        values = self._asdict()
+        values[held_out] = values.pop("accuracy")
+        return {name: round(value, 6) for name, value in values.items()}
+
 
 class Batches(NamedTuple):
     """An epoch's training images, batch by batch."""
@@ -104,10 +110,7 @@ def make_optimizer(
     """The recipe's optimizer of `parameters`, at that learning rate."""
     weights = list(parameters)
     if recipe.optimizer == "adamw":
-        # On a GPU its count of steps must lie there too, for a captured step to advance it.
-        capturable = any(weight.is_cuda for weight in weights)
-        decay = recipe.weight_decay
-        return torch.optim.AdamW(weights, learning_rate, weight_decay=decay, capturable=capturable)
+        return torch.optim.AdamW(weights, learning_rate, weight_decay=recipe.weight_decay)
     return torch.optim.SGD(
         weights,
         learning_rate,

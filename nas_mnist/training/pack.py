@@ -22,13 +22,13 @@ from nas_mnist.training.epochs import (
     batches_of,
     check_finite,
     draw_batches,
-    make_optimizer,
     normalized,
     seeded,
     unit,
 )
 from nas_mnist.training.packed import PackedNetwork
 from nas_mnist.training.recipe import Recipe, learning_rates
+from nas_mnist.training.updates import Updates
 
 _EVALUATION_BATCH = 250
 # In bfloat16 a processor's vectors want channels in sixteens; in float32, no padding is faster.
@@ -157,9 +157,8 @@ class Pack:
         multiple = 1 if alone or self._precision != torch.bfloat16 else _LANES
         networks = [self._networks[place] for place in places]
         self._packed = PackedNetwork(architecture.layers, networks, multiple)
-        self._weights = nn.Parameter(self._packed.parameters.values)
-        # Every rate is a share of this one: see `_step`.
-        self._optimizer = make_optimizer(self._recipe, [self._weights], 1.0)
+        self._weights = self._packed.parameters.values
+        self._updates = Updates(self._recipe, self._weights)
         # One network's channels fill vectors better in two groups (measured on AVX-512, float32).
         _, size = batches_of(len(self._train), self._recipe)
         fold = alone and size % 2 == 0
@@ -172,16 +171,15 @@ class Pack:
         if len(slots) == len(self._places):
             return
         self._packed.store()
-        parameters, state = self._packed.parameters, self._optimizer.state[self._weights]
+        parameters, state = self._packed.parameters, self._updates.state
         places = [self._places[slot] for slot in slots]
         if not places:
             self._places = []
             return
         self._join(places)
-        self._optimizer.state[self._weights] = {
+        self._updates.state = {
             name: parameters.parts(value, slots) if value.dim() else value
             for name, value in state.items()
-            if value is not None
         }
 
     def _train_epoch(self, epoch: int, rates: Tensor) -> tuple[list[float], list[int]]:
@@ -239,13 +237,12 @@ class Pack:
         )
         loss = loss.view(-1, len(self._places)).mean(dim=0)
         gradients = torch.autograd.grad(loss.sum(), weights)
-        self._weights.grad = self._packed.parameters.one_after_another(gradients)
-        # The optimizer moves all weights at rate 1. A move is proportional to the rate, so each
-        # member then takes its own share of it.
-        before = self._weights.detach().clone()
-        self._optimizer.step()
+        # All weights move at rate 1. A move is proportional to the rate, so each member then takes
+        # its own share of it.
+        before = self._weights.clone()
+        self._updates.step(self._packed.parameters.one_after_another(gradients))
         share = self._packed.parameters.spread(rates[step].squeeze(0)).to(before.dtype)
-        self._weights.detach().copy_(torch.lerp(before, self._weights.detach(), share))
+        self._weights.copy_(torch.lerp(before, self._weights, share))
         losses.index_copy_(0, step, loss.detach().to(losses.dtype)[None])
         answers = scores.detach().argmax(dim=-1)
         correct += (answers == labels).sum(dim=(0, 1))
@@ -257,9 +254,8 @@ class Pack:
         What it draws follows torch's generator at each replay. Capturing takes some steps to warm
         up; what they changed is put back.
         """
-        state = self._optimizer.state[self._weights]
-        kept = [value for value in state.values() if value is not None]
-        changed = [self._weights.detach(), *self._packed.running, *self._table, *kept]
+        state = self._updates.state.values()
+        changed = [self._weights, *self._packed.running, *self._table, *state]
         before = [tensor.clone() for tensor in changed]
         aside = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
         aside.wait_stream(torch.cuda.current_stream(self.device))
@@ -268,9 +264,6 @@ class Pack:
                 self._table.step.zero_()
                 self._step()
         torch.cuda.current_stream(self.device).wait_stream(aside)
-        for value in self._optimizer.state[self._weights].values():
-            if value is not None:
-                value.zero_()  # as good as none; what was there is put back below
         for tensor, value in zip(changed, before, strict=True):
             tensor.copy_(value)
         graph = torch.cuda.CUDAGraph()

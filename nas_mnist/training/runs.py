@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # what reads runs need not wait for torch
     from nas_mnist.training.datasets import Dataset
     from nas_mnist.training.epochs import EpochRecord
 
-_LAST_EPOCHS = 4
+LAST_EPOCHS = 4
 # More are no faster on a CPU, and take memory.
 SEEDS_AT_ONCE = 5
 
@@ -40,7 +40,7 @@ class Run:
     @property
     def last4_min(self) -> float:
         """Percent: the lowest test accuracy of the last four epochs."""
-        return min(record.accuracy for record in self.curve[-_LAST_EPOCHS:])
+        return min(record.accuracy for record in self.curve[-LAST_EPOCHS:])
 
 
 def train_runs(

@@ -14,7 +14,7 @@ SMALL = "c4rn-m2-c6rn-g-c10k1"
 
 def test_bench_on_digits(nas_mnist: CommandLine) -> None:
     done = nas_mnist(
-        *("bench", SMALL, "--dataset", "digits", "--seconds", "0.2", "--rounds", "2"),
+        *("bench", SMALL, "--dataset", "digits", "--seconds", "0.1", "--rounds", "2"),
         *("--workers", "2", "--pack", "2", "--device", "cpu", "--json"),
     )
     assert done.code == 0, done.err

@@ -206,7 +206,7 @@ def test_a_full_disk_ends_the_search_and_loses_nothing(
 ) -> None:
     arguments = (
         *("search", "--dataset", "digits", "--study", "demo", "--budget", "1500"),
-        *("--trials", "14", "--epochs", "2", "--workers", "1"),
+        *("--trials", "14", "--epochs", "1", "--train-samples", "200", "--workers", "1"),
     )
     make_study(
         SearchConfig(
@@ -215,7 +215,8 @@ def test_a_full_disk_ends_the_search_and_loses_nothing(
             storage=f"sqlite:///{tmp_path}/new.db",
             budget=1500,
             trials=14,
-            epochs=2,
+            epochs=1,
+            train_samples=200,
         ),
         (0.3, 0.3),
     )
@@ -251,7 +252,7 @@ def test_an_artifact_folder_that_cannot_be(nas_mnist: CommandLine, tmp_path: Pat
     (tmp_path / "taken").write_text("a file")
     arguments = (
         *("search", "--dataset", "digits", "--study", "demo", "--trials", "1"),
-        *("--epochs", "1", "--budget", "1500"),
+        *("--epochs", "1", "--budget", "1500", "--train-samples", "200"),
     )
     done = nas_mnist(*arguments, "--artifact-dir", "taken/weights")
     assert done.code == 1

@@ -78,7 +78,9 @@ def test_bad_requests(
     assert len(done.err.splitlines()) == 1
 
 
-def test_ctrl_c_ends_a_simulation_at_once(folder: Path) -> None:
+@pytest.mark.parametrize("seconds", [0, 0.5, 5], ids=["starting", "importing", "at-work"])
+def test_ctrl_c_ends_a_simulation_at_once(folder: Path, seconds: float) -> None:
+    """Whatever its own processes are at."""
     process = subprocess.Popen(
         command("simulate", "curves.csv", "-o", "cut", "--trials", "5000", "--seeds", "3"),
         cwd=folder,
@@ -89,7 +91,7 @@ def test_ctrl_c_ends_a_simulation_at_once(folder: Path) -> None:
     surrogate = folder / "cut" / "surrogate.json"
     while not surrogate.exists() and process.poll() is None:
         time.sleep(0.1)
-    time.sleep(5)  # its processes are at work
+    time.sleep(seconds)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 130

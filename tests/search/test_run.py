@@ -21,7 +21,7 @@ from tests.conftest import CommandLine, Search, command, runner
 
 DIGITS = (
     *("search", "--dataset", "digits", "--budget", "1500", "--epochs", "4", "--study", "demo"),
-    *("--train-samples", "600"),
+    *("--train-samples", "300"),
 )
 
 

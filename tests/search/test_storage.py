@@ -17,6 +17,7 @@ from nas_mnist.search.config import SearchConfig
 from nas_mnist.search.storage import (
     Storage,
     claim,
+    first_waiting,
     give_back,
     give_back_abandoned,
     heartbeat,
@@ -39,6 +40,10 @@ def record(tmp_path: Path) -> StudyRecord:
     return make_study(config(tmp_path), NORMALIZATION)
 
 
+def take(storage: Storage, study_id: int, total: int) -> int | None:
+    return claim(storage, study_id, first_waiting(total))
+
+
 def states(record: StudyRecord) -> list[TrialState]:
     return [trial.state for trial in record.trials()]
 
@@ -54,7 +59,7 @@ def test_only_a_few_of_many_trials_wait_at_a_time(tmp_path: Path) -> None:
     points = [{"fill": 0.1 + number / 100} for number in range(25)]
     record = make_study(settings, NORMALIZATION, points)
     assert record.counts().waiting == 20
-    while (trial_id := claim(record.storage, record.study._study_id, 1000)) is not None:
+    while (trial_id := take(record.storage, record.study._study_id, 1000)) is not None:
         record.storage.set_trial_state_values(trial_id, TrialState.FAIL)
     assert fill_queue(record, settings, points) == 20
     assert record.counts() == (0, 0, 20, 0, 20)
@@ -71,7 +76,7 @@ def test_each_trial_is_taken_once(round: int, record: StudyRecord) -> None:
     def take_all(storage: Storage) -> list[int]:
         barrier.wait()
         taken = []
-        while (trial_id := claim(storage, study_id, 6)) is not None:
+        while (trial_id := take(storage, study_id, 6)) is not None:
             taken.append(trial_id)
         return taken
 
@@ -83,21 +88,21 @@ def test_each_trial_is_taken_once(round: int, record: StudyRecord) -> None:
 
 def test_trials_beyond_the_total_are_left(record: StudyRecord) -> None:
     study_id = record.study._study_id
-    taken = [claim(record.storage, study_id, 4) for _ in range(6)]
+    taken = [take(record.storage, study_id, 4) for _ in range(6)]
     assert sum(trial is not None for trial in taken) == 4
 
 
 def test_a_trial_given_back_keeps_its_number(record: StudyRecord) -> None:
     study_id = record.study._study_id
-    trial_id = claim(record.storage, study_id, 6)
+    trial_id = take(record.storage, study_id, 6)
     assert trial_id is not None
     give_back(record.storage, trial_id)
     assert states(record) == [TrialState.WAITING] * 6
-    assert claim(record.storage, study_id, 6) == trial_id
+    assert take(record.storage, study_id, 6) == trial_id
 
 
 def test_a_finished_trial_stays_finished(record: StudyRecord) -> None:
-    trial_id = claim(record.storage, record.study._study_id, 6)
+    trial_id = take(record.storage, record.study._study_id, 6)
     assert trial_id is not None
     record.storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [100.0, 90.0])
     give_back(record.storage, trial_id)
@@ -108,9 +113,9 @@ def test_a_dead_process_gives_its_trial_back(record: StudyRecord) -> None:
     """SIGKILL leaves no word: the next search finds the process gone."""
     code = (
         "import os, signal\n"
-        "from nas_mnist.search.storage import claim, heartbeat, open_storage\n"
+        "from nas_mnist.search.storage import claim, first_waiting, heartbeat, open_storage\n"
         f"storage = open_storage({record.url!r}, create=False)\n"
-        f"with heartbeat(storage, claim(storage, {record.study._study_id}, 6)):\n"
+        f"with heartbeat(storage, [claim(storage, {record.study._study_id}, first_waiting(6))]):\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
@@ -120,9 +125,9 @@ def test_a_dead_process_gives_its_trial_back(record: StudyRecord) -> None:
 
 
 def test_a_living_process_keeps_its_trial(record: StudyRecord) -> None:
-    trial_id = claim(record.storage, record.study._study_id, 6)
+    trial_id = take(record.storage, record.study._study_id, 6)
     assert trial_id is not None
-    with heartbeat(record.storage, trial_id):
+    with heartbeat(record.storage, [trial_id]):
         assert give_back_abandoned(record.storage, record.study._study_id) == 0
     assert record.counts().running == 1
 
@@ -212,7 +217,7 @@ def test_a_study_that_says_nonsense(record: StudyRecord, name: str, value: objec
     ],
 )
 def test_a_trial_that_says_nonsense(record: StudyRecord, name: str, value: object) -> None:
-    trial_id = claim(record.storage, record.study._study_id, 6)
+    trial_id = take(record.storage, record.study._study_id, 6)
     assert trial_id is not None
     good = {
         "notation": "c4rn-g-c10k1",
@@ -239,7 +244,7 @@ def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_trial_is_held_until_it_is_given_back(record: StudyRecord) -> None:
-    trial_id = claim(record.storage, record.study._study_id, 6)
+    trial_id = take(record.storage, record.study._study_id, 6)
     assert trial_id is not None
     assert is_held(record.storage, trial_id)
     give_back(record.storage, trial_id)

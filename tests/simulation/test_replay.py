@@ -59,10 +59,11 @@ def test_the_promise_of_pruning(table: CurveTable) -> None:
     dominance = rules[rules["pruner"] == "dominance"].iloc[0]
     assert dominance["epochs"] <= 50
     assert dominance["hypervolume"] >= 99
-    matched = rules.tail(2)
-    assert set(matched["pruner"]) == {"median", "one-epoch"}
-    assert (matched["hypervolume"] < dominance["hypervolume"]).all()
-    assert (matched["epochs"] - dominance["epochs"]).abs().max() < 5
+    for name in ("median", "one-epoch"):
+        blind = rules[rules["pruner"] == name]
+        matched = blind[(blind["epochs"] - dominance["epochs"]).abs() < 5]
+        assert len(matched)
+        assert (matched["hypervolume"] < dominance["hypervolume"]).all()
 
 
 def test_a_seed_simulates_the_same_search_again(surrogate: Surrogate) -> None:

@@ -1,0 +1,177 @@
+"""A study as one page that needs no network."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from nas_mnist.arch.network import build_network
+from nas_mnist.output.export import stored_weights
+from nas_mnist.output.figures import front_figure
+from nas_mnist.output.page import (
+    code_part,
+    figure_part,
+    heading_part,
+    page,
+    table_part,
+    text_part,
+)
+from nas_mnist.output.provenance import confirmed_text
+from nas_mnist.output.study_figures import (
+    confusion_figure,
+    curves_figure,
+    importance_figure,
+    spending_figure,
+)
+from nas_mnist.output.tables import (
+    UNCONFIRMED,
+    confirmed_caption,
+    confirmed_cells,
+    spending_text,
+)
+from nas_mnist.search.confirm import confirmed
+from nas_mnist.search.importance import LEAST_TRIALS, importances
+from nas_mnist.search.spending import spending
+from nas_mnist.search.study import StudyRecord
+from nas_mnist.search.winner import Chosen, chosen
+from nas_mnist.training.datasets import Dataset
+from nas_mnist.training.epochs import logits
+
+# More are no easier to learn from.
+_MOST_IMAGES = 120
+
+
+def report_page(record: StudyRecord, dataset: Dataset) -> str:
+    """The study's report as HTML: its front, how it went, and its winner's mistakes on the
+    dataset's test images. Raises StudyError if no trial has completed, StorageError if the
+    winner's weights are missing."""
+    winner = chosen(record)
+    config = record.config
+    title = f"{config.study}: networks within {config.budget:,} parameters on {config.dataset}"
+    parts = [
+        heading_part(title, 1),
+        text_part(_summary(record, winner)),
+        figure_part(front_figure(record)),
+        *_front(record),
+        *_search(record),
+        *_winner(record, winner, dataset),
+        heading_part("Configuration"),
+        text_part("As resolved when the study was made, and the versions that made it."),
+        code_part(json.dumps({**config.as_dict(), "versions": record.versions}, indent=2)),
+    ]
+    return page(title, parts)
+
+
+def _summary(record: StudyRecord, winner: Chosen) -> str:
+    counts, trial = record.counts(), winner.trial
+    said = (
+        f"confirmed {confirmed_text(winner.confirmed)}"
+        if winner.confirmed
+        else f"test {winner.trial.test_accuracy:.2f} %, one run, unconfirmed"
+    )
+    return (
+        f"{counts.finished} trials of {record.config.epochs} epochs: {counts.complete} completed, "
+        f"{counts.pruned} pruned, {counts.failed} diverged. Most accurate on the validation "
+        f"images: trial {trial.number}, {trial.architecture.parameters:,} parameters, {said}."
+    )
+
+
+def _front(record: StudyRecord) -> Iterator[str]:
+    known = {found.trial.number: found for found in confirmed(record)}
+    yield heading_part("The front")
+    yield text_part(confirmed_caption(record) if known else UNCONFIRMED)
+    measured = ["test %"]
+    if known:
+        measured = ["confirmed test %", "seeds", "gap", "lowest of last 4 %", "goal"]
+    rows = []
+    for trial in record.front():
+        cells = [f"{trial.test_accuracy:.2f}"]
+        if known:
+            cells = confirmed_cells(known.get(trial.number))
+        size = f"{trial.architecture.parameters:,}"
+        rows.append([str(trial.number), size, f"{trial.val_accuracy:.2f}", *cells, trial.notation])
+    headings = ["trial", "parameters", "validation %", *measured, "notation"]
+    yield table_part(headings, rows, ["notation"])
+
+
+def _search(record: StudyRecord) -> Iterator[str]:
+    yield heading_part("Learning curves of the front")
+    yield figure_part(curves_figure(record.front(), confirmed(record)))
+    yield heading_part("Where the epochs went")
+    yield text_part(spending_text(record))
+    yield figure_part(spending_figure(spending(record), record.config.epochs))
+    yield heading_part("Which choices matter")
+    shares = importances(record)
+    if not shares:
+        yield text_part(f"Fewer than {LEAST_TRIALS} completed trials do not say.")
+        return
+    yield text_part(
+        "For the validation accuracy of completed trials at a given size: shares of the variance "
+        "of the error's logarithm, after its fit on the number of parameters (fANOVA)."
+    )
+    yield figure_part(importance_figure(shares))
+
+
+def _winner(record: StudyRecord, winner: Chosen, dataset: Dataset) -> Iterator[str]:
+    trial = winner.trial
+    yield heading_part(f"The winner: trial {trial.number}")
+    yield code_part(trial.notation)
+    rows = [
+        [
+            cost.layer.op,
+            "×".join(map(str, cost.output_shape)),
+            f"{cost.parameters:,}",
+            f"{cost.macs:,}",
+            str(cost.receptive_field),
+        ]
+        for cost in trial.architecture.costs
+    ]
+    headings = ["layer", "output shape", "parameters", "MACs", "receptive field"]
+    yield table_part(headings, rows, ["layer"])
+
+    network = build_network(trial.architecture)
+    state = torch.load(io.BytesIO(stored_weights(record, winner)), weights_only=True)
+    network.load_state_dict(state)
+    answers = logits(network, dataset.test, dataset.normalization).argmax(dim=1)
+    labels = dataset.test.labels
+    wrong = (answers != labels).nonzero().flatten().tolist()
+    seed = winner.confirmed.runs[0].seed if winner.confirmed else trial.seed
+    yield heading_part("What the winner gets wrong")
+    yield text_part(
+        f"Trained with seed {seed}: {len(wrong)} of {len(labels):,} test images wrong, "
+        f"{100 - 100 * len(wrong) / len(labels):.2f} % right."
+    )
+    yield figure_part(confusion_figure(labels.tolist(), answers.tolist()))
+    shown = wrong[:_MOST_IMAGES]
+    if len(shown) < len(wrong):
+        yield text_part(f"The first {len(shown)} of them, shown → answered:")
+    elif shown:
+        yield text_part("All of them, shown → answered:")
+    figures = (
+        f'<figure><img alt="test image {place}" src="{_data_uri(dataset.test.images[place])}">'
+        f"<figcaption>{int(labels[place])} → {int(answers[place])}</figcaption></figure>"
+        for place in shown
+    )
+    yield f'<div class="images">{"".join(figures)}</div>'
+
+
+def _data_uri(image: Tensor) -> str:
+    """One image (1, 28, 28), dark on light as it was written."""
+    file = io.BytesIO()
+    Image.fromarray(255 - image[0].numpy()).save(file, "png")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def write_report(record: StudyRecord, dataset: Dataset, file: Path) -> None:
+    """Write `report_page`; OSError if the file cannot be written."""
+    text = report_page(record, dataset)
+    part = file.with_name(file.name + ".part")
+    part.write_text(text, "utf-8")
+    part.replace(file)

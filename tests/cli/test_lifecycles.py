@@ -1,0 +1,126 @@
+"""`reproduce`: real training of small lifecycles, stopped, gone on with, and never written over."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nas_mnist.arch.references import steps
+from nas_mnist.training.lifecycles import (
+    Left,
+    Reproduced,
+    analysis,
+    left_out,
+    lifecycle_steps,
+    step_recipe,
+)
+from tests.conftest import CommandLine, runner
+
+SMALL = (
+    *("reproduce", "s7-8k", "--dataset", "digits", "--train-samples", "256", "--epochs", "2"),
+    *("--most-parameters", "7500", "--workers", "2"),
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("lifecycle")
+    done = runner(folder)(*SMALL, "--json")
+    assert done.code == 0, done.err
+    (folder / "out.json").write_text(done.out)
+    return folder
+
+
+def test_published_beside_measured(folder: Path) -> None:
+    values = json.loads((folder / "out.json").read_text())
+    kept = json.loads((folder / "results" / "s7-8k" / "steps.json").read_text())
+    assert values == kept
+    by_number = {step["step"]: step for step in values["steps"]}
+    assert sorted(by_number) == list(range(1, 10))
+    trained = [number for number, step in by_number.items() if "runs" in step]
+    assert trained == [6]  # the only one of at most 7,500 parameters
+    step = by_number[6]
+    assert step["published"]["test_accuracy"] == 98.97
+    assert step["measured"]["parameters"] == 7430
+    curve = step["runs"][0]["curve"]
+    assert [entry["epoch"] for entry in curve] == [1, 2]
+    assert step["measured"]["test_accuracy_mean"] == curve[-1]["test_accuracy"]
+    best = max(entry["test_accuracy"] for entry in curve)
+    assert step["measured"]["test_accuracy_best"] == best
+    assert by_number[1]["left_out"] == "left out: over 7,500 parameters"
+    table = (folder / "results" / "s7-8k" / "table.md").read_text().splitlines()
+    assert len(table) == 2 + 9
+    assert f"| 98.97 | {best:.2f} |" in table[2 + 5]
+
+
+def test_it_goes_on_where_it_was(folder: Path) -> None:
+    before = json.loads((folder / "out.json").read_text())
+    done = runner(folder)(*SMALL[:-4], "--most-parameters", "7700", "--workers", "1", "--json")
+    assert done.code == 0, done.err
+    assert "1 steps are trained, 1 to go" in done.err
+    after = {step["step"]: step for step in done.json["steps"]}
+    assert after[6]["runs"] == before["steps"][5]["runs"]
+    assert "runs" in after[3]
+    assert "against step 3" in after[6]["analysis"]
+
+
+def test_other_settings_do_not_write_over_it(folder: Path) -> None:
+    file = folder / "results" / "s7-8k" / "steps.json"
+    before = file.read_text()
+    done = runner(folder)(*SMALL, "--seeds", "2")
+    assert done.code == 2
+    assert "under other settings" in done.err
+    assert len(done.err.splitlines()) == 1
+    assert file.read_text() == before
+
+
+def test_bad_requests(nas_mnist: CommandLine, tmp_path: Path) -> None:
+    done = nas_mnist("reproduce", "nosuch")
+    assert (done.code, len(done.err.splitlines())) == (2, 1)
+    assert "there are a7-8k, early-14k" in done.err
+    (tmp_path / "results" / "a7-8k").mkdir(parents=True)
+    (tmp_path / "results" / "a7-8k" / "steps.json").write_text("{")
+    done = nas_mnist("reproduce", "a7-8k")
+    assert (done.code, len(done.err.splitlines())) == (1, 1)
+    assert "not the steps of a lifecycle" in done.err
+
+
+def test_every_step_has_a_recipe_or_a_reason() -> None:
+    for step in steps():
+        recipe = step_recipe(step)
+        assert recipe.epochs in (15, 20)
+        if "rotation" in step.recipe and step.reference:
+            assert recipe.augmentation.rotation > 0, step
+        if not step.recipe and (step.lifecycle, step.number) != ("a7-8k", 8):
+            assert recipe == step_recipe(lifecycle_steps(step.lifecycle)[0])
+        reason = left_out(step, None)
+        assert (reason is None) == (step.reference is not None)
+    assert left_out(steps()[0], 20_000) == Left("left out: over 20,000 parameters")
+
+
+def test_analysis_says_what_was_measured() -> None:
+    from nas_mnist.arch.references import references
+    from nas_mnist.training.epochs import EpochRecord
+    from nas_mnist.training.runs import Run
+
+    def reproduced(number: int, train: float, tests: list[float]) -> Reproduced:
+        step = lifecycle_steps("a7-8k")[number - 1]
+        assert step.reference is not None
+        curve = [
+            EpochRecord(epoch, 0.01, 0.1, train, test, 1.0)
+            for epoch, test in enumerate(tests, start=1)
+        ]
+        architecture = references()[step.reference].architecture
+        return Reproduced(step, architecture, step_recipe(step), (Run(0, curve),))
+
+    lighter = reproduced(3, 98.5, [98.0, 98.4])
+    norm = reproduced(4, 99.9, [99.3, 99.0])
+    assert analysis(lighter, None) == (
+        "train 0.10 above test: hardly over-fits; under-fits: train below 99"
+    )
+    assert analysis(norm, lighter) == (
+        "test +0.60 against step 3 (more than chance) with +180 parameters; "
+        "over-fits: train 0.90 above test; unsteady: its best epoch is 0.30 above its last"
+    )
