@@ -24,10 +24,13 @@ if TYPE_CHECKING:
     from nas_mnist.output.export import export_network
     from nas_mnist.output.figures import front_figure
     from nas_mnist.search.config import SearchConfig
+    from nas_mnist.search.confirm import confirmed, prepare_confirmation, run_confirmation
     from nas_mnist.search.pruner import DominancePruner
     from nas_mnist.search.run import prepare_search, run_search
     from nas_mnist.search.study import load_study
+    from nas_mnist.search.winner import chosen
     from nas_mnist.training.datasets import load_dataset, split_dataset
+    from nas_mnist.training.pack import Member, Pack
     from nas_mnist.training.recipe import Augmentation, Recipe
     from nas_mnist.training.trainer import Trainer
 
@@ -36,11 +39,15 @@ __all__ = [
     "Augmentation",
     "Choices",
     "DominancePruner",
+    "Member",
     "NasMnistError",
+    "Pack",
     "Recipe",
     "SearchConfig",
     "Trainer",
     "build_network",
+    "chosen",
+    "confirmed",
     "decode",
     "export_network",
     "format_notation",
@@ -48,8 +55,10 @@ __all__ = [
     "load_dataset",
     "load_study",
     "parse_notation",
+    "prepare_confirmation",
     "prepare_search",
     "references",
+    "run_confirmation",
     "run_search",
     "split_dataset",
 ]
@@ -64,10 +73,13 @@ _MODULES = {
     "output.export": ("export_network",),
     "output.figures": ("front_figure",),
     "search.config": ("SearchConfig",),
+    "search.confirm": ("confirmed", "prepare_confirmation", "run_confirmation"),
     "search.pruner": ("DominancePruner",),
     "search.run": ("prepare_search", "run_search"),
     "search.study": ("load_study",),
+    "search.winner": ("chosen",),
     "training.datasets": ("load_dataset", "split_dataset"),
+    "training.pack": ("Member", "Pack"),
     "training.recipe": ("Augmentation", "Recipe"),
     "training.trainer": ("Trainer",),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+from nas_mnist.cli.main import main
 from nas_mnist.search.study import StudyRecord, load_study
 from nas_mnist.training.datasets import Dataset, load_dataset
 
@@ -66,6 +68,26 @@ def runner(folder: Path) -> CommandLine:
             **options,
         )
         return Finished(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> CommandLine:
+    """Runs a request that is to be refused, in this process: no time to start another."""
+
+    def run(*arguments: str) -> Finished:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["nas-mnist", *arguments])
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            code = main()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        out, err = capfd.readouterr()
+        return Finished(code, out, err)
 
     return run
 

@@ -52,8 +52,6 @@ def export(
     storage: Storage = None,
 ) -> None:
     """Write a study's network as a Python module that needs only torch, its weights beside it."""
-    from nas_mnist.output.export import export_network
-    from nas_mnist.output.provenance import confirmed_text
     from nas_mnist.search.winner import chosen
 
     if output.suffix != ".py":
@@ -62,6 +60,10 @@ def export(
         raise typer.BadParameter("--trial and --at-least exclude each other")
     record = open_study(study, storage)
     network = chosen(record, trial, at_least)
+
+    from nas_mnist.output.export import export_network
+    from nas_mnist.output.provenance import confirmed_text
+
     weights = export_network(record, network, output)
     found = network.trial
     said = f"test {found.test_accuracy:.2f} % (one run, unconfirmed)"
@@ -81,12 +83,13 @@ def report(
     data_dir: DataDir = None,
 ) -> None:
     """Write a study's report as one page that needs no network."""
-    from nas_mnist.output.report import write_report
-    from nas_mnist.training.datasets import load_dataset
-
     if output.suffix != ".html":
         raise typer.BadParameter(f"{output} must end in .html", param_hint="--output")
     record = open_study(study, storage)
+
+    from nas_mnist.output.report import write_report
+    from nas_mnist.training.datasets import load_dataset
+
     where = record.config.data_dir
     dataset = load_dataset(record.config.dataset, data_dir or (Path(where) if where else None))
     with writing(output):

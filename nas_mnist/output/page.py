@@ -17,7 +17,8 @@ h1 { font-size: 1.6rem; margin-bottom: 0; }
 h2 { font-size: 1.15rem; margin: 2.4rem 0 .4rem; border-top: 1px solid #ddd; padding-top: 1.2rem; }
 p, figcaption { max-width: 46rem; }
 table { border-collapse: collapse; margin: .8rem 0; font-variant-numeric: tabular-nums; }
-th, td { padding: .15rem .7rem; text-align: right; border-bottom: 1px solid #eee; white-space: nowrap; }
+th, td { padding: .15rem .7rem; text-align: right; border-bottom: 1px solid #eee;
+         white-space: nowrap; }
 th { border-bottom: 1px solid #999; font-weight: 600; }
 th.text, td.text { text-align: left; }
 td.notation, pre { font: 12.5px/1.4 ui-monospace, monospace; }

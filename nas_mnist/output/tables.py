@@ -187,7 +187,7 @@ def write_front_csv(record: StudyRecord, file: Path) -> None:
     rows = [known.get(trial.number) or trial_values(trial) for trial in record.front()]
     frame = pandas.DataFrame(rows, columns=_FRONT_COLUMNS)
     counts = {"seeds": "Int64", "diverged": "Int64"}  # whole, where there is one
-    file.write_text(frame.astype(counts).round(4).to_csv(index=False), "utf-8")
+    file.write_text(frame.astype(counts).round(6).to_csv(index=False), "utf-8")
 
 
 def reference_values(reference: Reference) -> dict[str, Any]:

@@ -70,9 +70,9 @@ def test_simulate(folder: Path) -> None:
     ],
 )
 def test_bad_requests(
-    nas_mnist: CommandLine, arguments: tuple[str, ...], code: int, message: str
+    refused: CommandLine, arguments: tuple[str, ...], code: int, message: str
 ) -> None:
-    done = nas_mnist(*arguments)
+    done = refused(*arguments)
     assert done.code == code
     assert message in done.err
     assert len(done.err.splitlines()) == 1
