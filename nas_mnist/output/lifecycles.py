@@ -12,6 +12,7 @@ from rich.table import Table
 from nas_mnist.arch.notation import format_notation
 from nas_mnist.arch.references import Step, references
 from nas_mnist.errors import DataError, RequestError, reason
+from nas_mnist.output.tables import spread_text
 from nas_mnist.training.epochs import EpochRecord
 from nas_mnist.training.lifecycles import Left, Reproduced, analysis, left_out, step_recipe
 from nas_mnist.training.recipe import Recipe
@@ -106,8 +107,9 @@ class Lifecycle:
 
     def step_line(self, step: Reproduced) -> str:
         """A step in a line, as it is done."""
+        test = spread_text(step.test_mean, step.test_sd)
         return (
-            f"step {step.step.number}, {step.step.title}: test {_spread(step)} % at the final "
+            f"step {step.step.number}, {step.step.title}: test {test} % at the final "
             f"epoch, best {step.test_best:.2f} %, published {step.step.test_accuracy:.2f} %"
         )
 
@@ -129,7 +131,7 @@ class Lifecycle:
             f"{done.train_best:.2f}",
             f"{step.test_accuracy:.2f}",
             f"{done.test_best:.2f}",
-            _spread(done),
+            spread_text(done.test_mean, done.test_sd),
             analysis(done, self._before(step)),
         ]
 
@@ -179,10 +181,6 @@ class Lifecycle:
                 for run in done.runs
             ],
         }
-
-
-def _spread(step: Reproduced) -> str:
-    return f"{step.test_mean:.2f}" + ("" if step.test_sd is None else f" ± {step.test_sd:.2f}")
 
 
 def _reproduced(step: Step, entry: Mapping[str, Any]) -> Reproduced:

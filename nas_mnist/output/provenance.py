@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nas_mnist.output.tables import spread_text
 from nas_mnist.search.confirm import Confirmed
 from nas_mnist.search.study import StudyRecord
 from nas_mnist.search.winner import Chosen
@@ -54,9 +55,8 @@ class Provenance:
 def confirmed_text(confirmed: Confirmed) -> str:
     """What may be quoted of a network, in a line."""
     seeds = f"{len(confirmed.runs)} seeds" if len(confirmed.runs) > 1 else "one seed"
-    spread = "" if confirmed.sd is None else f" ± {confirmed.sd:.2f}"
     text = (
-        f"{confirmed.mean:.2f}{spread} % over {seeds}, "
+        f"{spread_text(confirmed.mean, confirmed.sd)} % over {seeds}, "
         f"at least {confirmed.last4_min:.2f} % over the last 4 epochs"
     )
     return text + (f"; {confirmed.diverged} more diverged" if confirmed.diverged else "")

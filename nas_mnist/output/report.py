@@ -31,9 +31,12 @@ from nas_mnist.output.study_figures import (
     spending_figure,
 )
 from nas_mnist.output.tables import (
+    LAYER_HEADINGS,
     UNCONFIRMED,
     confirmed_caption,
-    confirmed_cells,
+    layer_rows,
+    measured_cells,
+    measured_headings,
     spending_text,
 )
 from nas_mnist.search.confirm import confirmed
@@ -87,17 +90,12 @@ def _front(record: StudyRecord) -> Iterator[str]:
     known = {found.trial.number: found for found in confirmed(record)}
     yield heading_part("The front")
     yield text_part(confirmed_caption(record) if known else UNCONFIRMED)
-    measured = ["test %"]
-    if known:
-        measured = ["confirmed test %", "seeds", "gap", "lowest of last 4 %", "goal"]
     rows = []
     for trial in record.front():
-        cells = [f"{trial.test_accuracy:.2f}"]
-        if known:
-            cells = confirmed_cells(known.get(trial.number))
+        cells = measured_cells(trial, known)
         size = f"{trial.architecture.parameters:,}"
         rows.append([str(trial.number), size, f"{trial.val_accuracy:.2f}", *cells, trial.notation])
-    headings = ["trial", "parameters", "validation %", *measured, "notation"]
+    headings = ["trial", "parameters", "validation %", *measured_headings(known), "notation"]
     yield table_part(headings, rows, ["notation"])
 
 
@@ -123,18 +121,7 @@ def _winner(record: StudyRecord, winner: Chosen, dataset: Dataset) -> Iterator[s
     trial = winner.trial
     yield heading_part(f"The winner: trial {trial.number}")
     yield code_part(trial.notation)
-    rows = [
-        [
-            cost.layer.op,
-            "×".join(map(str, cost.output_shape)),
-            f"{cost.parameters:,}",
-            f"{cost.macs:,}",
-            str(cost.receptive_field),
-        ]
-        for cost in trial.architecture.costs
-    ]
-    headings = ["layer", "output shape", "parameters", "MACs", "receptive field"]
-    yield table_part(headings, rows, ["layer"])
+    yield table_part(LAYER_HEADINGS, layer_rows(trial.architecture), ["layer"])
 
     network = build_network(trial.architecture)
     state = torch.load(io.BytesIO(stored_weights(record, winner)), weights_only=True)

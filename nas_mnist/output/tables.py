@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,17 +46,25 @@ def architecture_table(name: str, architecture: Architecture) -> Table:
         f"{architecture.parameters:,} parameters, {architecture.macs:,} MACs, "
         f"receptive field {architecture.receptive_field}"
     )
-    for heading in ("layer", "output shape", "parameters", "MACs", "receptive field"):
+    for heading in LAYER_HEADINGS:
         table.add_column(heading, justify="left" if heading == "layer" else "right")
-    for cost in architecture.costs:
-        table.add_row(
+    for row in layer_rows(architecture):
+        table.add_row(*row)
+    return table
+
+
+def layer_rows(architecture: Architecture) -> list[list[str]]:
+    """A row a layer, with the cells of `LAYER_HEADINGS`."""
+    return [
+        [
             cost.layer.op,
             "×".join(map(str, cost.output_shape)),
             f"{cost.parameters:,}",
             f"{cost.macs:,}",
             str(cost.receptive_field),
-        )
-    return table
+        ]
+        for cost in architecture.costs
+    ]
 
 
 def front_values(record: StudyRecord) -> dict[str, Any]:
@@ -117,41 +125,50 @@ def front_table(record: StudyRecord) -> Table:
         caption=f"{caption}\n{spending_text(record)}",
         caption_justify="left",
     )
-    measured = ["test %"]
-    if known:
-        measured = ["confirmed test %", "seeds", "gap", "lowest of last 4 %", "goal"]
+    measured = measured_headings(known)
     for heading in ("trial", "parameters", "MACs", "receptive field", "validation %", *measured):
         table.add_column(heading, justify="right")
     table.add_column("notation", overflow="fold")
     for trial in record.front():
-        cells = [f"{trial.test_accuracy:.2f}"]
-        if known:
-            cells = confirmed_cells(known.get(trial.number))
         table.add_row(
             str(trial.number),
             f"{trial.architecture.parameters:,}",
             f"{trial.architecture.macs:,}",
             str(trial.architecture.receptive_field),
             f"{trial.val_accuracy:.2f}",
-            *cells,
+            *measured_cells(trial, known),
             trial.notation,
         )
     return table
 
 
-def confirmed_cells(found: Confirmed | None) -> list[str]:
-    """What the front's table says of a network's confirmation, in five cells."""
+def measured_headings(known: Mapping[int, Confirmed]) -> list[str]:
+    """What the front's table says of test accuracy, once some of its trials are confirmed."""
+    if not known:
+        return ["test %"]
+    return ["confirmed test %", "seeds", "gap", "lowest of last 4 %", "goal"]
+
+
+def measured_cells(trial: TrialRecord, known: Mapping[int, Confirmed]) -> list[str]:
+    """The trial's cells under `measured_headings`."""
+    if not known:
+        return [f"{trial.test_accuracy:.2f}"]
+    found = known.get(trial.number)
     if found is None:
         return ["not yet", "", "", "", ""]
-    spread = "" if found.sd is None else f" ± {found.sd:.2f}"
     diverged = f" + {found.diverged} diverged" if found.diverged else ""
     return [
-        f"{found.mean:.2f}{spread}",
+        spread_text(found.mean, found.sd),
         f"{len(found.runs)}{diverged}",
         f"{found.gap:+.2f}",
         f"{found.last4_min:.2f}",
         "met" if found.goal_met else "missed",
     ]
+
+
+def spread_text(mean: float, sd: float | None) -> str:
+    """A mean and its standard deviation, in percent."""
+    return f"{mean:.2f}" + ("" if sd is None else f" ± {sd:.2f}")
 
 
 def confirmed_caption(record: StudyRecord) -> str:
@@ -272,12 +289,11 @@ def runs_values(
 
 def runs_table(values: dict[str, Any]) -> Table:
     """The runs of `runs_values`, a line a seed."""
-    sd = values["test_accuracy_sd"]
-    spread = "" if sd is None else f" ± {sd:.2f}"
+    test = spread_text(values["test_accuracy_mean"], values["test_accuracy_sd"])
     table = Table(
         title=f"{values['name']}: {values['parameters']:,} parameters on {values['dataset']}",
         title_justify="left",
-        caption=f"test {values['test_accuracy_mean']:.2f}{spread} % at the final epoch, "
+        caption=f"test {test} % at the final epoch, "
         f"at least {values['last4_min']:.2f} % over the last 4 epochs",
         caption_justify="left",
     )
@@ -295,6 +311,7 @@ def runs_table(values: dict[str, Any]) -> Table:
     return table
 
 
+LAYER_HEADINGS = ("layer", "output shape", "parameters", "MACs", "receptive field")
 _FRONT_COLUMNS = [
     *("trial", "notation", "parameters", "macs", "receptive_field"),
     *("val_accuracy", "test_accuracy", "seeds", "test_accuracy_mean", "test_accuracy_sd"),

@@ -151,14 +151,7 @@ def read_table(file: Path) -> CurveTable:
         _check_runs(table)
     except OSError as error:
         raise DataError(f"{file}: {reason(error)}") from None
-    except (
-        NasMnistError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-    ) as error:
+    except (NasMnistError, *_DAMAGE) as error:
         said = " ".join(str(error).split())
         raise DataError(
             f"{file}: not a table of curves ({said}); `nas-mnist curves` makes one"

@@ -9,8 +9,7 @@ from nas_mnist.training.datasets import Dataset, split_dataset
 from nas_mnist.training.epochs import EpochRecord
 from nas_mnist.training.pack import Pack
 from nas_mnist.training.recipe import Recipe
-from nas_mnist.training.trainer import Trainer
-from tests.training.test_pack import NOTATIONS, furthest, members
+from tests.training.test_pack import NOTATIONS, furthest, members, pack_of, solo
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 GPU = torch.device("cuda")
@@ -19,49 +18,22 @@ GPU = torch.device("cuda")
 @pytest.mark.parametrize("graphs", [True, False], ids=["graphs", "eager"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_a_member_is_its_solo_run(digits: Dataset, optimizer: str, graphs: bool) -> None:
-    train, validation = split_dataset(digits, 0, 832)
     recipe = Recipe(epochs=2, batch_size=32, optimizer=optimizer)
     rates = (0.003, 0.001) if optimizer == "adamw" else (0.02, 0.01)
     wanted = members(NOTATIONS["dense"], recipe, rates)
-    pack = Pack(
-        wanted,
-        train,
-        validation,
-        normalization=digits.normalization,
-        device=GPU,
-        precision=torch.float64,
-        graphs=graphs,
-    )
+    pack = pack_of(digits, wanted, GPU, precision=torch.float64, graphs=graphs)
     list(pack)
     for place, member in enumerate(wanted):
-        trainer = Trainer(
-            member.architecture,
-            member.recipe,
-            train,
-            validation,
-            normalization=digits.normalization,
-            seed=member.seed,
-            device=GPU,
-            precision=torch.float64,
-        )
+        trainer = solo(digits, member, torch.float64, GPU)
         list(trainer)
         assert furthest(pack.network(place), trainer.network) < 1e-9
 
 
 def test_graphs_go_on_when_a_member_is_stopped(digits: Dataset) -> None:
-    train, validation = split_dataset(digits, 0, 832)
     wanted = members(["c6rn-m2-c8rn-g-c10k1"] * 3, Recipe(epochs=3, batch_size=32), (0.02,) * 3)
     networks = []
     for graphs in (True, False):
-        pack = Pack(
-            wanted,
-            train,
-            validation,
-            normalization=digits.normalization,
-            device=GPU,
-            precision=torch.float64,
-            graphs=graphs,
-        )
+        pack = pack_of(digits, wanted, GPU, precision=torch.float64, graphs=graphs)
         for epoch, _ in enumerate(pack):
             if epoch == 0:
                 pack.stop(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -37,14 +38,18 @@ def members(notations: list[str], recipe: Recipe, rates: tuple[float, ...]) -> l
     ]
 
 
-def pack_of(dataset: Dataset, wanted: list[Member], **options: torch.dtype) -> Pack:
+def pack_of(
+    dataset: Dataset, wanted: list[Member], device: torch.device = CPU, **options: Any
+) -> Pack:
     train, validation = split_dataset(dataset, 0, 832)  # 26 steps an epoch
     return Pack(
-        wanted, train, validation, normalization=dataset.normalization, device=CPU, **options
+        wanted, train, validation, normalization=dataset.normalization, device=device, **options
     )
 
 
-def solo(dataset: Dataset, member: Member, precision: torch.dtype) -> Trainer:
+def solo(
+    dataset: Dataset, member: Member, precision: torch.dtype, device: torch.device = CPU
+) -> Trainer:
     train, validation = split_dataset(dataset, 0, 832)
     return Trainer(
         member.architecture,
@@ -53,7 +58,7 @@ def solo(dataset: Dataset, member: Member, precision: torch.dtype) -> Trainer:
         validation,
         normalization=dataset.normalization,
         seed=member.seed,
-        device=CPU,
+        device=device,
         precision=precision,
     )
 
