@@ -68,7 +68,7 @@ def curves(
     points = drawn_points(runs, seed)
     with writing(output):
         record = prepare_search(settings, points)
-    with closing(run_search(record, settings, points)) as updates:
+    with closing(run_search(record, settings)) as updates:
         show_progress(updates, progress_line, progress_panel)
     data = load_dataset(dataset, data_dir)
     table = table_of(record, len(split_dataset(data, seed, train_samples)[1]))

@@ -62,7 +62,7 @@ def stored_weights(record: StudyRecord, network: Chosen) -> bytes:
     if network.confirmed is not None:
         kept = network.confirmed.runs[0].weights
     try:
-        weights = read_weights(kept, record.name, record.url, _most_bytes(architecture))
+        weights = read_weights(kept, record.name, record.storage, _most_bytes(architecture))
         check_weights(architecture, weights)
     except StorageError as error:
         raise StorageError(

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 
 from nas_mnist.arch.skeleton import smallest
 from nas_mnist.errors import RequestError, reason
@@ -161,15 +161,15 @@ def default_storage(study: str) -> str:
     return f"sqlite:///studies/{study}.db"
 
 
-def artifact_folder(artifact_dir: str, study: str, storage: str) -> Path:
+def artifact_folder(artifact_dir: str, study: str, storage: str | URL) -> Path | None:
     """Where the weights of a study's trials lie: the folder named for it, else
-    `<study>/artifacts` beside an SQLite database, else under `studies`."""
+    `<study>/artifacts` beside an SQLite database; None for a server, which keeps them itself."""
     if artifact_dir:
         return Path(artifact_dir)
     url = make_url(storage)
     if url.get_backend_name() == "sqlite" and url.database:
         return Path(url.database).parent / study / "artifacts"
-    return Path("studies") / study / "artifacts"
+    return None
 
 
 def check_study_name(name: str) -> None:

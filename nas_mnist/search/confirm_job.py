@@ -11,7 +11,7 @@ from nas_mnist.search.artifacts import keep_weights
 from nas_mnist.search.config import CONFIRMATION, SearchConfig
 from nas_mnist.search.confirm import choose_run, wanted_runs
 from nas_mnist.search.job import Job
-from nas_mnist.search.storage import claim, is_held
+from nas_mnist.search.queue import claim, finish, write_held
 from nas_mnist.search.study import load_study
 from nas_mnist.training.epochs import accuracy
 from nas_mnist.training.pack import Member, Pack
@@ -67,11 +67,13 @@ class ConfirmJob(Job):
             for place, outcome in outcomes.items():
                 if isinstance(outcome, DivergedError):
                     self.storage.set_trial_user_attr(taken[place], "failed", str(outcome))
-                    self._tell(taken[place], TrialState.FAIL)
+                    finish(self.storage, taken[place], TrialState.FAIL)
                     training.remove(place)
-                else:
-                    curves[place].append(outcome.entry("test_accuracy"))
-                    self.storage.set_trial_user_attr(taken[place], "curve", curves[place])
+                    continue
+                curves[place].append(outcome.entry("test_accuracy"))
+                if not write_held(self.storage, taken[place], "curve", curves[place]):
+                    pack.stop(place)
+                    training.remove(place)
         for place in sorted(training):
             network = pack.network(place)
             # By itself, not in the pack, which rounds otherwise: what its file will answer.
@@ -80,9 +82,4 @@ class ConfirmJob(Job):
             self.storage.set_trial_user_attr(taken[place], "curve", curves[place])
             weights = keep_weights(network, self.config, self.storage, runs[place])
             self.storage.set_trial_user_attr(taken[place], "weights", weights._asdict())
-            self._tell(taken[place], TrialState.COMPLETE, [tested])
-
-    def _tell(self, trial_id: int, state: TrialState, values: list[float] | None = None) -> None:
-        # One that was taken for dead meanwhile, and handed to another, is the other's to finish.
-        if is_held(self.storage, trial_id):
-            self.storage.set_trial_state_values(trial_id, state, values)
+            finish(self.storage, taken[place], TrialState.COMPLETE, [tested])

@@ -9,7 +9,8 @@ from pathlib import Path
 from optuna.exceptions import UpdateFinishedTrialError
 
 from nas_mnist.search.config import SearchConfig
-from nas_mnist.search.storage import give_back, heartbeat, is_held, open_storage
+from nas_mnist.search.queue import give_back, heartbeat
+from nas_mnist.search.storage import open_storage
 from nas_mnist.training.datasets import load_dataset
 from nas_mnist.training.device import resolve_device, training_precision
 
@@ -52,5 +53,4 @@ class Job(ABC):
                 continue
             finally:
                 for trial_id in taken:
-                    if is_held(self.storage, trial_id):
-                        give_back(self.storage, trial_id)
+                    give_back(self.storage, trial_id)

@@ -40,7 +40,7 @@ def prepare_search(
 ) -> StudyRecord:
     """Check all that the workers will need, then make or continue the study.
 
-    What is wrong with data or device is said before anything is made. `first`: see `fill_queue`.
+    What is wrong with data or device is said before anything is made. `first`: see `make_study`.
     """
     from nas_mnist.training.datasets import load_dataset, split_dataset
     from nas_mnist.training.device import resolve_device
@@ -51,14 +51,12 @@ def prepare_search(
     return make_study(config, dataset.normalization, first)
 
 
-def run_search(
-    record: StudyRecord, config: SearchConfig, first: Sequence[dict[str, Any]] | None = None
-) -> Generator[Progress]:
+def run_search(record: StudyRecord, config: SearchConfig) -> Generator[Progress]:
     """Run the study's trials to their total, with a Progress about twice a second.
 
     Trials that another search of this study is running are waited for. Closing the iterator
     stops the workers; their trials go back to the queue. Raises the first error of a worker
-    once all have ended and trials still wait. `first`: see `fill_queue`.
+    once all have ended and trials still wait.
     """
     done_before = record.counts().finished
 
@@ -67,7 +65,7 @@ def run_search(
         record.study._study_id,
         Workers(config, "search"),
         lambda seconds: _progress(record, config, done_before, seconds),
-        lambda: fill_queue(record, config, first),
+        lambda: fill_queue(record, config),
     )
 
 

@@ -12,9 +12,10 @@ from nas_mnist.errors import DivergedError
 from nas_mnist.search.config import SearchConfig
 from nas_mnist.search.job import Job
 from nas_mnist.search.pruner import make_pruner
+from nas_mnist.search.queue import claim, first_waiting
 from nas_mnist.search.sampler import SAMPLER, SearchSampler
 from nas_mnist.search.space import WIDTHS, suggest
-from nas_mnist.search.storage import claim, first_waiting
+from nas_mnist.search.study import FIRST
 from nas_mnist.search.trial import RunningTrial
 from nas_mnist.training.datasets import split_dataset
 from nas_mnist.training.epochs import accuracy
@@ -30,6 +31,7 @@ class SearchJob(Job):
         self.training, self.validation = train.to(self.device), validation.to(self.device)
         self.pruner = make_pruner(config.pruner, config.epochs, len(validation))
         self.sampler = SearchSampler(SAMPLER, config.seed, config.budget)
+        self.first = self._study().user_attrs.get(FIRST, [])
 
     def claim(self) -> list[int]:
         """Up to a pack of trials."""
@@ -48,7 +50,9 @@ class SearchJob(Job):
         topology: dict[str, Any] | None = None
         for trial_id in taken:
             trial = self._trial(trial_id, topology)
-            waiting.append(RunningTrial(trial, suggest(trial), self.config, self.precision))
+            waiting.append(
+                RunningTrial(self.storage, trial, suggest(trial), self.config, self.precision)
+            )
             topology = {name: v for name, v in trial.params.items() if name not in WIDTHS}
         while waiting:
             first = waiting[0].architecture.topology
@@ -58,14 +62,17 @@ class SearchJob(Job):
 
     def _trial(self, trial_id: int, topology: dict[str, Any] | None) -> Trial:
         """The trial, to be sampled within that topology unless its point is given already."""
-        given = self.storage.get_trial(trial_id).system_attrs.get("fixed_params")
-        if topology is not None and not given:
-            self.storage.set_trial_system_attr(trial_id, "fixed_params", topology)
-        # A study remembers the trials that it has read; a new one sees those that came since.
-        study = optuna.load_study(
+        trial = self.storage.get_trial(trial_id)
+        point = self.first[trial.number] if trial.number < len(self.first) else topology
+        if point is not None and "fixed_params" not in trial.system_attrs:
+            self.storage.set_trial_system_attr(trial_id, "fixed_params", point)
+        return Trial(self._study(), trial_id)
+
+    def _study(self) -> optuna.Study:
+        """A study remembers the trials that it has read; a new one sees those that came since."""
+        return optuna.load_study(
             study_name=self.config.study, storage=self.storage, sampler=self.sampler
         )
-        return Trial(study, trial_id)
 
     def _train_pack(self, trials: list[RunningTrial]) -> None:
         pack = Pack(

@@ -29,6 +29,8 @@ DIRECTIONS = (StudyDirection.MINIMIZE, StudyDirection.MAXIMIZE)
 # Every process reads a trial that has not ended again and again: only so many wait at a time,
 # not a search's thousands.
 _QUEUED = 16
+FIRST = "first"
+"""user attribute of a study: points of the space for its first trials, by their numbers"""
 _PACKAGES = ("nas-mnist", "torch", "torchvision", "optuna")
 
 
@@ -145,8 +147,9 @@ def make_study(
     """The study of this request, made or continued, with trials in its queue.
 
     `normalization` is the mean and standard deviation of the dataset's training pixels, which
-    an exported network needs. `first`: see `fill_queue`. Raises StudyError if a study of this
-    name was made under other settings.
+    an exported network needs. `first` are points of the space for the first trials, the
+    hand-made networks unless given; the sampler draws the others. Raises StudyError if a study
+    of this name was made under other settings.
     """
     storage = open_storage(config.storage, create=True)
     with storage_errors(config.storage):
@@ -165,37 +168,33 @@ def make_study(
             study.set_user_attr("split_seed", config.seed)
             study.set_user_attr("normalization", list(normalization))
             study.set_user_attr("space", space_version())
+            study.set_user_attr(FIRST, hand_made(config.budget))
             # Last: a study with a configuration is a whole one.
             stored = {**config.as_dict(), "storage": shown(config.storage)}
             study.set_user_attr("config", stored)
         record = _open_record(study, storage, config.storage)
         _check_identity(record, config)
-    fill_queue(record, config, first)
+        if first is not None:
+            study.set_user_attr(FIRST, list(first))
+    fill_queue(record, config)
     return record
 
 
-def fill_queue(
-    record: StudyRecord, config: SearchConfig, first: Sequence[dict[str, Any]] | None = None
-) -> int:
+def fill_queue(record: StudyRecord, config: SearchConfig) -> int:
     """Keep some of the study's total of trials waiting for workers; how many there are now.
 
-    `first` are points of the space for the first trials, the hand-made networks unless given;
-    the sampler draws the others.
+    Searches that do so at the same instant make more; those beyond the total are never run.
     """
-    points = hand_made(config.budget) if first is None else first
     with storage_errors(record.url):
         trials = record.study.get_trials(deepcopy=False)
         waiting = sum(
             trial.state == TrialState.WAITING and trial.number < config.trials for trial in trials
         )
         ahead = _QUEUED + 2 * config.workers - waiting
-        numbers = range(len(trials), min(config.trials, len(trials) + ahead))
-        for number in numbers:
-            if number < len(points):
-                record.study.enqueue_trial(points[number])
-            else:
-                record.study.add_trial(create_trial(state=TrialState.WAITING))
-    return waiting + len(numbers)
+        missing = max(0, min(config.trials - len(trials), ahead))
+        for _ in range(missing):
+            record.study.add_trial(create_trial(state=TrialState.WAITING))
+    return waiting + missing
 
 
 def load_study(name: str, url: str) -> StudyRecord:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 
 import torch
-from optuna.storages import BaseStorage
 from optuna.trial import Trial, TrialState
 from torch import nn
 
@@ -14,8 +13,9 @@ from nas_mnist.errors import DivergedError
 from nas_mnist.search.artifacts import keep_weights
 from nas_mnist.search.config import SearchConfig
 from nas_mnist.search.pruner import EXEMPT_SHARE, Pruner, Rival
+from nas_mnist.search.queue import finish, write_held
 from nas_mnist.search.space import Sample
-from nas_mnist.search.storage import is_held
+from nas_mnist.search.storage import Storage
 from nas_mnist.training.epochs import EpochRecord
 from nas_mnist.training.pack import Member
 from nas_mnist.training.seeds import derived_seed
@@ -28,8 +28,14 @@ class RunningTrial:
     """A trial that this process holds. Raises AssertionError for a network over the budget."""
 
     def __init__(
-        self, trial: Trial, sample: Sample, config: SearchConfig, precision: torch.dtype
+        self,
+        storage: Storage,
+        trial: Trial,
+        sample: Sample,
+        config: SearchConfig,
+        precision: torch.dtype,
     ) -> None:
+        self._storage = storage
         self._trial = trial
         self._config = config
         self.architecture = sample.architecture(config.budget)
@@ -46,9 +52,11 @@ class RunningTrial:
         self._describe(precision)
 
     def go_on(self, record: EpochRecord, pruner: Pruner) -> bool:
-        """Record an epoch; False if the pruner ends the trial with it."""
+        """Record an epoch; False if the pruner ends the trial with it, or if the trial was taken
+        for dead meanwhile and is another's now."""
         self._curve.append(record.entry("val_accuracy"))
-        self._trial.set_user_attr("curve", self._curve)
+        if not write_held(self._storage, self._trial._trial_id, "curve", self._curve):
+            return False
         if len(self._curve) not in pruner.rungs or self._spared:
             return True
         accuracies = [entry["val_accuracy"] for entry in self._curve]
@@ -93,13 +101,7 @@ class RunningTrial:
             trial.set_constraint("parameters", architecture.parameters - self._config.budget)
 
     def _tell(self, state: TrialState, values: list[float] | None = None) -> None:
-        # One that was taken for dead meanwhile, and handed to another, is the other's to finish.
-        if is_held(self._storage, self._trial._trial_id):
-            self._trial.study.tell(self._trial, values, state)
-
-    @property
-    def _storage(self) -> BaseStorage:
-        return self._trial.study._storage
+        finish(self._storage, self._trial._trial_id, state, values)
 
     def _rivals(self) -> list[Rival]:
         study = self._trial.study

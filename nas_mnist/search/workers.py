@@ -14,7 +14,8 @@ from typing import IO, Protocol, Self, TypeVar
 
 from nas_mnist.errors import INTERRUPTED, StorageError, WorkerError, reason
 from nas_mnist.search.config import SearchConfig
-from nas_mnist.search.storage import Storage, give_back_abandoned, storage_errors
+from nas_mnist.search.queue import give_back_abandoned
+from nas_mnist.search.storage import Storage, storage_errors
 
 _POLL_SECONDS = 0.5
 _POLL_SHARE = 0.03

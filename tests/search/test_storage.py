@@ -1,135 +1,17 @@
-"""The queue of trials: handed out once each, and taken back when their process is gone."""
+"""The study's database: made, continued, and refused."""
 
 from __future__ import annotations
 
 import sqlite3
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Barrier
 
 import pytest
 from optuna.trial import TrialState
 
 from nas_mnist.errors import RequestError, StorageError, StudyError
-from nas_mnist.search.config import SearchConfig
-from nas_mnist.search.storage import (
-    Storage,
-    claim,
-    first_waiting,
-    give_back,
-    give_back_abandoned,
-    heartbeat,
-    is_held,
-    open_storage,
-    shown,
-)
-from nas_mnist.search.study import StudyRecord, fill_queue, load_study, make_study
-
-NORMALIZATION = (0.1, 0.3)
-
-
-def config(folder: Path, **settings: object) -> SearchConfig:
-    own = {"study": "demo", "storage": f"sqlite:///{folder}/demo.db", "trials": 6}
-    return SearchConfig(**{**own, **settings})  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def record(tmp_path: Path) -> StudyRecord:
-    return make_study(config(tmp_path), NORMALIZATION)
-
-
-def take(storage: Storage, study_id: int, total: int) -> int | None:
-    return claim(storage, study_id, first_waiting(total))
-
-
-def states(record: StudyRecord) -> list[TrialState]:
-    return [trial.state for trial in record.trials()]
-
-
-def test_all_trials_wait_from_the_start(record: StudyRecord) -> None:
-    assert states(record) == [TrialState.WAITING] * 6
-    assert record.trials()[0].system_attrs["fixed_params"]["pools"] == 2  # hand-made comes first
-
-
-def test_only_a_few_of_many_trials_wait_at_a_time(tmp_path: Path) -> None:
-    """Every process reads what has not ended again and again."""
-    settings = config(tmp_path, trials=1000, workers=2)
-    points = [{"fill": 0.1 + number / 100} for number in range(25)]
-    record = make_study(settings, NORMALIZATION, points)
-    assert record.counts().waiting == 20
-    while (trial_id := take(record.storage, record.study._study_id, 1000)) is not None:
-        record.storage.set_trial_state_values(trial_id, TrialState.FAIL)
-    assert fill_queue(record, settings, points) == 20
-    assert record.counts() == (0, 0, 20, 0, 20)
-    fixed = [trial.system_attrs.get("fixed_params") for trial in record.trials()]
-    assert fixed == [*points, *[None] * 15]
-
-
-@pytest.mark.parametrize("round", range(5))
-def test_each_trial_is_taken_once(round: int, record: StudyRecord) -> None:
-    study_id = record.study._study_id
-    storages = [open_storage(record.url, create=False) for _ in range(4)]
-    barrier = Barrier(4)
-
-    def take_all(storage: Storage) -> list[int]:
-        barrier.wait()
-        taken = []
-        while (trial_id := take(storage, study_id, 6)) is not None:
-            taken.append(trial_id)
-        return taken
-
-    with ThreadPoolExecutor(4) as threads:
-        taken = [trial_id for each in threads.map(take_all, storages) for trial_id in each]
-    assert len(taken) == len(set(taken)) == 6
-    assert states(record) == [TrialState.RUNNING] * 6
-
-
-def test_trials_beyond_the_total_are_left(record: StudyRecord) -> None:
-    study_id = record.study._study_id
-    taken = [take(record.storage, study_id, 4) for _ in range(6)]
-    assert sum(trial is not None for trial in taken) == 4
-
-
-def test_a_trial_given_back_keeps_its_number(record: StudyRecord) -> None:
-    study_id = record.study._study_id
-    trial_id = take(record.storage, study_id, 6)
-    assert trial_id is not None
-    give_back(record.storage, trial_id)
-    assert states(record) == [TrialState.WAITING] * 6
-    assert take(record.storage, study_id, 6) == trial_id
-
-
-def test_a_finished_trial_stays_finished(record: StudyRecord) -> None:
-    trial_id = take(record.storage, record.study._study_id, 6)
-    assert trial_id is not None
-    record.storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [100.0, 90.0])
-    give_back(record.storage, trial_id)
-    assert record.counts().complete == 1
-
-
-def test_a_dead_process_gives_its_trial_back(record: StudyRecord) -> None:
-    """SIGKILL leaves no word: the next search finds the process gone."""
-    code = (
-        "import os, signal\n"
-        "from nas_mnist.search.storage import claim, first_waiting, heartbeat, open_storage\n"
-        f"storage = open_storage({record.url!r}, create=False)\n"
-        f"with heartbeat(storage, [claim(storage, {record.study._study_id}, first_waiting(6))]):\n"
-        "    os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
-    assert record.counts().running == 1
-    assert give_back_abandoned(record.storage, record.study._study_id) == 1
-    assert record.counts().waiting == 6
-
-
-def test_a_living_process_keeps_its_trial(record: StudyRecord) -> None:
-    trial_id = take(record.storage, record.study._study_id, 6)
-    assert trial_id is not None
-    with heartbeat(record.storage, [trial_id]):
-        assert give_back_abandoned(record.storage, record.study._study_id) == 0
-    assert record.counts().running == 1
+from nas_mnist.search.storage import open_storage, shown
+from nas_mnist.search.study import StudyRecord, load_study, make_study
+from tests.search.conftest import NORMALIZATION, config, take
 
 
 def test_resuming_adds_only_what_is_missing(record: StudyRecord, tmp_path: Path) -> None:
@@ -241,14 +123,6 @@ def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="there are no studies in it"):
         load_study("demo", f"sqlite:///{file}")
     assert file.read_bytes() == before
-
-
-def test_a_trial_is_held_until_it_is_given_back(record: StudyRecord) -> None:
-    trial_id = take(record.storage, record.study._study_id, 6)
-    assert trial_id is not None
-    assert is_held(record.storage, trial_id)
-    give_back(record.storage, trial_id)
-    assert not is_held(record.storage, trial_id)
 
 
 def test_a_study_that_is_not_there(record: StudyRecord, tmp_path: Path) -> None:

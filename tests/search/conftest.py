@@ -1,0 +1,37 @@
+"""A study without a search: on a file, and on a server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nas_mnist.search.config import SearchConfig
+from nas_mnist.search.queue import claim, first_waiting
+from nas_mnist.search.storage import Storage
+from nas_mnist.search.study import StudyRecord, make_study
+from tests.postgres import server
+
+NORMALIZATION = (0.1, 0.3)
+
+
+def config(folder: Path, **settings: object) -> SearchConfig:
+    own = {"study": "demo", "storage": f"sqlite:///{folder}/demo.db", "trials": 6}
+    return SearchConfig(**{**own, **settings})  # type: ignore[arg-type]
+
+
+def take(storage: Storage, study_id: int, total: int) -> int | None:
+    return claim(storage, study_id, first_waiting(total))
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> StudyRecord:
+    return make_study(config(tmp_path), NORMALIZATION)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of a server's database."""
+    with server() as url:
+        yield url
