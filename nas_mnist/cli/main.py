@@ -8,7 +8,7 @@ from types import FrameType
 
 import typer
 
-from nas_mnist.cli import bench, lifecycles, networks, search, simulation, studies
+from nas_mnist.cli import bench, dashboard, lifecycles, networks, search, simulation, studies
 from nas_mnist.errors import NasMnistError, is_out_of_memory
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ for command in (
     networks.train,
     studies.export,
     studies.report,
+    dashboard.dashboard,
     simulation.curves,
     simulation.simulate,
     lifecycles.reproduce,

@@ -17,12 +17,34 @@ from nas_mnist.cli.console import (
     show_progress,
     writing,
 )
-from nas_mnist.cli.options import DataDir, Device, Json, RecipeSettings, Storage, Workers
+from nas_mnist.cli.options import (
+    DataDir,
+    Device,
+    Json,
+    Ray,
+    RecipeSettings,
+    Storage,
+    WorkerGpus,
+    Workers,
+    placing,
+)
 from nas_mnist.errors import NasMnistError
 
 if TYPE_CHECKING:
     from nas_mnist.search.config import SearchConfig
+    from nas_mnist.search.engine import Engine
     from nas_mnist.search.study import StudyRecord
+
+ArtifactDir = Annotated[
+    str | None,
+    typer.Option(
+        help="Folder of all weights.", show_default="STUDY/artifacts by an SQLite file; the server"
+    ),
+]
+ResultsDir = Annotated[
+    str | None,
+    typer.Option(help="Where STUDY/front.csv and the rest go.", show_default="results"),
+]
 
 
 def search(
@@ -47,6 +69,8 @@ def search(
         typer.Option(help="Training images a trial.", show_default="all that do not validate"),
     ] = None,
     workers: Workers = None,
+    ray: Ray = None,
+    worker_gpus: WorkerGpus = 0,
     pack: Annotated[
         int | None,
         typer.Option(help="Trials of one topology that a worker trains as one.", show_default="1"),
@@ -79,14 +103,8 @@ def search(
     config: Annotated[
         Path | None, typer.Option(help="TOML preset; the command line overrides it.")
     ] = None,
-    artifact_dir: Annotated[
-        str | None,
-        typer.Option(help="Folder of all weights.", show_default="STUDY/artifacts by the database"),
-    ] = None,
-    results_dir: Annotated[
-        str | None,
-        typer.Option(help="Where STUDY/front.csv and the rest go.", show_default="results"),
-    ] = None,
+    artifact_dir: ArtifactDir = None,
+    results_dir: ResultsDir = None,
     as_json: Json = False,
 ) -> None:
     """Search, or go on with a search: the same command resumes it."""
@@ -117,13 +135,20 @@ def search(
             "results_dir": results_dir,
         },
     )
+    quiet_optuna()
+    with placing(ray, worker_gpus) as engine:
+        if ray is not None and workers is None:
+            settings = replace(settings, workers=engine.places)
+        search_and_confirm(settings, engine, as_json)
 
+
+def search_and_confirm(settings: SearchConfig, engine: Engine, as_json: bool) -> None:
+    """The whole of `search`, once it is known what to do and where."""
     from nas_mnist.output.progress import progress_line, progress_panel
     from nas_mnist.search.run import prepare_search, run_search
     from nas_mnist.search.storage import shown
 
-    quiet_optuna()
-    record = prepare_search(settings)
+    record = prepare_search(settings, engine=engine)
     results = Path(settings.results_dir) / record.name
     with writing(results):  # not to learn of it after hours
         results.mkdir(exist_ok=True)
@@ -132,7 +157,7 @@ def search(
         f"{settings.workers} workers; watch it with `optuna-dashboard {shown(settings.storage)}`"
     )
     try:
-        with closing(run_search(record, settings)) as updates:
+        with closing(run_search(record, settings, engine)) as updates:
             show_progress(updates, progress_line, progress_panel)
     except KeyboardInterrupt:
         if record.front():
@@ -146,7 +171,7 @@ def search(
     if not record.front():
         raise NasMnistError("no trial completed: every network diverged; lower the learning rate")
     if settings.confirm:
-        confirm_front(record, settings, as_json)
+        confirm_front(record, settings, engine, as_json)
     present(record, results, as_json)
 
 
@@ -154,51 +179,53 @@ def confirm(
     study: str,
     seeds: Annotated[int, typer.Option(min=1, max=100, help="Fresh seeds of each network.")] = 5,
     workers: Workers = None,
+    ray: Ray = None,
+    worker_gpus: WorkerGpus = 0,
     device: Device = "auto",
     storage: Storage = None,
     data_dir: DataDir = None,
-    results_dir: Annotated[
-        str | None,
-        typer.Option(help="Where STUDY/front.csv and the rest go.", show_default="the search's"),
-    ] = None,
+    artifact_dir: ArtifactDir = None,
+    results_dir: ResultsDir = None,
     as_json: Json = False,
 ) -> None:
     """Retrain a study's front on all training images; the same command resumes it.
 
     More seeds, or a front that has grown, add what is missing.
     """
-    from nas_mnist.search.config import available_cores
-
     record = open_study(study, storage)
-    made = record.config
-    settings = replace(
-        made,
-        storage=record.url,
-        seeds=seeds,
-        workers=workers or available_cores(),
-        device=device,
-        data_dir=made.data_dir if data_dir is None else str(data_dir),
-        results_dir=made.results_dir if results_dir is None else results_dir,
-    )
-    results = Path(settings.results_dir) / record.name
-    with writing(results):
-        results.mkdir(exist_ok=True)
-    confirm_front(record, settings, as_json)
-    present(record, results, as_json)
+    with placing(ray, worker_gpus) as engine:
+        settings = replace(
+            record.config,
+            storage=record.url,
+            seeds=seeds,
+            workers=workers or engine.places,
+            device=device,
+            data_dir=record.config.data_dir if data_dir is None else str(data_dir),
+            # Where to write is for who runs the command to say, not for a database.
+            artifact_dir=artifact_dir or "",
+            results_dir=results_dir or "results",
+        )
+        results = Path(settings.results_dir) / record.name
+        with writing(results):
+            results.mkdir(exist_ok=True)
+        confirm_front(record, settings, engine, as_json)
+        present(record, results, as_json)
 
 
-def confirm_front(record: StudyRecord, settings: SearchConfig, as_json: bool) -> None:
+def confirm_front(
+    record: StudyRecord, settings: SearchConfig, engine: Engine, as_json: bool
+) -> None:
     """Confirm the front before the user's eyes."""
     from nas_mnist.output.progress import confirmation_line, confirmation_panel
     from nas_mnist.search.confirm import prepare_confirmation, run_confirmation
 
-    images = prepare_confirmation(record, settings)
+    images = prepare_confirmation(record, settings, engine)
     note(
         f"confirming {len(record.front())} networks of the front with {settings.seeds} seeds each, "
         f"on all {images:,} training images"
     )
     try:
-        with closing(run_confirmation(record, settings)) as updates:
+        with closing(run_confirmation(record, settings, engine)) as updates:
             show_progress(updates, confirmation_line, confirmation_panel)
     except KeyboardInterrupt:
         print_front(record, as_json)
@@ -208,11 +235,13 @@ def confirm_front(record: StudyRecord, settings: SearchConfig, as_json: bool) ->
 
 def present(record: StudyRecord, results: Path, as_json: bool) -> None:
     """Write the study's files, and print its front."""
+    from nas_mnist.output.dashboard import dress_study
     from nas_mnist.output.results import write_results
     from nas_mnist.output.tables import UNCONFIRMED
     from nas_mnist.search.confirm import confirmed
 
     files = write_results(record, results)
+    dress_study(record)
     print_front(record, as_json)
     if as_json and not confirmed(record):  # the table says it itself
         note(UNCONFIRMED)

@@ -22,6 +22,7 @@ from nas_mnist.arch.architecture import Architecture
 from nas_mnist.errors import StudyError
 from nas_mnist.search.artifacts import Weights
 from nas_mnist.search.config import CONFIRMATION, SearchConfig
+from nas_mnist.search.engine import Engine, LocalEngine
 from nas_mnist.search.storage import Storage, storage_errors
 from nas_mnist.search.study import StudyRecord, TrialRecord, counts_of, finished, percent
 from nas_mnist.search.workers import Workers, supervise
@@ -138,29 +139,32 @@ def confirmed(record: StudyRecord) -> list[Confirmed]:
     return result
 
 
-def prepare_confirmation(record: StudyRecord, config: SearchConfig) -> int:
+def prepare_confirmation(
+    record: StudyRecord, config: SearchConfig, engine: Engine | None = None
+) -> int:
     """Check all that the workers will need; how many images they will train on.
 
     Raises StudyError if the study has no front, or was made on other images.
     """
     from nas_mnist.training.datasets import load_dataset
-    from nas_mnist.training.device import resolve_device
 
     if not record.front():
         raise StudyError(f"study {record.name!r} has no completed trial yet; let search run on")
-    resolve_device(config.device)
+    (engine or LocalEngine()).check(config)
     dataset = load_dataset(config.dataset, Path(config.data_dir) if config.data_dir else None)
     if tuple(dataset.normalization) != record.normalization:
         raise StudyError(f"study {record.name!r} was made on other images of {config.dataset}")
     return len(dataset.train)
 
 
-def run_confirmation(record: StudyRecord, config: SearchConfig) -> Generator[ConfirmationProgress]:
+def run_confirmation(
+    record: StudyRecord, config: SearchConfig, engine: Engine | None = None
+) -> Generator[ConfirmationProgress]:
     """Retrain the front with `config.seeds` seeds, with a progress about twice a second.
 
     What has been trained is kept: with more seeds, or a front that has grown, only what is
     missing is run. Closing the iterator stops the workers. Raises the first error of a worker
-    once all have ended and runs still wait.
+    once all have ended and runs still wait. `engine`: this machine, unless given.
     """
     study_id = _prepare(record, config)
     wanted = wanted_runs(record, config)
@@ -197,7 +201,9 @@ def run_confirmation(record: StudyRecord, config: SearchConfig) -> Generator[Con
             {key[0] for key in wanted if key in rows and rows[key].state == TrialState.WAITING}
         )
 
-    return supervise(record.storage, study_id, Workers(config, "confirm"), look, waiting)
+    return supervise(
+        record.storage, study_id, Workers(engine or LocalEngine(), config, "confirm"), look, waiting
+    )
 
 
 def find_confirmation(storage: Storage, name: str) -> int | None:

@@ -94,8 +94,8 @@ def give_back(storage: Storage, trial_id: int) -> bool:
 def give_back_abandoned(storage: Storage, study_id: int) -> int:
     """Return running trials whose process is gone to the queue; how many there were.
 
-    A process of this machine is gone when no process of its number has its starting time,
-    however long it slept; one of another machine when its heartbeat stops.
+    A process of this machine is gone when none that lives has its number and starting time,
+    however long it sleeps; one of another machine when its heartbeat stops.
     """
     # Optuna's public fail_stale_trials would end the trial as failed and start another number.
     stale = set(storage._get_stale_trial_ids(study_id))
@@ -197,13 +197,15 @@ def _this_process() -> dict[str, str | int | None]:
 
 
 def _started(pid: int) -> int | None:
-    """When the process started, in ticks since boot; None where the system does not say."""
+    """When the process started, in ticks since boot; None if it is dead, though nobody has asked
+    how it ended, and where the system does not say."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
-    # proc(5): field 22; the name, field 2, is in brackets and may have any characters.
-    return int(stat.rpartition(")")[2].split()[19])
+    # proc(5): fields 3 and 22; the name, field 2, is in brackets and may have any characters.
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else int(fields[19])
 
 
 def _machine() -> str:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from optuna.trial import TrialState
 
 from nas_mnist.search.config import SearchConfig
+from nas_mnist.search.engine import Engine, LocalEngine
 from nas_mnist.search.pareto import front_places
 from nas_mnist.search.study import Counts, StudyRecord, counts_of, fill_queue, make_study
 from nas_mnist.search.workers import Workers, supervise
@@ -36,34 +37,38 @@ class Progress(NamedTuple):
 
 
 def prepare_search(
-    config: SearchConfig, first: Sequence[dict[str, Any]] | None = None
+    config: SearchConfig,
+    first: Sequence[dict[str, Any]] | None = None,
+    engine: Engine | None = None,
 ) -> StudyRecord:
     """Check all that the workers will need, then make or continue the study.
 
-    What is wrong with data or device is said before anything is made. `first`: see `make_study`.
+    What is wrong with data or device is said before anything is made. `first`: see
+    `make_study`; `engine`: this machine, unless given.
     """
     from nas_mnist.training.datasets import load_dataset, split_dataset
-    from nas_mnist.training.device import resolve_device
 
-    resolve_device(config.device)
+    (engine or LocalEngine()).check(config)
     dataset = load_dataset(config.dataset, Path(config.data_dir) if config.data_dir else None)
     split_dataset(dataset, config.seed, config.train_samples)
     return make_study(config, dataset.normalization, first)
 
 
-def run_search(record: StudyRecord, config: SearchConfig) -> Generator[Progress]:
+def run_search(
+    record: StudyRecord, config: SearchConfig, engine: Engine | None = None
+) -> Generator[Progress]:
     """Run the study's trials to their total, with a Progress about twice a second.
 
     Trials that another search of this study is running are waited for. Closing the iterator
     stops the workers; their trials go back to the queue. Raises the first error of a worker
-    once all have ended and trials still wait.
+    once all have ended and trials still wait. `engine`: this machine, unless given.
     """
     done_before = record.counts().finished
 
     return supervise(
         record.storage,
         record.study._study_id,
-        Workers(config, "search"),
+        Workers(engine or LocalEngine(), config, "search"),
         lambda seconds: _progress(record, config, done_before, seconds),
         lambda: fill_queue(record, config),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ HEARTBEAT_SECONDS = 15
 _GRACE_SECONDS = 4 * HEARTBEAT_SECONDS
 # How long to wait for another process's write to an SQLite file; `?timeout=` in the URL sets it.
 _LOCK_SECONDS = 60
+_CREATIONS = 10
+_MADE_MEANWHILE = ("already exists", "duplicate key", "unique constraint")
 
 
 class Storage(_CachedStorage):
@@ -54,16 +57,9 @@ def open_storage(url: str, *, create: bool) -> Storage:
         # A worker trains for minutes between a few writes: it must neither keep one of a server's
         # hundred connections meanwhile, nor find that the server has dropped it.
         engine_kwargs = {"poolclass": sqlalchemy.NullPool}
-    with storage_errors(url), warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats
+    with storage_errors(url):
         try:
-            storage = RDBStorage(
-                url,
-                engine_kwargs=engine_kwargs,
-                heartbeat_interval=HEARTBEAT_SECONDS,
-                grace_period=_GRACE_SECONDS,
-                skip_table_creation=not create,
-            )
+            return _opened(url, engine_kwargs, create)
         except (ImportError, NoSuchModuleError):
             raise RequestError(
                 f"--storage {shown(url)}: no driver for {parsed.drivername!r} is installed"
@@ -72,7 +68,29 @@ def open_storage(url: str, *, create: bool) -> Storage:
             if create or "version_info" not in str(_root(error)):
                 raise
             raise StorageError(f"storage {shown(url)}: there are no studies in it") from None
-        return Storage(storage)
+
+
+def _opened(url: str, engine_kwargs: dict[str, Any], create: bool) -> Storage:
+    for patience in range(_CREATIONS, 0, -1):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                return Storage(
+                    RDBStorage(
+                        url,
+                        engine_kwargs=engine_kwargs,
+                        heartbeat_interval=HEARTBEAT_SECONDS,
+                        grace_period=_GRACE_SECONDS,
+                        skip_table_creation=not create,
+                    )
+                )
+        except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+            # Another search makes the same tables just now: Optuna looks, then creates.
+            made = any(word in str(_root(error)).lower() for word in _MADE_MEANWHILE)
+            if not (create and made and patience > 1):
+                raise
+            time.sleep(0.2)
+    raise AssertionError("the last try returns or raises")
 
 
 @contextmanager

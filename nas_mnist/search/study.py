@@ -6,6 +6,7 @@ import math
 import platform
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from importlib.metadata import version
 from typing import Any, NamedTuple
@@ -159,8 +160,14 @@ def make_study(
             )
         except DuplicatedStudyError:
             study = optuna.load_study(study_name=config.study, storage=storage)
+        # A search makes its trials last: whoever sees one finds the rest of the study there.
+        used = len(study.get_trials(deepcopy=False)) > 0
         if "config" not in study.user_attrs:
-            _check_unused(study)
+            if used:
+                raise StudyError(
+                    f"study {study.study_name!r} was not made by nas-mnist search; choose another "
+                    "--study"
+                )
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 study.set_metric_names(list(OBJECTIVES))
@@ -210,6 +217,20 @@ def load_study(name: str, url: str) -> StudyRecord:
         return _open_record(study, storage, url)
 
 
+def load_studies(url: str) -> list[StudyRecord]:
+    """All searches of a storage, by name; StudyError if there is none."""
+    storage = open_storage(url, create=False)
+    records = []
+    with storage_errors(url):
+        for summary in sorted(storage.get_all_studies(), key=lambda found: found.study_name):
+            study = optuna.load_study(study_name=summary.study_name, storage=storage)
+            with suppress(StudyError):  # another tool's, or a confirmation
+                records.append(_open_record(study, storage, url))
+    if not records:
+        raise StudyError(f"storage {shown(url)}: there are no studies of nas-mnist in it")
+    return records
+
+
 def _open_record(study: optuna.Study, storage: Storage, url: str) -> StudyRecord:
     """The study's record, checked: the database may be anyone's."""
     attrs = study.user_attrs
@@ -231,13 +252,6 @@ def _open_record(study: optuna.Study, storage: Storage, url: str) -> StudyRecord
         raise StudyError(
             f"study {study.study_name!r} was not made by nas-mnist search, or by another version"
         ) from None
-
-
-def _check_unused(study: optuna.Study) -> None:
-    if len(study.get_trials(deepcopy=False)) > 0:
-        raise StudyError(
-            f"study {study.study_name!r} was not made by nas-mnist search; choose another --study"
-        )
 
 
 def _check_identity(record: StudyRecord, config: SearchConfig) -> None:

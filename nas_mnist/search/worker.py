@@ -1,4 +1,4 @@
-"""A worker process: takes waiting trials of a study and trains them.
+"""A worker: takes waiting trials of a study and trains them.
 
 Its parent starts it as `python -m nas_mnist.search.worker`, with the request as JSON on standard
 input. It ends with 0 when no trial waits, 130 when it was told to stop, and otherwise with an
@@ -52,27 +52,36 @@ def _stop_on_request(parent: int) -> Callable[[], None]:
     return keep_going
 
 
-def main() -> int:
+def work(config: SearchConfig, job: str, keep_going: Callable[[], None]) -> tuple[int, str]:
+    """Run the study's waiting trials until none is left; an exit code, and its error's line.
+
+    `job` is one of JOBS; `keep_going` is called at every step, and raises KeyboardInterrupt to
+    stop.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    torch.set_num_threads(1)
+    keep_freed_memory()
     try:
-        request = json.load(sys.stdin)
-        keep_going = _stop_on_request(request["parent"])
-        config = SearchConfig(**request["config"])
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        torch.set_num_threads(1)
-        keep_freed_memory()
         with storage_errors(config.storage):
-            JOBS[request["job"]](config, keep_going).run()
+            JOBS[job](config, keep_going).run()
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return INTERRUPTED, ""
     except NasMnistError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+        return error.exit_code, str(error)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        print("a worker ran out of memory; try fewer --workers", file=sys.stderr)
-        return 1
-    return 0
+        return 1, "a worker ran out of memory; try fewer --workers"
+    return 0, ""
+
+
+def main() -> int:
+    request = json.load(sys.stdin)
+    keep_going = _stop_on_request(request["parent"])
+    code, error = work(SearchConfig(**request["config"]), request["job"], keep_going)
+    if error:
+        print(error, file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":

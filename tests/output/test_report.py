@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -19,30 +18,13 @@ from nas_mnist.output.study_figures import (
 )
 from nas_mnist.search.spending import Spending
 from nas_mnist.training.datasets import Dataset
+from tests.browser import look
 from tests.conftest import Search, runner
 
 
-def browsed(file: Path, folder: Path) -> str:
-    """The page as Chromium has it once its scripts have run, without any network."""
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    assert browser, "looking at pages needs Chromium: apt-get install chromium"
-    done = subprocess.run(
-        [
-            *(browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
-            *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-            *(f"--user-data-dir={folder / 'profile'}", "--proxy-server=127.0.0.1:9"),
-            *("--virtual-time-budget=20000", "--dump-dom", file.as_uri()),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    return done.stdout
-
-
 def check_drawn(file: Path, folder: Path, plots: int) -> str:
-    seen = browsed(file, folder)
+    seen, console = look(file.as_uri(), folder)
+    assert not console
     assert "data-failed" not in seen, re.findall(r'data-failed="[^"]*"', seen)
     assert 'data-drawn="all"' in seen
     assert seen.count('class="figure"') == plots
@@ -87,7 +69,8 @@ def test_a_script_that_fails_is_noticed(tmp_path: Path) -> None:
     """The check above can fail."""
     file = tmp_path / "page.html"
     file.write_text(page("broken", ['<script class="figure">{</script>']))
-    seen = browsed(file, tmp_path)
+    seen, console = look(file.as_uri(), tmp_path)
+    assert console
     assert "data-failed" in seen
     assert "data-drawn" not in seen
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from nas_mnist.search.config import SearchConfig
@@ -31,7 +33,15 @@ def record(tmp_path: Path) -> StudyRecord:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """The URL of a server's database."""
+def postgres_server() -> Iterator[str]:
     with server() as url:
         yield url
+
+
+@pytest.fixture
+def postgres(postgres_server: str) -> str:
+    """The URL of a new database on a server."""
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(postgres_server.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute(f"create database {name}")
+    return postgres_server.replace("/postgres", f"/{name}")

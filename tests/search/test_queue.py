@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -37,7 +36,7 @@ from tests.search.conftest import NORMALIZATION, config, take
 def record(request: pytest.FixtureRequest, tmp_path: Path) -> StudyRecord:
     own = {}
     if request.param == "postgresql":
-        own = {"storage": request.getfixturevalue("postgres"), "study": f"demo-{uuid.uuid4()}"}
+        own = {"storage": request.getfixturevalue("postgres")}
     return make_study(config(tmp_path, **own), NORMALIZATION)
 
 
@@ -147,6 +146,20 @@ def test_a_process_number_used_again_does_not_keep_a_trial(record: StudyRecord) 
     owned_by(record, trial_id, pid=os.getppid())
     assert give_back_abandoned(record.storage, record.study._study_id) == 1
     assert record.counts().waiting == 6
+
+
+def test_a_dead_process_that_nobody_asks_for_does_not_keep_a_trial(record: StudyRecord) -> None:
+    """In a container without an init, the dead stay in the process table."""
+    trial_id = take(record.storage, record.study._study_id, 6)
+    assert trial_id is not None
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
+        stat = Path(f"/proc/{process.pid}/stat")
+        owned_by(record, trial_id, pid=process.pid, started=int(stat.read_text().split()[21]))
+        assert give_back_abandoned(record.storage, record.study._study_id) == 0
+        process.kill()
+        while stat.read_text().split()[2] != "Z":
+            pass
+        assert give_back_abandoned(record.storage, record.study._study_id) == 1
 
 
 def test_another_machines_trial_comes_back_when_its_heartbeat_stops(record: StudyRecord) -> None:

@@ -6,55 +6,21 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from nas_mnist.arch.notation import parse_notation
 from nas_mnist.search.space import WIDTHS
 from nas_mnist.search.study import load_study
 from nas_mnist.training.datasets import data_folder
-from tests.conftest import CommandLine, Search, command, runner
-
-DIGITS = (
-    *("search", "--dataset", "digits", "--budget", "1500", "--epochs", "3", "--study", "demo"),
-    *("--train-samples", "200"),
-)
-
-
-def trials(folder: Path) -> list[FrozenTrial]:
-    """The study as plain Optuna reads it."""
-    url = f"sqlite:///{folder}/studies/demo.db"
-    return optuna.load_study(study_name="demo", storage=url).trials
-
-
-def check_whole(folder: Path, total: int, epochs: int = 3) -> None:
-    """Every trial of the study has ended, within its budget, with a curve of its own."""
-    found = trials(folder)
-    assert [trial.number for trial in found] == list(range(total))
-    for trial in found:
-        assert trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
-        attrs = trial.user_attrs
-        done = [entry["epoch"] for entry in attrs["curve"]]
-        assert done == list(range(1, len(done) + 1))
-        assert attrs["parameters"] <= 1500
-        assert parse_notation(attrs["notation"]).parameters == attrs["parameters"]
-        if trial.state == TrialState.COMPLETE:
-            assert len(done) == epochs
-            assert trial.values == [attrs["parameters"], attrs["curve"][-1]["val_accuracy"]]
-            assert (
-                folder / "studies" / "demo" / "artifacts" / attrs["weights"]["artifact"]
-            ).is_file()
-        else:
-            assert attrs["pruned"]["epoch"] == len(done) < epochs
+from tests.conftest import CommandLine, Search, runner
+from tests.search.whole import DIGITS, check_whole, started, trials, url_of, wait_for
 
 
 def test_a_search_ends_whole(digits_search: Search) -> None:
     assert digits_search.finished.code == 0, digits_search.finished.err
-    check_whole(digits_search.folder, 12, epochs=4)
+    check_whole(url_of(digits_search.folder), 12, epochs=4)
 
 
 def test_the_front_is_optunas_best_trials(digits_search: Search) -> None:
@@ -74,19 +40,19 @@ def test_what_a_search_says_and_leaves(digits_search: Search) -> None:
 
 
 def test_the_same_command_adds_nothing(digits_search: Search) -> None:
-    before = trials(digits_search.folder)
+    before = trials(url_of(digits_search.folder))
     again = runner(digits_search.folder)(*digits_search.arguments)
     assert again.code == 0
     assert again.json == digits_search.finished.json
-    assert trials(digits_search.folder) == before
+    assert trials(url_of(digits_search.folder)) == before
 
 
 def test_packs_share_their_topology_and_end_whole(tmp_path: Path) -> None:
     """Trials trained as one: other widths and rates within one topology, each pruned by itself."""
     done = runner(tmp_path)(*DIGITS, "--trials", "6", "--workers", "1", "--pack", "3")
     assert done.code == 0, done.err
-    check_whole(tmp_path, 6)
-    found = trials(tmp_path)
+    check_whole(url_of(tmp_path), 6)
+    found = trials(url_of(tmp_path))
     for first, *others in (found[:3], found[3:]):
         for other in others:
             shared = first.params.keys() - WIDTHS
@@ -109,79 +75,59 @@ def test_one_seed_gives_one_study(tmp_path: Path) -> None:
         curve = [{**entry, "seconds": 0} for entry in trial.user_attrs["curve"]]
         return trial.params, trial.state, trial.values, curve
 
-    assert list(map(essence, trials(whole))) == list(map(essence, trials(parts)))
-
-
-def started(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command(*DIGITS, *arguments),
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def wait_for(folder: Path, state: TrialState, count: int = 1, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            if sum(trial.state == state for trial in trials(folder)) >= count:
-                return
-        except (KeyError, optuna.exceptions.StorageInternalError):
-            pass  # not there yet
-        time.sleep(0.2)
-    pytest.fail(f"no {state} within {seconds} s")
+    assert list(map(essence, trials(url_of(whole)))) == list(map(essence, trials(url_of(parts))))
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
 def test_interrupted_trials_return_to_the_queue(tmp_path: Path, sent: signal.Signals) -> None:
     (tmp_path / "studies").mkdir()
     search = started(tmp_path, "--trials", "6", "--workers", "2")
-    wait_for(tmp_path, TrialState.COMPLETE)
+    wait_for(url_of(tmp_path), TrialState.COMPLETE)
     search.send_signal(sent)
     out, err = search.communicate(timeout=60)
     assert search.returncode == 130
     assert "demo: front within" in out
     assert "trials are finished; the same command goes on" in err
     assert "Traceback" not in err
-    states = [trial.state for trial in trials(tmp_path)]
+    states = [trial.state for trial in trials(url_of(tmp_path))]
     assert TrialState.RUNNING not in states
     assert TrialState.WAITING in states
-    kept = [trial for trial in trials(tmp_path) if trial.state.is_finished()]
+    kept = [trial for trial in trials(url_of(tmp_path)) if trial.state.is_finished()]
 
     assert runner(tmp_path)(*DIGITS, "--trials", "6").code == 0
-    check_whole(tmp_path, 6)
-    assert [trials(tmp_path)[trial.number] for trial in kept] == kept
+    check_whole(url_of(tmp_path), 6)
+    assert [trials(url_of(tmp_path))[trial.number] for trial in kept] == kept
 
 
 def test_a_killed_search_goes_on(tmp_path: Path) -> None:
     """SIGKILL of the search itself: its workers stop too, and nothing finished is lost."""
     (tmp_path / "studies").mkdir()
     search = started(tmp_path, "--trials", "6", "--workers", "2")
-    wait_for(tmp_path, TrialState.COMPLETE)
+    wait_for(url_of(tmp_path), TrialState.COMPLETE)
     search.kill()
     search.communicate()
-    kept = [trial for trial in trials(tmp_path) if trial.state.is_finished()]
+    kept = [trial for trial in trials(url_of(tmp_path)) if trial.state.is_finished()]
     done = runner(tmp_path)(*DIGITS, "--trials", "6")
     assert done.code == 0, done.err
-    check_whole(tmp_path, 6)
-    assert [trials(tmp_path)[trial.number] for trial in kept] == kept
+    check_whole(url_of(tmp_path), 6)
+    assert [trials(url_of(tmp_path))[trial.number] for trial in kept] == kept
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM], ids=["sigkill", "sigterm"])
 def test_a_worker_that_dies_is_replaced(tmp_path: Path, sent: signal.Signals) -> None:
     (tmp_path / "studies").mkdir()
     search = started(tmp_path, "--trials", "4", "--workers", "2")
-    wait_for(tmp_path, TrialState.RUNNING, count=2)
+    wait_for(url_of(tmp_path), TrialState.RUNNING, count=2)
     owner = None
     while owner is None:  # a trial is taken, then signed
-        first = next(trial for trial in trials(tmp_path) if trial.state == TrialState.RUNNING)
+        first = next(
+            trial for trial in trials(url_of(tmp_path)) if trial.state == TrialState.RUNNING
+        )
         owner = first.user_attrs.get("worker")
     os.kill(owner["pid"], sent)
     _, err = search.communicate(timeout=120)
     assert search.returncode == 0, err
-    check_whole(tmp_path, 4)
+    check_whole(url_of(tmp_path), 4)
 
 
 def test_a_diverging_network_fails_with_its_reason_and_the_search_goes_on(
@@ -192,7 +138,7 @@ def test_a_diverging_network_fails_with_its_reason_and_the_search_goes_on(
     longer = ("--train-samples", "300", "--epochs", "4")
     done = nas_mnist(*DIGITS, *longer, "--trials", "8", "--recipe", "weight_decay=20")
     assert done.code == 0, done.err
-    found = trials(tmp_path)
+    found = trials(url_of(tmp_path))
     assert all(trial.state.is_finished() for trial in found)
     failed = [trial for trial in found if trial.state == TrialState.FAIL]
     assert 0 < len(failed) < 8

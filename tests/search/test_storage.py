@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from optuna.trial import TrialState
@@ -161,3 +163,23 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
 
 def test_passwords_are_not_shown() -> None:
     assert shown("postgresql://me:secret@host/db") == "postgresql://me:***@host/db"
+
+
+@pytest.mark.parametrize("server", [False, True], ids=["sqlite", "postgresql"])
+def test_searches_that_make_the_same_tables(
+    server: bool, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Two machines begin at the same instant."""
+    url = f"sqlite:///{tmp_path}/demo.db"
+    if server:
+        url = request.getfixturevalue("postgres")
+    barrier = Barrier(6)
+
+    def make(_: int) -> StudyRecord:
+        barrier.wait()
+        return make_study(config(tmp_path, storage=url), NORMALIZATION)
+
+    with ThreadPoolExecutor(6) as threads:
+        records = list(threads.map(make, range(6)))
+    assert {record.study._study_id for record in records} == {1}
+    assert records[0].counts().waiting >= 6

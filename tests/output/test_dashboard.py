@@ -1,0 +1,125 @@
+"""Optuna's dashboard with what the tool adds to it, in a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from nas_mnist.output.dashboard import dress_study, study_note
+from nas_mnist.search.study import load_study
+from tests.browser import look
+from tests.conftest import CommandLine, Search, command, runner
+
+
+@contextmanager
+def served(folder: Path, *arguments: str) -> Iterator[str]:
+    """Run `dashboard`; the address that it says it listens on."""
+    process = subprocess.Popen(
+        command("dashboard", *arguments, "--port", "0"),
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    said = process.stderr.readline()
+    found = re.fullmatch(r"listening on (http://127\.0\.0\.1:\d+/\S*) until Ctrl-C\n", said)
+    assert found, said + process.stderr.read()
+    try:
+        yield found[1]
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, rest = process.communicate(timeout=30)
+        assert (process.returncode, rest) == (130, "")
+
+
+def fetched(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        return bytes(answer.read())
+
+
+def check_drawn(dom: str, figure: str) -> None:
+    box = rf'<div class="[^"]*js-plotly-plot" id="user-defined-plot:{figure}"><div class="plot-cont'
+    assert re.search(box, dom), f"{figure} is not drawn"
+
+
+def test_the_dashboard_in_a_browser(digits_search: Search, tmp_path: Path) -> None:
+    record = digits_search.record()
+    with served(digits_search.folder, "demo") as page:
+        seen = look(page, tmp_path / "study")
+        note = look(page + "/note", tmp_path / "note")
+        root = page.partition("/dashboard")[0]
+        number = page.rpartition("/")[2]
+        detail = json.loads(fetched(f"{root}/api/studies/{number}"))
+        files = {
+            found["filename"]: fetched(f"{root}/artifacts/{number}/{found['artifact_id']}")
+            for found in detail["artifacts"]
+        }
+    assert not seen.console
+    assert not note.console
+    check_drawn(seen.dom, "front")
+    check_drawn(seen.dom, "learning-curves")
+    assert "val_accuracy" in seen.dom
+    for trial in record.front():
+        assert trial.notation in note.dom
+    results = digits_search.folder / "results" / "demo"
+    assert files == {name: (results / name).read_bytes() for name in ("winner.py", "winner.pt")}
+
+
+def test_the_check_of_a_figure_can_fail(digits_search: Search, tmp_path: Path) -> None:
+    with (
+        served(digits_search.folder, "demo") as page,
+        pytest.raises(AssertionError, match="nothing is not drawn"),
+    ):
+        check_drawn(look(page, tmp_path).dom, "nothing")
+
+
+def test_dressing_again_replaces(digits_search: Search, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(digits_search.folder, folder)
+    record = load_study("demo", f"sqlite:///{folder}/studies/demo.db")
+
+    def artifacts() -> list[str]:
+        found = record.study._storage.get_study_system_attrs(record.study._study_id).items()
+        metas = [json.loads(value) for name, value in found if name.startswith("artifacts:")]
+        return sorted(meta["filename"] for meta in metas if meta)
+
+    kept = len(list((folder / "studies" / "demo" / "artifacts").iterdir()))
+    for _ in range(2):
+        dress_study(record)
+        assert artifacts() == ["winner.pt", "winner.py"]
+    record.study.set_user_attr("winner", {**record.study.user_attrs["winner"], "is": "another"})
+    dress_study(record)
+    assert artifacts() == ["winner.pt", "winner.py"]
+    assert len(list((folder / "studies" / "demo" / "artifacts").iterdir())) == kept
+
+
+def test_a_note_before_the_first_trial_has_ended(tmp_path: Path) -> None:
+    from nas_mnist.search.study import make_study
+    from tests.search.conftest import NORMALIZATION, config
+
+    record = make_study(config(tmp_path), NORMALIZATION)
+    dress_study(record)
+    assert "No trial has completed yet." in study_note(record)
+
+
+def test_requests_that_are_wrong(digits_search: Search, refused: CommandLine) -> None:
+    done = refused("dashboard")
+    assert (done.code, done.err) == (2, "error: which study? name one, or a --storage\n")
+    done = runner(digits_search.folder)("dashboard")
+    assert (done.code, done.err) == (2, "error: which study? name one, such as demo\n")
+    with served(digits_search.folder, "--storage", "sqlite:///studies/demo.db") as page:
+        assert page.endswith("/dashboard/studies/1")
+        taken = re.search(r":(\d+)/", page)
+        assert taken
+        done = runner(digits_search.folder)("dashboard", "demo", "--port", taken[1])
+    assert done.code == 1
+    assert done.err.endswith("Address already in use; try another --port\n")

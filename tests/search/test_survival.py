@@ -1,0 +1,125 @@
+"""Searches that are killed, again and again, and end whole."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from optuna.trial import FrozenTrial
+
+from tests.conftest import CommandLine, runner
+from tests.search.whole import DIGITS, check_whole, started, trials, url_of
+
+KILLS = 20
+TOTAL = 30
+MORE = ("--trials", str(TOTAL), "--no-confirm")
+
+
+def workers_of(folder: Path) -> list[int]:
+    """The worker processes of the search in that folder, whoever their parent is now."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it may end meanwhile
+            command = (process / "cmdline").read_bytes()
+            if b"nas_mnist.search.worker" in command and (process / "cwd").readlink() == folder:
+                found.append(int(process.name))
+    return found
+
+
+def kill(number: int) -> int:
+    """SIGKILL; 1 if there was such a process."""
+    try:
+        os.kill(number, signal.SIGKILL)
+    except ProcessLookupError:
+        return 0
+    return 1
+
+
+def finished(folder: Path) -> dict[int, FrozenTrial]:
+    """The finished trials by their numbers."""
+    found = trials(url_of(folder))
+    return {trial.number: trial for trial in found if trial.state.is_finished()}
+
+
+def kill_some(search: subprocess.Popen[str], folder: Path, chance: random.Random) -> int:
+    """A worker, the search itself, or everything; how many processes there were to kill."""
+    workers = workers_of(folder)
+    match chance.choice(["a worker", "a worker", "a worker", "the search", "all"]):
+        case "a worker":
+            return kill(chance.choice(workers)) if workers else 0
+        case "the search":
+            return kill(search.pid)
+        case _:
+            return sum(kill(process) for process in (search.pid, *workers))
+
+
+def test_killed_at_random_moments(tmp_path: Path) -> None:
+    """Nothing finished is lost or run twice, and the total is exact."""
+    seed = random.SystemRandom().randrange(10**6)
+    chance = random.Random(seed)
+    (tmp_path / "studies").mkdir()
+    kept: dict[int, FrozenTrial] = {}
+    killed = moments = runs = 0
+    while moments < KILLS:
+        errors = tmp_path / f"errors-{runs}"
+        with errors.open("w") as file:
+            search = started(tmp_path, *MORE, "--workers", "4", stdout=file, stderr=file)
+        runs += 1
+        while search.poll() is None and moments < KILLS:
+            time.sleep(chance.uniform(0.2, 3))
+            some = 0 if search.poll() is not None else kill_some(search, tmp_path, chance)
+            killed, moments = killed + some, moments + bool(some)
+        if moments == KILLS:
+            kill(search.pid)
+        # Killed, or out of patience with workers that die before a trial ends.
+        said = errors.read_text() if search.wait() != -signal.SIGKILL else ""
+        assert search.returncode == -signal.SIGKILL or "a worker was killed" in said, said
+        now = finished(tmp_path)
+        assert {number: now.get(number) for number in kept} == kept
+        kept = now
+    assert len(kept) < TOTAL, "done before it was killed often enough"
+    done = runner(tmp_path)(*DIGITS, *MORE)
+    assert done.code == 0, done.err
+    check_whole(url_of(tmp_path), TOTAL)
+    assert {number: found for number, found in finished(tmp_path).items() if number in kept} == kept
+    print(
+        f"seed {seed}: {killed} processes killed at {moments} moments in {runs} runs, "
+        f"{len(kept)} of {TOTAL} trials done by then"
+    )
+
+
+def test_eight_workers_on_one_file(tmp_path: Path) -> None:
+    done = runner(tmp_path)(*DIGITS, *MORE, "--workers", "8", "--epochs", "1")
+    assert done.code == 0, done.err
+    check_whole(url_of(tmp_path), TOTAL, epochs=1)
+    owners = {trial.user_attrs["worker"]["pid"] for trial in trials(url_of(tmp_path))}
+    assert len(owners) > 4
+
+
+def test_searches_that_begin_together_share_one_study(tmp_path: Path) -> None:
+    """Neither loses a trial to the other, and the total is that of one."""
+    (tmp_path / "studies").mkdir()
+    searches = [
+        started(tmp_path, "--trials", "8", "--workers", "1", "--no-confirm") for _ in range(2)
+    ]
+    for search in searches:
+        _, err = search.communicate(timeout=120)
+        assert search.returncode == 0, err
+    check_whole(url_of(tmp_path), 8)
+
+
+def test_a_read_only_database_is_left_alone(nas_mnist: CommandLine, tmp_path: Path) -> None:
+    done = nas_mnist(*DIGITS, "--trials", "1", "--no-confirm")
+    assert done.code == 0, done.err
+    before = (tmp_path / "studies" / "demo.db").read_bytes()
+    url = "sqlite:///file:studies/demo.db?mode=ro&uri=true"
+    done = nas_mnist(*DIGITS, "--trials", "2", "--storage", url)
+    assert done.code == 1
+    assert done.err.splitlines()[-1].startswith("error: storage ")
+    assert "readonly database" in done.err
+    assert (tmp_path / "studies" / "demo.db").read_bytes() == before
