@@ -32,6 +32,8 @@ from nas_mnist.search.winner import Chosen, chosen
 
 FRONT_FIGURE, CURVES_FIGURE = "front", "learning-curves"
 _FIGURE_PIXELS = 450  # the height of the dashboard's own boxes
+# Not the folder that the study names: no database says where to write.
+_OWN_STORE = ""
 _WINNER = "winner"
 """user attribute: which winner's files are among the study's artifacts"""
 _ARTIFACT = "artifacts:"
@@ -42,7 +44,11 @@ class StudyArtifacts:
     """The artifacts of several studies as one store, for a dashboard that shows them all."""
 
     def __init__(self, records: list[StudyRecord]) -> None:
-        self._stores = [artifact_store(r.config.artifact_dir, r.name, r.storage) for r in records]
+        self._stores = [
+            artifact_store(folder, record.name, record.storage)
+            for record in records
+            for folder in (_OWN_STORE, record.config.artifact_dir)
+        ]
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
         """Raises ArtifactNotFound if no study has it."""
@@ -132,7 +138,7 @@ def _keep_winner(record: StudyRecord) -> None:
     before = before if isinstance(before, dict) else {}
     if before.get("is") == which:
         return
-    store = artifact_store(record.config.artifact_dir, record.name, record.storage)
+    store = artifact_store(_OWN_STORE, record.name, record.storage)
     with tempfile.TemporaryDirectory() as scratch:
         module = Path(scratch) / "winner.py"
         try:

@@ -118,9 +118,10 @@ class StudyRecord:
 
     def front(self) -> list[TrialRecord]:
         """The study's `best_trials`, from the fewest parameters up."""
-        records = self.complete()
-        points = [(record.architecture.parameters, record.val_accuracy) for record in records]
-        return [records[place] for place in front_places(points)]
+        trials = self.trials(TrialState.COMPLETE)
+        points = [_point(trial) for trial in trials]
+        # Of thousands of trials only the front's are read whole.
+        return [_record(trials[place]) for place in front_places(points)]
 
     def trial(self, number: int) -> TrialRecord:
         """A completed trial; StudyError if there is none of this number."""
@@ -282,11 +283,26 @@ def _first_difference(before: Any, now: Any) -> tuple[str, str]:
     return ("all" if before is None else str(before), "all" if now is None else str(now))
 
 
+def _point(trial: FrozenTrial) -> tuple[int, float]:
+    """Parameters, and validation accuracy in percent."""
+    try:
+        parameters, accuracy = trial.values
+        return int(parameters), percent(accuracy)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise _no_record(trial, error) from None
+
+
+def _no_record(trial: FrozenTrial, error: Exception) -> StudyError:
+    return StudyError(f"trial {trial.number}: not a record of nas-mnist ({error})")
+
+
 def _record(trial: FrozenTrial) -> TrialRecord:
     """A trial's record, read from a database that may be anyone's."""
     attrs = trial.user_attrs
     try:
         architecture = parse_notation(str(attrs["notation"]))
+        if architecture.parameters != trial.values[0]:
+            raise ValueError(f"{trial.values[0]:g} parameters")
         return TrialRecord(
             number=trial.number,
             architecture=architecture,
@@ -299,7 +315,7 @@ def _record(trial: FrozenTrial) -> TrialRecord:
             finished=finished(trial),
         )
     except (KeyError, TypeError, ValueError, OverflowError, ArchitectureError) as error:
-        raise StudyError(f"trial {trial.number}: not a record of nas-mnist ({error})") from None
+        raise _no_record(trial, error) from None
 
 
 def finished(trial: FrozenTrial) -> str:

@@ -7,17 +7,20 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from optuna.trial import TrialState
 
 from nas_mnist.output.dashboard import dress_study, study_note
 from nas_mnist.search.study import load_study
 from tests.browser import look
 from tests.conftest import CommandLine, Search, command, runner
+from tests.search.whole import started, url_of, wait_for
 
 
 @contextmanager
@@ -67,6 +70,8 @@ def test_the_dashboard_in_a_browser(digits_search: Search, tmp_path: Path) -> No
     assert not note.console
     check_drawn(seen.dom, "front")
     check_drawn(seen.dom, "learning-curves")
+    with pytest.raises(AssertionError, match="nothing is not drawn"):
+        check_drawn(seen.dom, "nothing")
     assert "val_accuracy" in seen.dom
     for trial in record.front():
         assert trial.notation in note.dom
@@ -74,12 +79,31 @@ def test_the_dashboard_in_a_browser(digits_search: Search, tmp_path: Path) -> No
     assert files == {name: (results / name).read_bytes() for name in ("winner.py", "winner.pt")}
 
 
-def test_the_check_of_a_figure_can_fail(digits_search: Search, tmp_path: Path) -> None:
-    with (
-        served(digits_search.folder, "demo") as page,
-        pytest.raises(AssertionError, match="nothing is not drawn"),
-    ):
-        check_drawn(look(page, tmp_path).dom, "nothing")
+def test_it_shows_a_search_that_runs(tmp_path: Path) -> None:
+    (tmp_path / "studies").mkdir()
+    url = url_of(tmp_path)
+    search = started(tmp_path, "--trials", "60", "--workers", "2", "--no-confirm")
+    wait_for(url, TrialState.COMPLETE)
+    with served(tmp_path, "demo") as page:
+        first = look(page + "/note", tmp_path / "first")
+        before = said_complete(first.dom)
+        wait_for(url, TrialState.COMPLETE, before + 4)
+        deadline = time.monotonic() + 60
+        while said_complete(look(page + "/note", tmp_path / "next").dom) <= before:
+            assert time.monotonic() < deadline
+        seen = look(page, tmp_path / "study")
+    check_drawn(seen.dom, "front")
+    assert not first.console + seen.console
+    search.send_signal(signal.SIGINT)
+    _, err = search.communicate(timeout=60)
+    assert search.returncode == 130
+    assert "Traceback" not in err
+
+
+def said_complete(dom: str) -> int:
+    found = re.search(r"(\d+) trials completed", dom)
+    assert found
+    return int(found[1])
 
 
 def test_dressing_again_replaces(digits_search: Search, tmp_path: Path) -> None:

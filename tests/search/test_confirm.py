@@ -134,6 +134,9 @@ def test_more_seeds_add_what_is_missing(folder: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     before = rows(copy)
+    study, elsewhere = load(copy).study, str(tmp_path / "elsewhere")
+    hostile = {**study.user_attrs["config"], "results_dir": elsewhere, "artifact_dir": elsewhere}
+    study.set_user_attr("config", hostile)
     done = runner(copy)("confirm", "demo", "--seeds", "3", "--workers", "1", "--json")
     assert done.code == 0, done.err
     assert [entry["seeds"] for entry in done.json["confirmed"]] == [3] * (len(before) // 2)
@@ -143,6 +146,7 @@ def test_more_seeds_add_what_is_missing(folder: Path, tmp_path: Path) -> None:
     again = runner(copy)("confirm", "demo", "--seeds", "3", "--json")
     assert again.json == done.json
     assert rows(copy) == after
+    assert not Path(elsewhere).exists()  # a database does not say where to write
 
 
 def test_the_exported_winner_is_the_first_seeds(folder: Path, networks: list[Confirmed]) -> None:
