@@ -1,12 +1,15 @@
-"""`bench`: how fast training is here."""
+"""`bench`: how fast training is here, and what a study of many trials costs."""
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from nas_mnist.cli.console import note, print_json, print_tables
+from nas_mnist.cli.console import note, print_json, print_tables, quiet_optuna
 from nas_mnist.cli.options import DataDir, Dataset, Device, Json, Storage, Workers
 
 
@@ -24,9 +27,21 @@ def bench(
     storage: Storage = None,
     data_dir: DataDir = None,
     device: Device = "auto",
+    study_of: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1,
+            max=10**5,
+            metavar="TRIALS",
+            help="Measure instead what a study of so many trials costs; repeatable.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure training here: the usual loop against this engine, in one run of minutes."""
+    if study_of:
+        bench_studies(study_of, as_json)
+        return
     from nas_mnist.arch.notation import format_notation
     from nas_mnist.search.config import available_cores
     from nas_mnist.search.target import resolve_target
@@ -80,3 +95,20 @@ def bench(
             f"{machine['cores']} cores, {machine['vectors']}, {precision}"
         )
         print_tables(bench_table(title, values))
+
+
+def bench_studies(sizes: Sequence[int], as_json: bool) -> None:
+    """What storage and sampling cost a trial, in studies of these numbers of trials."""
+    from nas_mnist.output.bench import upkeep_table, upkeep_values
+    from nas_mnist.simulation.upkeep import measure_upkeep
+
+    quiet_optuna()
+    measured = []
+    for size in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            measured.append(measure_upkeep(Path(folder), size))
+        note(f"{size:,} trials: {measured[-1].trial:.2f} s a trial beside its training")
+    if as_json:
+        print_json([upkeep_values(upkeep) for upkeep in measured])
+    else:
+        print_tables(upkeep_table(measured))

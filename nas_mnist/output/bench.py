@@ -1,4 +1,4 @@
-"""What `bench` found, as values and as a table."""
+"""What `bench` found, as values and as tables."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
+from nas_mnist.simulation.upkeep import MEASURED, Upkeep
 from nas_mnist.training.bench import TRIAL_IMAGES, Measured
 
 
@@ -45,6 +46,30 @@ def bench_table(title: str, values: dict[str, Any]) -> Table:
         f"images ({TRIAL_IMAGES:,}); s a trial is the whole machine's time for one."
     )
     table.caption_justify = "left"
+    return table
+
+
+def upkeep_values(upkeep: Upkeep) -> dict[str, float]:
+    """Seconds, to a millisecond."""
+    values = {**upkeep._asdict(), "trial": upkeep.trial}
+    return {name: round(value, 3) for name, value in values.items()}
+
+
+def upkeep_table(measured: Sequence[Upkeep]) -> Table:
+    """One row a study."""
+    table = Table(
+        title="Seconds that a study costs one process",
+        title_justify="left",
+        caption="Resume, front and poll: the whole study. The others: a trial, but for its training"
+        f" and its weights; the median of {MEASURED}.",
+        caption_justify="left",
+    )
+    names = ("trials", "resume", "front", "poll", "claim", "sample", "epochs", "trial")
+    for name in names:
+        table.add_column(name, justify="right")
+    for upkeep in measured:
+        values = upkeep_values(upkeep)
+        table.add_row(f"{upkeep.trials:,}", *(f"{values[name]:.2f}" for name in names[1:]))
     return table
 
 

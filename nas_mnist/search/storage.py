@@ -62,7 +62,8 @@ def open_storage(url: str, *, create: bool) -> Storage:
             return _opened(url, engine_kwargs, create)
         except (ImportError, NoSuchModuleError):
             raise RequestError(
-                f"--storage {shown(url)}: no driver for {parsed.drivername!r} is installed"
+                f"--storage {shown(url)}: no driver for {parsed.drivername!r} is installed; for "
+                "PostgreSQL pip install 'nas-mnist[postgresql]' and write postgresql+psycopg://"
             ) from None
         except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
             if create or "version_info" not in str(_root(error)):

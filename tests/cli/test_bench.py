@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from nas_mnist.arch.notation import parse_notation
@@ -35,6 +37,17 @@ def test_bench_on_digits(nas_mnist: CommandLine) -> None:
     usual = max(loop["median"] for loop in values["loops"][:2])
     own = max(loop["median"] for loop in values["loops"][3:])
     assert values["ratio_to_usual"]["median"] == pytest.approx(own / usual, abs=0.01)
+
+
+def test_what_a_study_costs(nas_mnist: CommandLine, tmp_path: Path) -> None:
+    done = nas_mnist("bench", "--study-of", "20", "--study-of", "60", "--json")
+    assert done.code == 0, done.err
+    small, large = done.json
+    assert (small["trials"], large["trials"]) == (20, 60)
+    parts = ("claim", "sample", "epochs")
+    assert large["trial"] == pytest.approx(sum(large[part] for part in parts), abs=0.01)
+    assert all(large[part] > 0 for part in (*parts, "resume", "front", "poll"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_ratios_are_taken_round_by_round() -> None:

@@ -207,6 +207,7 @@ def test_a_full_disk_ends_the_search_and_loses_nothing(
     arguments = (
         *("search", "--dataset", "digits", "--study", "demo", "--budget", "1500"),
         *("--trials", "14", "--epochs", "1", "--train-samples", "200", "--workers", "1"),
+        "--no-confirm",
     )
     make_study(
         SearchConfig(
@@ -252,7 +253,7 @@ def test_an_artifact_folder_that_cannot_be(nas_mnist: CommandLine, tmp_path: Pat
     (tmp_path / "taken").write_text("a file")
     arguments = (
         *("search", "--dataset", "digits", "--study", "demo", "--trials", "1"),
-        *("--epochs", "1", "--budget", "1500", "--train-samples", "200"),
+        *("--epochs", "1", "--budget", "1500", "--train-samples", "200", "--no-confirm"),
     )
     done = nas_mnist(*arguments, "--artifact-dir", "taken/weights")
     assert done.code == 1

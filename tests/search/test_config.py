@@ -43,12 +43,12 @@ def test_defaults() -> None:
     [
         ("", "sqlite:///studies/s.db", "studies/s/artifacts"),
         ("", "sqlite:////data/s.db", "/data/s/artifacts"),
-        ("", "postgresql://host/db", "studies/s/artifacts"),
+        ("", "postgresql://host/db", None),
         ("/own", "sqlite:////data/s.db", "/own"),
     ],
 )
-def test_where_weights_lie(artifact_dir: str, storage: str, folder: str) -> None:
-    assert artifact_folder(artifact_dir, "s", storage) == Path(folder)
+def test_where_weights_lie(artifact_dir: str, storage: str, folder: str | None) -> None:
+    assert artifact_folder(artifact_dir, "s", storage) == (folder and Path(folder))
 
 
 def test_a_resolved_request_resolves_to_itself() -> None:

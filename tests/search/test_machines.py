@@ -32,13 +32,14 @@ def test_three_groups_of_workers_on_a_server(
     same front, and any of them has the winner's weights. Nobody ever sees the password."""
     monkeypatch.setenv("NAS_MNIST_STORAGE", postgres)
     machines = [tmp_path / name for name in ("one", "two", "three")]
-    more = ("--trials", "18", "--workers", "2", "--seeds", "1", "--json")
+    more = ("--trials", "12", "--workers", "1", "--json")
     searches = []
     for folder in machines:
         folder.mkdir()
         searches.append(started(folder, *more))
     wait_for(postgres, TrialState.COMPLETE, 2)
     while not workers_of(machines[2]):
+        assert searches[2].poll() is None, "done before it could be killed"
         time.sleep(0.1)
     for process in (searches[2].pid, *workers_of(machines[2])):
         kill(process)
@@ -46,20 +47,17 @@ def test_three_groups_of_workers_on_a_server(
     said = [search.communicate(timeout=200) for search in searches[:2]]
     for search, (_, err) in zip(searches, said, strict=False):
         assert search.returncode == 0, err
-    check_whole(postgres, 18)
+    check_whole(postgres, 12)
     fronts = [json.loads(out) for out, _ in said]
     assert fronts[0] == fronts[1]
-    assert [network["seeds"] for network in fronts[0]["confirmed"]] == [1] * len(fronts[0]["front"])
 
     again = runner(machines[2])(*DIGITS, *more)
     assert again.json == fronts[0]
     module = (machines[2] / "results" / "demo" / "winner.py").read_bytes()
     assert module == (machines[0] / "results" / "demo" / "winner.py").read_bytes()
-    report = runner(machines[2])("report", "demo", "-o", "report.html")
-    assert report.code == 0, report.err
 
     assert "postgresql+psycopg://tester:***@127.0.0.1" in said[0][1]
-    shown = "".join((*said[0], *said[1], again.out, again.err, report.err))
+    shown = "".join((*said[0], *said[1], again.out, again.err))
     assert PASSWORD not in shown + text_of(tmp_path) + dumped(postgres)
 
 
@@ -88,9 +86,7 @@ def test_a_node_of_a_ray_cluster_is_killed(tmp_path: Path) -> None:
     """Ray replaces its worker where there is room, and the total is exact."""
     (tmp_path / "studies").mkdir()
     with cluster(nodes=3) as (address, kill_node):
-        search = started(
-            tmp_path, *("--trials", "12", "--ray", address, "--no-confirm", "--workers", "2")
-        )
+        search = started(tmp_path, *("--trials", "12", "--ray", address, "--workers", "2"))
         wait_for(url_of(tmp_path), TrialState.COMPLETE, 2)
         kill_node()
         kill_node()
@@ -105,7 +101,7 @@ def test_a_node_of_a_ray_cluster_is_killed(tmp_path: Path) -> None:
 def test_ctrl_c_stops_the_workers_of_a_cluster(tmp_path: Path) -> None:
     (tmp_path / "studies").mkdir()
     with cluster(nodes=1) as (address, _):
-        search = started(tmp_path, "--trials", "30", "--ray", address, "--no-confirm")
+        search = started(tmp_path, "--trials", "30", "--ray", address)
         wait_for(url_of(tmp_path), TrialState.COMPLETE, 1)
         search.send_signal(signal.SIGINT)
         _, err = search.communicate(timeout=60)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState, create_trial
 
+from nas_mnist.arch.notation import parse_notation
 from nas_mnist.output.tables import spending_text
 from nas_mnist.search.config import SearchConfig
 from nas_mnist.search.space import SPACE
@@ -15,7 +16,6 @@ from nas_mnist.search.study import StudyRecord, make_study
 from tests.conftest import Search
 
 CURVE = [{"epoch": epoch, "val_accuracy": 90.0} for epoch in range(1, 16)]
-NETWORK = "c4r-m2-g-c10k1"
 _RATE = {"peak_learning_rate": SPACE["peak_learning_rate"]}
 
 
@@ -25,18 +25,19 @@ def record(tmp_path: Path) -> StudyRecord:
     settings = SearchConfig(study="demo", storage=f"sqlite:///{tmp_path}/demo.db", trials=1)
     record = make_study(settings, (0.1, 0.3), [])
     weights = {"artifact": "none", "artifact_dir": ""}
-    common = {"notation": NETWORK, "seed": 1, "test_accuracy": 90.0, "weights": weights}
-    for parameters, accuracy, more in (
-        (100, 98.0, {}),
-        (200, 97.0, {"exempt": True, "would_be_pruned": {"epoch": 2}}),
-        (300, 99.0, {"exempt": True, "would_be_pruned": {"epoch": 1}}),
+    common = {"seed": 1, "test_accuracy": 90.0, "weights": weights}
+    for width, accuracy, more in (
+        (4, 98.0, {}),
+        (8, 97.0, {"exempt": True, "would_be_pruned": {"epoch": 2}}),
+        (12, 99.0, {"exempt": True, "would_be_pruned": {"epoch": 1}}),
     ):
+        notation = f"c{width}r-m2-g-c10k1"
         record.study.add_trial(
             create_trial(
-                values=[parameters, accuracy],
+                values=[parse_notation(notation).parameters, accuracy],
                 params={"peak_learning_rate": 0.1},
                 distributions=_RATE,
-                user_attrs={**common, **more, "curve": CURVE},
+                user_attrs={**common, **more, "notation": notation, "curve": CURVE},
             )
         )
     for epochs in (1, 8):

@@ -17,7 +17,7 @@ from tests.search.whole import DIGITS, check_whole, started, trials, url_of
 
 KILLS = 20
 TOTAL = 30
-MORE = ("--trials", str(TOTAL), "--no-confirm")
+MORE = ("--trials", str(TOTAL))
 
 
 def workers_of(folder: Path) -> list[int]:
@@ -104,9 +104,7 @@ def test_eight_workers_on_one_file(tmp_path: Path) -> None:
 def test_searches_that_begin_together_share_one_study(tmp_path: Path) -> None:
     """Neither loses a trial to the other, and the total is that of one."""
     (tmp_path / "studies").mkdir()
-    searches = [
-        started(tmp_path, "--trials", "8", "--workers", "1", "--no-confirm") for _ in range(2)
-    ]
+    searches = [started(tmp_path, "--trials", "8", "--workers", "1") for _ in range(2)]
     for search in searches:
         _, err = search.communicate(timeout=120)
         assert search.returncode == 0, err
@@ -114,7 +112,7 @@ def test_searches_that_begin_together_share_one_study(tmp_path: Path) -> None:
 
 
 def test_a_read_only_database_is_left_alone(nas_mnist: CommandLine, tmp_path: Path) -> None:
-    done = nas_mnist(*DIGITS, "--trials", "1", "--no-confirm")
+    done = nas_mnist(*DIGITS, "--trials", "1")
     assert done.code == 0, done.err
     before = (tmp_path / "studies" / "demo.db").read_bytes()
     url = "sqlite:///file:studies/demo.db?mode=ro&uri=true"

@@ -20,7 +20,7 @@ from tests.conftest import command
 
 DIGITS = (
     *("search", "--dataset", "digits", "--budget", "1500", "--epochs", "3", "--study", "demo"),
-    *("--train-samples", "200"),
+    *("--train-samples", "200", "--no-confirm"),
 )
 
 
