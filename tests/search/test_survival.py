@@ -16,7 +16,7 @@ from tests.conftest import CommandLine, runner
 from tests.search.whole import DIGITS, check_whole, started, trials, url_of
 
 KILLS = 20
-TOTAL = 30
+TOTAL = 40
 
 
 def workers_of(folder: Path) -> list[int]:
@@ -47,7 +47,7 @@ def finished(folder: Path) -> dict[int, FrozenTrial]:
 
 def wait_a_while(search: subprocess.Popen[str], folder: Path, chance: random.Random) -> None:
     """Until none, one or two more trials have finished, and a moment more."""
-    wanted = len(finished(folder)) + chance.choice([0, 0, 1, 2])
+    wanted = len(finished(folder)) + chance.choice([0, 0, 0, 1, 2])
     deadline = time.monotonic() + 60
     while search.poll() is None and len(finished(folder)) < wanted:
         assert time.monotonic() < deadline
