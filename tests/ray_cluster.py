@@ -13,7 +13,8 @@ from pathlib import Path
 
 @contextmanager
 def cluster(nodes: int) -> Iterator[tuple[str, Callable[[], None]]]:
-    """Run a cluster whose nodes have a core each; its address, and what kills a node."""
+    """Run a cluster whose nodes have a core each and a GPU in name; its address, and what kills
+    a node."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.ray_cluster", str(nodes)],
         cwd=Path(__file__).parents[1],
@@ -41,7 +42,8 @@ def main() -> None:
     from ray.cluster_utils import Cluster
 
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-    nodes = [made.add_node(num_cpus=1) for _ in range(int(sys.argv[1]))]
+    # Ray counts the GPUs that it is told of; nothing here uses them.
+    nodes = [made.add_node(num_cpus=1, num_gpus=1) for _ in range(int(sys.argv[1]))]
     print(made.address, flush=True)
     for _ in sys.stdin:
         made.remove_node(nodes.pop(), allow_graceful=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +13,7 @@ import typer
 
 from nas_mnist.cli.console import note, quiet_optuna
 from nas_mnist.cli.options import Storage
-from nas_mnist.errors import NasMnistError, RequestError, WorkerError, reason
+from nas_mnist.errors import NasMnistError, RequestError, StorageError, WorkerError, reason
 
 if TYPE_CHECKING:
     from nas_mnist.search.study import StudyRecord
@@ -48,7 +47,10 @@ def dashboard(
 
     def dress() -> None:
         for record in records:
-            dress_study(record)
+            try:
+                dress_study(record)
+            except NasMnistError as error:  # what is in the storage can be looked at all the same
+                note(f"study {record.name} is shown without all that should be added: {error}")
 
     dress()
     # A storage of its own: the dashboard's threads must not wait for the dressing.
@@ -57,7 +59,7 @@ def dashboard(
         server = make_server(host, port, app, _Server, _Handler)
     except (OSError, OverflowError) as error:
         said = reason(error) if isinstance(error, OSError) else str(error)
-        raise WorkerError(f"--host {host} --port {port}: {said}; try another --port") from None
+        raise WorkerError(f"--host {host} --port {port}: {said}; try another") from None
     with server:
         refreshing = threading.Thread(target=_keep_dressed, args=(records, dress), daemon=True)
         refreshing.start()
@@ -80,11 +82,15 @@ def _keep_dressed(records: list[StudyRecord], dress: Callable[[], None]) -> None
     seen = [_state(record) for record in records]
     while True:
         threading.Event().wait(_REFRESH_SECONDS)
-        with suppress(NasMnistError):  # the storage's trouble is the dashboard's to show
+        try:
             now = [_state(record) for record in records]
-            if now != seen:
-                dress()
-                seen = now
+        except KeyError:  # its user has deleted a study
+            return
+        except StorageError:  # the dashboard shows it
+            continue
+        if now != seen:
+            dress()
+            seen = now
 
 
 def _state(record: StudyRecord) -> tuple[object, ...]:

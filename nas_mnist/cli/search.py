@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -145,6 +146,7 @@ def search(
 def search_and_confirm(settings: SearchConfig, engine: Engine, as_json: bool) -> None:
     """The whole of `search`, once it is known what to do and where."""
     from nas_mnist.output.progress import progress_line, progress_panel
+    from nas_mnist.search.config import default_storage
     from nas_mnist.search.run import prepare_search, run_search
     from nas_mnist.search.storage import shown
 
@@ -152,9 +154,11 @@ def search_and_confirm(settings: SearchConfig, engine: Engine, as_json: bool) ->
     results = Path(settings.results_dir) / record.name
     with writing(results):  # not to learn of it after hours
         results.mkdir(exist_ok=True)
+    known = (default_storage(record.name), os.environ.get("NAS_MNIST_STORAGE"))
+    where = "" if settings.storage in known else f" --storage {shown(settings.storage)}"
     note(
         f"study {record.name}: {settings.trials} trials within {settings.budget:,} parameters, "
-        f"{settings.workers} workers; watch it with `optuna-dashboard {shown(settings.storage)}`"
+        f"{settings.workers} workers; watch it with `nas-mnist dashboard {record.name}{where}`"
     )
     try:
         with closing(run_search(record, settings, engine)) as updates:

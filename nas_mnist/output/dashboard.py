@@ -145,9 +145,12 @@ def _keep_winner(record: StudyRecord) -> None:
             weights = export_network(record, winner, module)
             made = [
                 upload_artifact(
-                    artifact_store=store, file_path=str(file), study_or_trial=record.study
+                    artifact_store=store,
+                    file_path=str(file),
+                    study_or_trial=record.study,
+                    mimetype=kind,
                 )
-                for file in (module, weights)
+                for file, kind in ((module, "text/x-python"), (weights, "application/octet-stream"))
             ]
         except OSError as error:
             raise StorageError(f"artifacts: {error}") from None

@@ -18,7 +18,8 @@ from nas_mnist.search.confirm import Confirmed, confirmed
 from nas_mnist.search.pareto import front_places
 from nas_mnist.search.study import StudyRecord, TrialRecord
 
-_FRONT, _CLAIMS, _TRIALS = "#1f5fbf", "#7fa3d9", "#a9c4ea"
+FRONT_COLOR = "#1f5fbf"
+_CLAIMS, _TRIALS = "#7fa3d9", "#a9c4ea"
 _REFERENCES, _BUDGET = "#8a8a8a", "#b03030"
 _SIZE_TICKS = [base * 10**power for power in range(1, 8) for base in (1, 2, 5)]
 ACCURACY_TICKS = [0, 50, 80, 90, 95, 98, 99, 99.2, 99.4, 99.5, 99.6, 99.7, 99.8, 99.9]
@@ -89,8 +90,8 @@ def front_figure(record: StudyRecord) -> go.Figure:
             [_claim(trial) for trial in front],
             name="front, validation",
             mode="lines+markers",
-            line={"shape": "hv", "color": _FRONT, "width": 2},
-            marker={"size": 9, "color": _FRONT},
+            line={"shape": "hv", "color": FRONT_COLOR, "width": 2},
+            marker={"size": 9, "color": FRONT_COLOR},
         )
     _add_budget(figure, record.config.budget)
     figure.update_layout(
@@ -122,7 +123,7 @@ def _add_confirmed(figure: go.Figure, known: Sequence[Confirmed]) -> None:
         [Point(known[place].architecture, known[place].mean, "") for place in places],
         name="confirmed front",
         mode="lines",
-        line={"shape": "hv", "color": _FRONT, "width": 2},
+        line={"shape": "hv", "color": FRONT_COLOR, "width": 2},
         showlegend=False,
         hoverinfo="skip",
     )
@@ -138,12 +139,12 @@ def _add_confirmed(figure: go.Figure, known: Sequence[Confirmed]) -> None:
             for found in known
         ],
         name="front, confirmed: test, mean ± sd of fresh seeds",
-        marker={"size": 9, "color": _FRONT},
+        marker={"size": 9, "color": FRONT_COLOR},
         error_y={
             "type": "data",
             "array": [found.sd or 0 for found in known],
             "thickness": 1.5,
-            "color": _FRONT,
+            "color": FRONT_COLOR,
         },
     )
 

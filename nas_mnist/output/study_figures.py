@@ -9,12 +9,12 @@ import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
 from nas_mnist.arch.architecture import CLASSES
-from nas_mnist.output.figures import ACCURACY_TICKS, drawn_error
+from nas_mnist.output.figures import ACCURACY_TICKS, FRONT_COLOR, drawn_error
 from nas_mnist.search.confirm import Confirmed
 from nas_mnist.search.spending import Spending
 from nas_mnist.search.study import TrialRecord
 
-_FINISHED, _STOPPED = "#1f5fbf", "#c98a2b"
+_FINISHED, _STOPPED = FRONT_COLOR, "#c98a2b"
 
 
 def curves_figure(front: Sequence[TrialRecord], known: Sequence[Confirmed]) -> go.Figure:

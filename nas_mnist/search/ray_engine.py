@@ -78,6 +78,7 @@ class _Actor:
         options: Any = {"num_cpus": 1, "num_gpus": gpus, "max_restarts": 0, "max_concurrency": 2}
         actor: Any = ray.remote(**options, runtime_env={"env_vars": environment})(_RayWorker)
         self._actor = actor.remote()
+        self._placed = self._actor.__ray_ready__.remote()
         self._done = self._actor.run.remote(config.as_dict(), job)
 
     def ended(self) -> Ended | None:
@@ -95,7 +96,11 @@ class _Actor:
         return ended_with(code, error)
 
     def stop(self) -> None:
-        self._actor.stop.remote()
+        placed, _ = ray.wait([self._placed], timeout=0)
+        if placed:
+            self._actor.stop.remote()
+        else:  # nowhere yet, it could not hear
+            self.kill()
 
     def kill(self) -> None:
         ray.kill(self._actor)

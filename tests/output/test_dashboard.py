@@ -15,10 +15,12 @@ from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
+from PIL import Image
 
 from nas_mnist.output.dashboard import dress_study, study_note
+from nas_mnist.output.figures import FRONT_COLOR
 from nas_mnist.search.study import load_study
-from tests.browser import look
+from tests.browser import look, photograph
 from tests.conftest import CommandLine, Search, command, runner
 from tests.search.whole import started, url_of, wait_for
 
@@ -49,6 +51,15 @@ def fetched(url: str) -> bytes:
         return bytes(answer.read())
 
 
+def blue_pixels(picture: Image.Image) -> int:
+    red, green, blue = (int(FRONT_COLOR[place : place + 2], 16) for place in (1, 3, 5))
+    return sum(
+        count
+        for count, color in picture.getcolors(picture.width * picture.height)
+        if color == (red, green, blue)
+    )
+
+
 def check_drawn(dom: str, figure: str) -> None:
     box = rf'<div class="[^"]*js-plotly-plot" id="user-defined-plot:{figure}"><div class="plot-cont'
     assert re.search(box, dom), f"{figure} is not drawn"
@@ -59,6 +70,7 @@ def test_the_dashboard_in_a_browser(digits_search: Search, tmp_path: Path) -> No
     with served(digits_search.folder, "demo") as page:
         seen = look(page, tmp_path / "study")
         note = look(page + "/note", tmp_path / "note")
+        picture = photograph(page, tmp_path)
         root = page.partition("/dashboard")[0]
         number = page.rpartition("/")[2]
         detail = json.loads(fetched(f"{root}/api/studies/{number}"))
@@ -73,6 +85,8 @@ def test_the_dashboard_in_a_browser(digits_search: Search, tmp_path: Path) -> No
     with pytest.raises(AssertionError, match="nothing is not drawn"):
         check_drawn(seen.dom, "nothing")
     assert "val_accuracy" in seen.dom
+    # The front's line, in its own blue: nothing else on the page is of that colour.
+    assert blue_pixels(picture) > 100
     for trial in record.front():
         assert trial.notation in note.dom
     results = digits_search.folder / "results" / "demo"
@@ -135,6 +149,23 @@ def test_a_note_before_the_first_trial_has_ended(tmp_path: Path) -> None:
     assert "No trial has completed yet." in study_note(record)
 
 
+def test_without_its_weights(digits_search: Search, tmp_path: Path) -> None:
+    """A database that was copied alone can be looked at all the same."""
+    (tmp_path / "studies").mkdir()
+    shutil.copy(digits_search.folder / "studies" / "demo.db", tmp_path / "studies")
+    study = load_study("demo", f"sqlite:///{tmp_path}/studies/demo.db").study
+    study.set_user_attr("winner", None)
+    process = subprocess.Popen(
+        command("dashboard", "demo", "--port", "0"), cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    first, second = process.stderr.readline(), process.stderr.readline()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert "its weights are not in studies/demo/artifacts" in first
+    assert second.startswith("listening on ")
+
+
 def test_requests_that_are_wrong(digits_search: Search, refused: CommandLine) -> None:
     done = refused("dashboard")
     assert (done.code, done.err) == (2, "error: which study? name one, or a --storage\n")
@@ -146,4 +177,4 @@ def test_requests_that_are_wrong(digits_search: Search, refused: CommandLine) ->
         assert taken
         done = runner(digits_search.folder)("dashboard", "demo", "--port", taken[1])
     assert done.code == 1
-    assert done.err.endswith("Address already in use; try another --port\n")
+    assert done.err.endswith("Address already in use; try another\n")
