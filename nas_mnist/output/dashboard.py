@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,8 +21,7 @@ from nas_mnist.output.study_figures import curves_figure
 from nas_mnist.output.tables import (
     UNCONFIRMED,
     confirmed_caption,
-    measured_cells,
-    measured_headings,
+    front_rows,
     spending_text,
 )
 from nas_mnist.search.artifacts import artifact_store
@@ -103,13 +103,9 @@ def study_note(record: StudyRecord) -> str:
     front = record.front()
     if not front:
         return "\n".join([*lines, "No trial has completed yet."])
-    headings = ["trial", "parameters", "validation %", *measured_headings(known), "notation"]
+    headings, *rows = front_rows(front, known)
     lines += [_row(headings), _row(["--:"] * (len(headings) - 1) + [":--"])]
-    for trial in front:
-        size = f"{trial.architecture.parameters:,}"
-        accuracy = f"{trial.val_accuracy:.2f}"
-        cells = [str(trial.number), size, accuracy, *measured_cells(trial, known)]
-        lines.append(_row([*cells, f"`{trial.notation}`"]))
+    lines += [_row([*cells, f"`{notation}`"]) for *cells, notation in rows]
     winner = chosen(record)
     said = f", {confirmed_text(winner.confirmed)}" if winner.confirmed else ""
     return "\n".join(
@@ -159,7 +155,8 @@ def _keep_winner(record: StudyRecord) -> None:
         # As the dashboard itself forgets an artifact that its user deletes.
         attribute = f"{_ARTIFACT}{artifact}"
         record.storage.set_study_system_attr(record.study._study_id, attribute, json.dumps(None))
-        store.remove(str(artifact))
+        with suppress(ArtifactNotFound, ValueError):  # its user has deleted it there
+            store.remove(str(artifact))
 
 
 def _identity(winner: Chosen) -> list[int]:

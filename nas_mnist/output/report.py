@@ -34,9 +34,8 @@ from nas_mnist.output.tables import (
     LAYER_HEADINGS,
     UNCONFIRMED,
     confirmed_caption,
+    front_rows,
     layer_rows,
-    measured_cells,
-    measured_headings,
     spending_text,
 )
 from nas_mnist.search.confirm import confirmed
@@ -90,12 +89,7 @@ def _front(record: StudyRecord) -> Iterator[str]:
     known = {found.trial.number: found for found in confirmed(record)}
     yield heading_part("The front")
     yield text_part(confirmed_caption(record) if known else UNCONFIRMED)
-    rows = []
-    for trial in record.front():
-        cells = measured_cells(trial, known)
-        size = f"{trial.architecture.parameters:,}"
-        rows.append([str(trial.number), size, f"{trial.val_accuracy:.2f}", *cells, trial.notation])
-    headings = ["trial", "parameters", "validation %", *measured_headings(known), "notation"]
+    headings, *rows = front_rows(record.front(), known)
     yield table_part(headings, rows, ["notation"])
 
 

@@ -166,6 +166,15 @@ def measured_cells(trial: TrialRecord, known: Mapping[int, Confirmed]) -> list[s
     ]
 
 
+def front_rows(front: Sequence[TrialRecord], known: Mapping[int, Confirmed]) -> list[list[str]]:
+    """The front for a page: the headings, then a row a network, its notation last."""
+    rows = [["trial", "parameters", "validation %", *measured_headings(known), "notation"]]
+    for trial in front:
+        own = [f"{trial.number}", f"{trial.architecture.parameters:,}", f"{trial.val_accuracy:.2f}"]
+        rows.append([*own, *measured_cells(trial, known), trial.notation])
+    return rows
+
+
 def spread_text(mean: float, sd: float | None) -> str:
     """A mean and its standard deviation, in percent."""
     return f"{mean:.2f}" + ("" if sd is None else f" ± {sd:.2f}")

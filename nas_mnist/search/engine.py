@@ -13,6 +13,9 @@ from typing import IO, NamedTuple, Protocol
 from nas_mnist.errors import INTERRUPTED
 from nas_mnist.search.config import SearchConfig, available_cores
 
+# A worker is one thread: two that spin on one core slow each other down many times.
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
 
 class Ended(NamedTuple):
     """How a worker ended; without an error when no trial waited any more."""
@@ -73,15 +76,13 @@ class LocalEngine:
 
 class _Process:
     def __init__(self, config: SearchConfig, job: str) -> None:
-        # A worker is one thread: two that spin on one core slow each other down many times.
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         self._errors: IO[str] = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by ended, kill
         self._process = subprocess.Popen(
             [sys.executable, "-m", "nas_mnist.search.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=self._errors,
-            env=environment,
+            env={**os.environ, **ONE_THREAD},
             text=True,
             start_new_session=True,  # Ctrl-C reaches their parent alone, which tells them
         )

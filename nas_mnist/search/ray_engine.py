@@ -18,7 +18,7 @@ from sqlalchemy.engine import make_url
 
 from nas_mnist.errors import RequestError, WorkerError, reason
 from nas_mnist.search.config import SearchConfig
-from nas_mnist.search.engine import Ended, Worker, ended_with
+from nas_mnist.search.engine import ONE_THREAD, Ended, Worker, ended_with
 
 _CONNECT_SECONDS = 10
 
@@ -70,7 +70,7 @@ class RayEngine:
 
 class _Actor:
     def __init__(self, gpus: float, config: SearchConfig, job: str) -> None:
-        environment = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        environment = dict(ONE_THREAD)
         data = os.environ.get("NAS_MNIST_DATA")
         if data:
             environment["NAS_MNIST_DATA"] = str(Path(data).resolve())
