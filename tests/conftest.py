@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -28,6 +31,21 @@ if os.environ.get("NAS_MNIST_DATA"):  # commands run in folders of their own
 # One thread, as a worker has: two that spin beside a worker slow each other down many times.
 os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
+
+SECONDS = 300
+
+# The files whose tests take minutes, the longest first: one that comes last is waited for alone.
+LONG = ("survival", "machines", "run", "dashboard", "confirm")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Each process takes whole files, in this order."""
+
+    def rank(item: pytest.Item) -> int:
+        name = item.path.stem.removeprefix("test_")
+        return LONG.index(name) if name in LONG else len(LONG)
+
+    items.sort(key=rank)
 
 
 @dataclass(frozen=True)
@@ -52,44 +70,55 @@ def command(*arguments: str) -> list[str]:
 
 @pytest.fixture
 def nas_mnist(tmp_path: Path) -> CommandLine:
-    """Runs `nas-mnist` in the test's own folder, as a shell would."""
+    """Runs `nas-mnist` in the test's own folder."""
     return runner(tmp_path)
 
 
 def runner(folder: Path) -> CommandLine:
-    def run(*arguments: str, **options: Any) -> Finished:
-        done = subprocess.run(
-            command(*arguments),
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-            **options,
-        )
-        return Finished(done.returncode, done.stdout, done.stderr)
-
-    return run
-
-
-@pytest.fixture
-def refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> CommandLine:
-    """Runs a request that is to be refused, in this process: no time to start another."""
+    """Runs `nas-mnist` in that folder, within this process: importing torch and the dashboard
+    takes longer than most of what is run. Workers are processes, as ever."""
 
     def run(*arguments: str) -> Finished:
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["nas-mnist", *arguments])
-        before = signal.getsignal(signal.SIGTERM)
-        try:
+        out, err = io.StringIO(), io.StringIO()
+        with _as_a_command(folder, arguments), redirect_stdout(out), redirect_stderr(err):
             code = main()
-        finally:
-            signal.signal(signal.SIGTERM, before)
-        out, err = capfd.readouterr()
-        return Finished(code, out, err)
+        return Finished(code, out.getvalue(), err.getvalue())
 
     return run
+
+
+@contextmanager
+def _as_a_command(folder: Path, arguments: tuple[str, ...]) -> Iterator[None]:
+    """This process as that of a command, with as much time as one has."""
+
+    def too_long(signum: int, frame: FrameType | None) -> None:
+        raise TimeoutError(f"{arguments} takes more than {SECONDS} s")
+
+    argv, sys.argv = sys.argv, ["nas-mnist", *arguments]
+    terminated = signal.getsignal(signal.SIGTERM)  # the command sets its own handler
+    signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(SECONDS)
+    try:
+        with chdir(folder):
+            yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGTERM, terminated)
+        sys.argv = argv
+
+
+def run_process(folder: Path, *arguments: str, **options: Any) -> Finished:
+    """Runs `nas-mnist` as a shell would."""
+    done = subprocess.run(
+        command(*arguments),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+        **options,
+    )
+    return Finished(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import pytest
 from nas_mnist.search.config import SearchConfig
 from nas_mnist.search.study import load_study, make_study
 from nas_mnist.training.datasets import Dataset, data_folder
-from tests.conftest import CommandLine, Finished, Search, runner
+from tests.conftest import CommandLine, Finished, Search, command, run_process, runner
 
 # Without this, a machine with a network would download what a test wants missing.
 NO_NETWORK = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
@@ -27,9 +27,9 @@ def check_refused(done: Finished, code: int, message: str) -> None:
     assert message in line
 
 
-def test_a_refusal_as_a_shell_sees_it(nas_mnist: CommandLine) -> None:
-    check_refused(nas_mnist("search", "--budget", "90"), 2, "raise --budget")
-    assert nas_mnist("inspect", "c10rn-g").code == 0
+def test_a_refusal_as_a_shell_sees_it(tmp_path: Path) -> None:
+    check_refused(run_process(tmp_path, "search", "--budget", "90"), 2, "raise --budget")
+    assert run_process(tmp_path, "inspect", "c10rn-g").code == 0
 
 
 REFUSED = [
@@ -74,9 +74,9 @@ REFUSED = [
     ("arguments", "code", "message"), REFUSED, ids=[" ".join(row[0]) for row in REFUSED]
 )
 def test_requests_that_are_wrong(
-    refused: CommandLine, tmp_path: Path, arguments: list[str], code: int, message: str
+    nas_mnist: CommandLine, tmp_path: Path, arguments: list[str], code: int, message: str
 ) -> None:
-    done = refused(*arguments)
+    done = nas_mnist(*arguments)
     check_refused(done, code, message)
     assert not list(tmp_path.rglob("*"))  # nothing was made
 
@@ -227,7 +227,7 @@ def test_a_full_disk_ends_the_search_and_loses_nothing(
         """No file of the search may grow beyond its new database: a full disk, as it meets it."""
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
 
-    full = nas_mnist(*arguments, preexec_fn=limit_files)
+    full = run_process(tmp_path, *arguments, preexec_fn=limit_files)
     assert full.code == 1
     line = full.err.splitlines()[-1]
     assert line.startswith("error: ")
@@ -263,8 +263,6 @@ def test_an_artifact_folder_that_cannot_be(nas_mnist: CommandLine, tmp_path: Pat
 
 
 def test_a_pipe_that_closes_early_is_no_error(tmp_path: Path) -> None:
-    from tests.conftest import command
-
     done = subprocess.run(
         f"{' '.join(command('references'))} | head -n 1",
         shell=True,

@@ -77,13 +77,13 @@ def test_other_settings_do_not_write_over_it(folder: Path) -> None:
     assert file.read_text() == before
 
 
-def test_bad_requests(refused: CommandLine, tmp_path: Path) -> None:
-    done = refused("reproduce", "nosuch")
+def test_bad_requests(nas_mnist: CommandLine, tmp_path: Path) -> None:
+    done = nas_mnist("reproduce", "nosuch")
     assert (done.code, len(done.err.splitlines())) == (2, 1)
     assert "there are a7-8k, early-14k" in done.err
     (tmp_path / "results" / "a7-8k").mkdir(parents=True)
     (tmp_path / "results" / "a7-8k" / "steps.json").write_text("{")
-    done = refused("reproduce", "a7-8k")
+    done = nas_mnist("reproduce", "a7-8k")
     assert (done.code, len(done.err.splitlines())) == (1, 1)
     assert "not the steps of a lifecycle" in done.err
 

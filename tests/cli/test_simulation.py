@@ -70,9 +70,9 @@ def test_simulate(folder: Path) -> None:
     ],
 )
 def test_bad_requests(
-    refused: CommandLine, arguments: tuple[str, ...], code: int, message: str
+    nas_mnist: CommandLine, arguments: tuple[str, ...], code: int, message: str
 ) -> None:
-    done = refused(*arguments)
+    done = nas_mnist(*arguments)
     assert done.code == code
     assert message in done.err
     assert len(done.err.splitlines()) == 1

@@ -166,8 +166,8 @@ def test_without_its_weights(digits_search: Search, tmp_path: Path) -> None:
     assert second.startswith("listening on ")
 
 
-def test_requests_that_are_wrong(digits_search: Search, refused: CommandLine) -> None:
-    done = refused("dashboard")
+def test_requests_that_are_wrong(digits_search: Search, nas_mnist: CommandLine) -> None:
+    done = nas_mnist("dashboard")
     assert (done.code, done.err) == (2, "error: which study? name one, or a --storage\n")
     done = runner(digits_search.folder)("dashboard")
     assert (done.code, done.err) == (2, "error: which study? name one, such as demo\n")

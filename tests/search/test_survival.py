@@ -58,7 +58,7 @@ def wait_a_while(search: subprocess.Popen[str], folder: Path, chance: random.Ran
 def kill_some(search: subprocess.Popen[str], folder: Path, chance: random.Random) -> int:
     """A worker, the search itself, or everything; how many processes there were to kill."""
     workers = workers_of(folder)
-    match chance.choice(["a worker", "a worker", "a worker", "the search", "all"]):
+    match chance.choice([*["a worker"] * 6, "the search", "all"]):
         case "a worker":
             return kill(chance.choice(workers)) if workers else 0
         case "the search":

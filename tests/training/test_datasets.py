@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from sklearn.datasets import load_digits
 
 from nas_mnist.errors import DataError, RequestError
 from nas_mnist.training.datasets import (
@@ -33,6 +34,14 @@ def test_digits_is_whole(digits: Dataset) -> None:
     assert len(digits.train) + len(digits.test) == 1797
     assert digits.train.images.shape[1:] == (1, 28, 28)
     assert digits.train.images.max() == 255
+    theirs = load_digits()
+    ours = torch.cat([digits.test.labels, digits.train.labels])
+    order = torch.randperm(1797, generator=torch.Generator().manual_seed(0))
+    assert ours.equal(torch.from_numpy(theirs.target)[order])
+    # Resizing keeps an image's mean, but for rounding.
+    means = torch.cat([digits.test.images, digits.train.images]).float().mean((1, 2, 3))
+    theirs_means = torch.from_numpy(theirs.images).mean((1, 2))[order] * (255 / 16)
+    assert (means - theirs_means).abs().max() < 0.1
 
 
 @pytest.mark.parametrize("samples", [None, 10_000])
