@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nas_mnist.cli.console import note, open_study, print_front, writing
 from nas_mnist.cli.options import DataDir, Json, Storage
+
+if TYPE_CHECKING:
+    from nas_mnist.search.study import StudyRecord
+    from nas_mnist.training.lifecycles import Reproduced
+
+ReproducedFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--reproduced",
+        metavar="FILE",
+        help="Show the retrained networks of this steps.json beside the front; repeatable.",
+    ),
+]
 
 
 def front(
@@ -18,6 +31,7 @@ def front(
     figure: Annotated[
         Path | None, typer.Option(help="Also draw the front: .html, .png or .svg.")
     ] = None,
+    reproduced: ReproducedFiles = None,
     as_json: Json = False,
 ) -> None:
     """Show a study's front: the networks that no other beats in size and accuracy."""
@@ -28,13 +42,16 @@ def front(
         from nas_mnist.output.figures import check_figure_name, front_figure, write_figure
 
         check_figure_name(figure)
+        beside = _read_reproduced(reproduced, record)
+    elif reproduced:
+        raise typer.BadParameter("--reproduced goes with --figure")
     print_front(record, as_json)
     if csv is not None:
         with writing(csv):
             write_front_csv(record, csv)
     if figure is not None:
         with writing(figure):
-            write_figure(front_figure(record), figure)
+            write_figure(front_figure(record, beside), figure)
 
 
 def export(
@@ -81,11 +98,13 @@ def report(
     output: Annotated[Path, typer.Option("--output", "-o", help="The page, .html.")],
     storage: Storage = None,
     data_dir: DataDir = None,
+    reproduced: ReproducedFiles = None,
 ) -> None:
     """Write a study's report as one page that needs no network."""
     if output.suffix != ".html":
         raise typer.BadParameter(f"{output} must end in .html", param_hint="--output")
     record = open_study(study, storage)
+    beside = _read_reproduced(reproduced, record)
 
     from nas_mnist.output.report import write_report
     from nas_mnist.training.datasets import load_dataset
@@ -93,5 +112,11 @@ def report(
     where = record.config.data_dir
     dataset = load_dataset(record.config.dataset, data_dir or (Path(where) if where else None))
     with writing(output):
-        write_report(record, dataset, output)
+        write_report(record, dataset, output, beside)
     note(f"wrote {output}")
+
+
+def _read_reproduced(files: list[Path] | None, record: StudyRecord) -> list[Reproduced]:
+    from nas_mnist.output.lifecycles import read_reproduced
+
+    return [step for file in files or [] for step in read_reproduced(file, record.config.dataset)]

@@ -17,10 +17,11 @@ from nas_mnist.output.page import figure_part, page
 from nas_mnist.search.confirm import Confirmed, confirmed
 from nas_mnist.search.pareto import front_places
 from nas_mnist.search.study import StudyRecord, TrialRecord
+from nas_mnist.training.lifecycles import Reproduced
 
 FRONT_COLOR = "#1f5fbf"
 _CLAIMS, _TRIALS = "#7fa3d9", "#a9c4ea"
-_REFERENCES, _BUDGET = "#8a8a8a", "#b03030"
+_REFERENCES, _RETRAINED, _BUDGET = "#8a8a8a", "#5f5f5f", "#b03030"
 _SIZE_TICKS = [base * 10**power for power in range(1, 8) for base in (1, 2, 5)]
 ACCURACY_TICKS = [0, 50, 80, 90, 95, 98, 99, 99.2, 99.4, 99.5, 99.6, 99.7, 99.8, 99.9]
 # One image of 10,000: where an error of 0 is drawn on the logarithmic axis.
@@ -42,9 +43,10 @@ def drawn_error(accuracy: float) -> float:
     return max(LEAST_ERROR, 100 - accuracy)
 
 
-def front_figure(record: StudyRecord) -> go.Figure:
+def front_figure(record: StudyRecord, reproduced: Sequence[Reproduced] = ()) -> go.Figure:
     """Parameters against accuracy in percent: the front as a step line, the other completed
-    trials, the budget, and on MNIST the references as published.
+    trials, the budget, on MNIST the references as published, and of the networks of `reproduced`
+    the best mean test accuracy that a step of theirs came to.
 
     Once the front is confirmed, the line is that of mean test accuracies, with standard
     deviations as bars; until then that of validation accuracies. Both axes are logarithmic, the
@@ -74,8 +76,10 @@ def front_figure(record: StudyRecord) -> go.Figure:
                 if reference.published_accuracy is not None
             ],
             name="hand-made, published: test, best epoch",
-            marker={"color": _REFERENCES, "size": 8, "symbol": "diamond"},
+            marker={"color": _REFERENCES, "size": 8, "symbol": "diamond-open"},
         )
+    if reproduced:
+        _add_retrained(figure, reproduced)
     if known:
         _add_points(
             figure,
@@ -105,9 +109,32 @@ def front_figure(record: StudyRecord) -> go.Figure:
         margin={"t": 90, "r": 30},
     )
     sizes = [trial.architecture.parameters for trial in front]
+    sizes += [step.architecture.parameters for step in reproduced]
     errors = [error for trace in figure.data[1:] for error in trace.y]
     set_axes(figure, [*sizes, record.config.budget], errors)
     return figure
+
+
+def _add_retrained(figure: go.Figure, reproduced: Sequence[Reproduced]) -> None:
+    best: dict[Architecture, Reproduced] = {}
+    for step in sorted(reproduced, key=lambda step: step.test_mean):
+        best[step.architecture] = step
+    points = [
+        Point(
+            network,
+            found.test_mean,
+            f"{found.step.reference}, {found.step.lifecycle} step {found.step.number}, "
+            f"{len(found.runs)} seeds",
+        )
+        for network, found in best.items()
+    ]
+    _add_points(
+        figure,
+        points,
+        name="hand-made, retrained here: test, final epoch, mean ± sd",
+        marker={"color": _RETRAINED, "size": 8, "symbol": "diamond"},
+        error_y=_bars([found.test_sd for found in best.values()], _RETRAINED),
+    )
 
 
 def _claim(trial: TrialRecord) -> Point:
@@ -140,13 +167,13 @@ def _add_confirmed(figure: go.Figure, known: Sequence[Confirmed]) -> None:
         ],
         name="front, confirmed: test, mean ± sd of fresh seeds",
         marker={"size": 9, "color": FRONT_COLOR},
-        error_y={
-            "type": "data",
-            "array": [found.sd or 0 for found in known],
-            "thickness": 1.5,
-            "color": FRONT_COLOR,
-        },
+        error_y=_bars([found.sd for found in known], FRONT_COLOR),
     )
+
+
+def _bars(spreads: Sequence[float | None], color: str) -> dict[str, object]:
+    array = [spread or 0 for spread in spreads]
+    return {"type": "data", "array": array, "thickness": 1.5, "color": color}
 
 
 def _subtitle(known: Sequence[Confirmed]) -> str:

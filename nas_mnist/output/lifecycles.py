@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,14 @@ from nas_mnist.arch.references import Step, references
 from nas_mnist.errors import DataError, RequestError, reason
 from nas_mnist.output.tables import spread_text
 from nas_mnist.training.epochs import EpochRecord
-from nas_mnist.training.lifecycles import Left, Reproduced, analysis, left_out, step_recipe
+from nas_mnist.training.lifecycles import (
+    Left,
+    Reproduced,
+    analysis,
+    left_out,
+    lifecycle_steps,
+    step_recipe,
+)
 from nas_mnist.training.recipe import Recipe
 from nas_mnist.training.runs import Run
 
@@ -51,9 +59,8 @@ class Lifecycle:
         """
         if not file.exists():
             return
-        try:
-            entries = json.loads(file.read_text("utf-8"))["steps"]
-            by_number = {entry["step"]: entry for entry in entries if "runs" in entry}
+        with _reading(file):
+            by_number = {entry["step"]: entry for entry in _trained_entries(file)}
             for step in self.missing():
                 entry = by_number.get(step.number)
                 if entry is None:
@@ -64,12 +71,6 @@ class Lifecycle:
                         "to go on, or another --results-dir"
                     )
                 self.done[step.number] = _reproduced(step, entry)
-        except OSError as error:
-            raise DataError(f"{file}: {reason(error)}") from None
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(
-                f"{file}: not the steps of a lifecycle ({error}); move it away"
-            ) from None
 
     def values(self) -> dict[str, Any]:
         """What `reproduce --json` prints, and what is kept."""
@@ -181,6 +182,38 @@ class Lifecycle:
                 for run in done.runs
             ],
         }
+
+
+def read_reproduced(file: Path, dataset: str) -> list[Reproduced]:
+    """The steps that `reproduce` has trained and kept in `file`, its steps.json.
+
+    Raises DataError if it cannot be read, and RequestError if they were trained on other images
+    than those of `dataset`.
+    """
+    with _reading(file):
+        lifecycle = json.loads(file.read_text("utf-8"))["lifecycle"]
+        known = {step.number: step for step in lifecycle_steps(lifecycle)}
+        entries = _trained_entries(file)
+        for entry in entries:
+            trained_on = entry["trained"]["dataset"]
+            if trained_on != dataset:
+                raise RequestError(f"{file} was trained on {trained_on}, not on {dataset}")
+        return [_reproduced(known[entry["step"]], entry) for entry in entries]
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{file}: {reason(error)}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{file}: not the steps of a lifecycle ({error}); move it away") from None
+
+
+def _trained_entries(file: Path) -> list[dict[str, Any]]:
+    entries = json.loads(file.read_text("utf-8"))["steps"]
+    return [entry for entry in entries if "runs" in entry]
 
 
 def _reproduced(step: Step, entry: Mapping[str, Any]) -> Reproduced:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -45,22 +45,27 @@ from nas_mnist.search.study import StudyRecord
 from nas_mnist.search.winner import Chosen, chosen
 from nas_mnist.training.datasets import Dataset
 from nas_mnist.training.epochs import logits
+from nas_mnist.training.lifecycles import Reproduced
 
 # More are no easier to learn from.
 _MOST_IMAGES = 120
 
 
-def report_page(record: StudyRecord, dataset: Dataset) -> str:
-    """The study's report as HTML: its front, how it went, and its winner's mistakes on the
-    dataset's test images. Raises StudyError if no trial has completed, StorageError if the
-    winner's weights are missing."""
+def report_page(
+    record: StudyRecord, dataset: Dataset, reproduced: Sequence[Reproduced] = ()
+) -> str:
+    """The study's report as HTML: its front beside the retrained networks of `reproduced`, how it
+    went, and its winner's mistakes on the dataset's test images.
+
+    Raises StudyError if no trial has completed, StorageError if the winner's weights are missing.
+    """
     winner = chosen(record)
     config = record.config
     title = f"{config.study}: networks within {config.budget:,} parameters on {config.dataset}"
     parts = [
         heading_part(title, 1),
         text_part(_summary(record, winner)),
-        figure_part(front_figure(record)),
+        figure_part(front_figure(record, reproduced)),
         *_front(record),
         *_search(record),
         *_winner(record, winner, dataset),
@@ -150,9 +155,11 @@ def _data_uri(image: Tensor) -> str:
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def write_report(record: StudyRecord, dataset: Dataset, file: Path) -> None:
+def write_report(
+    record: StudyRecord, dataset: Dataset, file: Path, reproduced: Sequence[Reproduced] = ()
+) -> None:
     """Write `report_page`; OSError if the file cannot be written."""
-    text = report_page(record, dataset)
+    text = report_page(record, dataset, reproduced)
     part = file.with_name(file.name + ".part")
     part.write_text(text, "utf-8")
     part.replace(file)

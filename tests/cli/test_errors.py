@@ -160,6 +160,8 @@ def test_a_study_of_another_request(copied_search: Search, change: list[str], me
         (["export", "demo", "-o", "w.py", "--at-least", "100"], 2, "no network of at least 100%"),
         (["export", "demo", "-o", "studies/demo.db/w.py"], 1, "studies/demo.db"),
         (["front", "demo", "--figure", "x.gif"], 2, "must be .html, .png or .svg"),
+        (["front", "demo", "--reproduced", "s.json"], 2, "--reproduced goes with --figure"),
+        (["report", "demo", "-o", "r.html", "--reproduced", "s.json"], 1, "s.json: No such file"),
         (["front", "demo", "--csv", "studies/demo.db/f.csv"], 1, "studies/demo.db/f.csv: "),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

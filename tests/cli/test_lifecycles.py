@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from nas_mnist.arch.references import steps
+from nas_mnist.arch.references import references, steps
+from nas_mnist.errors import DataError, RequestError
+from nas_mnist.output.lifecycles import read_reproduced
+from nas_mnist.training.epochs import EpochRecord
 from nas_mnist.training.lifecycles import (
     Left,
     Reproduced,
@@ -16,6 +19,7 @@ from nas_mnist.training.lifecycles import (
     lifecycle_steps,
     step_recipe,
 )
+from nas_mnist.training.runs import Run
 from tests.conftest import CommandLine, runner
 
 SMALL = (
@@ -77,6 +81,20 @@ def test_other_settings_do_not_write_over_it(folder: Path) -> None:
     assert file.read_text() == before
 
 
+def test_its_steps_are_read_again(folder: Path) -> None:
+    file = folder / "results" / "s7-8k" / "steps.json"
+    found = read_reproduced(file, "digits")
+    kept = {step["step"]: step for step in json.loads(file.read_text())["steps"] if "runs" in step}
+    assert [step.step.number for step in found] == list(kept)
+    for step in found:
+        measured = kept[step.step.number]["measured"]
+        assert step.test_mean == pytest.approx(measured["test_accuracy_mean"], abs=1e-5)
+    with pytest.raises(RequestError, match="was trained on digits, not on mnist"):
+        read_reproduced(file, "mnist")
+    with pytest.raises(DataError, match="not the steps of a lifecycle"):
+        read_reproduced(folder / "results" / "s7-8k" / "table.md", "digits")
+
+
 def test_bad_requests(nas_mnist: CommandLine, tmp_path: Path) -> None:
     done = nas_mnist("reproduce", "nosuch")
     assert (done.code, len(done.err.splitlines())) == (2, 1)
@@ -102,10 +120,6 @@ def test_every_step_has_a_recipe_or_a_reason() -> None:
 
 
 def test_analysis_says_what_was_measured() -> None:
-    from nas_mnist.arch.references import references
-    from nas_mnist.training.epochs import EpochRecord
-    from nas_mnist.training.runs import Run
-
     def reproduced(number: int, train: float, tests: list[float]) -> Reproduced:
         step = lifecycle_steps("a7-8k")[number - 1]
         assert step.reference is not None

@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from nas_mnist.arch.references import references
 from nas_mnist.errors import RequestError
 from nas_mnist.output.figures import front_figure, write_figure
+from nas_mnist.training.epochs import EpochRecord
+from nas_mnist.training.lifecycles import Reproduced, lifecycle_steps, step_recipe
+from nas_mnist.training.runs import Run
 from tests.conftest import Search
 
 
@@ -26,6 +30,32 @@ def test_front_figure(digits_search: Search) -> None:
     assert figure.layout.annotations[0].text == "budget 1,500"
     high, low = figure.layout.yaxis.range
     assert all(low < math.log10(error) < high for error in line.y)
+
+
+def test_retrained_networks_stand_beside_the_front(digits_search: Search) -> None:
+    """Each at the best mean that a step of it came to."""
+
+    def reproduced(number: int, *tests: float) -> Reproduced:
+        step = lifecycle_steps("a7-8k")[number - 1]
+        assert step.reference is not None
+        network = references()[step.reference].architecture
+        runs = [Run(seed, [EpochRecord(1, 0, 0, 0, test, 1)]) for seed, test in enumerate(tests)]
+        return Reproduced(step, network, step_recipe(step), tuple(runs))
+
+    record = digits_search.record()
+    steps = [reproduced(8, 90, 92), reproduced(9, 80, 82), reproduced(6, 70)]
+    (added,) = {trace.name: trace for trace in front_figure(record, steps).data}.keys() - {
+        trace.name for trace in front_figure(record).data
+    }
+    figure = front_figure(record, steps)
+    (trace,) = [trace for trace in figure.data if trace.name == added]
+    assert sorted(zip(trace.x, trace.y, trace.error_y.array, strict=True)) == [
+        (6070, 30, 0),
+        (7884, 9, pytest.approx(2**0.5)),
+    ]
+    assert any("a7-no-dropout-7884, a7-8k step 8, 2 seeds" in say[2] for say in trace.customdata)
+    low, high = figure.layout.xaxis.range
+    assert low < math.log10(7884) < high
 
 
 def test_the_page_is_offline(digits_search: Search, tmp_path: Path) -> None:
