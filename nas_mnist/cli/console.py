@@ -39,7 +39,7 @@ def print_tables(*tables: Table) -> None:
 
 
 def print_front(record: StudyRecord, as_json: bool) -> None:
-    from nas_mnist.output.tables import front_table, front_values
+    from nas_mnist.output.front import front_table, front_values
 
     if as_json:
         print_json(front_values(record))

@@ -240,8 +240,8 @@ def confirm_front(
 def present(record: StudyRecord, results: Path, as_json: bool) -> None:
     """Write the study's files, and print its front."""
     from nas_mnist.output.dashboard import dress_study
+    from nas_mnist.output.front import UNCONFIRMED
     from nas_mnist.output.results import write_results
-    from nas_mnist.output.tables import UNCONFIRMED
     from nas_mnist.search.confirm import confirmed
 
     files = write_results(record, results)

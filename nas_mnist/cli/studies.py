@@ -35,7 +35,7 @@ def front(
     as_json: Json = False,
 ) -> None:
     """Show a study's front: the networks that no other beats in size and accuracy."""
-    from nas_mnist.output.tables import write_front_csv
+    from nas_mnist.output.front import write_front_csv
 
     record = open_study(study, storage)
     if figure is not None:

@@ -16,14 +16,14 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from nas_mnist.errors import StorageError
 from nas_mnist.output.export import export_network
 from nas_mnist.output.figures import front_figure
-from nas_mnist.output.provenance import confirmed_text
-from nas_mnist.output.study_figures import curves_figure
-from nas_mnist.output.tables import (
+from nas_mnist.output.front import (
     UNCONFIRMED,
     confirmed_caption,
     front_rows,
     spending_text,
 )
+from nas_mnist.output.provenance import confirmed_text
+from nas_mnist.output.study_figures import curves_figure
 from nas_mnist.search.artifacts import artifact_store
 from nas_mnist.search.confirm import confirmed
 from nas_mnist.search.storage import storage_errors

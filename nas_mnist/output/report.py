@@ -15,6 +15,7 @@ from torch import Tensor
 from nas_mnist.arch.network import build_network
 from nas_mnist.output.export import stored_weights
 from nas_mnist.output.figures import front_figure
+from nas_mnist.output.front import UNCONFIRMED, confirmed_caption, front_rows, spending_text
 from nas_mnist.output.page import (
     code_part,
     figure_part,
@@ -30,14 +31,7 @@ from nas_mnist.output.study_figures import (
     importance_figure,
     spending_figure,
 )
-from nas_mnist.output.tables import (
-    LAYER_HEADINGS,
-    UNCONFIRMED,
-    confirmed_caption,
-    front_rows,
-    layer_rows,
-    spending_text,
-)
+from nas_mnist.output.tables import LAYER_HEADINGS, layer_rows
 from nas_mnist.search.confirm import confirmed
 from nas_mnist.search.importance import LEAST_TRIALS, importances
 from nas_mnist.search.spending import spending

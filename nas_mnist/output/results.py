@@ -7,7 +7,7 @@ from pathlib import Path
 from nas_mnist.errors import StorageError, reason
 from nas_mnist.output.export import export_network
 from nas_mnist.output.figures import front_figure, write_figure
-from nas_mnist.output.tables import write_front_csv
+from nas_mnist.output.front import write_front_csv
 from nas_mnist.search.study import StudyRecord
 from nas_mnist.search.winner import chosen
 

@@ -1,23 +1,13 @@
-"""Golden text of the tables, and the promised shape of JSON and CSV."""
+"""Golden text of the tables, and the promised shape of JSON."""
 
 from __future__ import annotations
-
-import csv
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from nas_mnist.arch.notation import parse_notation
 from nas_mnist.arch.references import references
-from nas_mnist.output.tables import (
-    architecture_table,
-    architecture_values,
-    front_values,
-    reference_values,
-    write_front_csv,
-)
-from tests.conftest import Search
+from nas_mnist.output.tables import architecture_table, architecture_values, reference_values
 
 NETWORK = parse_notation("c10rn-m2-d-c10k1rn-g-c10k1")
 
@@ -69,29 +59,3 @@ def test_reference_values() -> None:
     values = reference_values(references()["a7-no-dropout-7884"])
     assert (values["name"], values["parameters"]) == ("a7-no-dropout-7884", 7884)
     assert values["published_test_accuracy"] == 99.56
-
-
-def test_front_values(digits_search: Search) -> None:
-    values = front_values(digits_search.record())
-    assert values["trials"].keys() == {"complete", "pruned", "failed"}
-    assert sum(values["trials"].values()) == 12
-    assert list(values["front"][0]) == [
-        "trial",
-        "notation",
-        "parameters",
-        "macs",
-        "receptive_field",
-        "val_accuracy",
-        "test_accuracy",
-    ]
-    assert values["confirmed"] == []
-
-
-def test_the_csv_is_the_front(digits_search: Search, tmp_path: Path) -> None:
-    record = digits_search.record()
-    write_front_csv(record, tmp_path / "front.csv")
-    with (tmp_path / "front.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    front = front_values(record)["front"]
-    assert [row["notation"] for row in rows] == [entry["notation"] for entry in front]
-    assert [float(row["val_accuracy"]) for row in rows] == [e["val_accuracy"] for e in front]

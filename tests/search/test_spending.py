@@ -8,7 +8,7 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from nas_mnist.arch.notation import parse_notation
-from nas_mnist.output.tables import spending_text
+from nas_mnist.output.front import spending_text
 from nas_mnist.search.config import SearchConfig
 from nas_mnist.search.space import SPACE
 from nas_mnist.search.spending import spending
