@@ -32,6 +32,9 @@ if os.environ.get("NAS_MNIST_DATA"):  # commands run in folders of their own
 os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
 
+# Started in the background of a shell, this process ignores Ctrl-C, and so would its commands.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 SECONDS = 300
 
 # The files whose tests take minutes, the longest first: one that comes last is waited for alone.
