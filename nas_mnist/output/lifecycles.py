@@ -60,7 +60,8 @@ class Lifecycle:
         if not file.exists():
             return
         with _reading(file):
-            by_number = {entry["step"]: entry for entry in _trained_entries(file)}
+            _, entries = _lifecycle_and_trained(file)
+            by_number = {entry["step"]: entry for entry in entries}
             for step in self.missing():
                 entry = by_number.get(step.number)
                 if entry is None:
@@ -191,9 +192,8 @@ def read_reproduced(file: Path, dataset: str) -> list[Reproduced]:
     than those of `dataset`.
     """
     with _reading(file):
-        lifecycle = json.loads(file.read_text("utf-8"))["lifecycle"]
+        lifecycle, entries = _lifecycle_and_trained(file)
         known = {step.number: step for step in lifecycle_steps(lifecycle)}
-        entries = _trained_entries(file)
         for entry in entries:
             trained_on = entry["trained"]["dataset"]
             if trained_on != dataset:
@@ -211,9 +211,9 @@ def _reading(file: Path) -> Iterator[None]:
         raise DataError(f"{file}: not the steps of a lifecycle ({error}); move it away") from None
 
 
-def _trained_entries(file: Path) -> list[dict[str, Any]]:
-    entries = json.loads(file.read_text("utf-8"))["steps"]
-    return [entry for entry in entries if "runs" in entry]
+def _lifecycle_and_trained(file: Path) -> tuple[str, list[dict[str, Any]]]:
+    values = json.loads(file.read_text("utf-8"))
+    return values["lifecycle"], [entry for entry in values["steps"] if "runs" in entry]
 
 
 def _reproduced(step: Step, entry: Mapping[str, Any]) -> Reproduced:
