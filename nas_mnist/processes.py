@@ -1,13 +1,82 @@
-"""Processes that work for this one, and end with it."""
+"""Processes that work for this one, and end with it.
+
+Importing torch and Optuna takes seconds. On Linux one process, the template, does it once, does
+nothing else, and is forked into each worker. Elsewhere a fork is not safe once libraries are
+loaded, or there is none, and each imports for itself.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import resource_tracker
+from multiprocessing import forkserver, parent_process, resource_tracker
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+# Two threads that spin on one core slow each other down many times; and only a process of one
+# thread can safely be forked.
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+_FORKS = sys.platform == "linux"
+# The module that imports whatever a worker needs.
+_PRELOAD = ["nas_mnist.search.worker"]
+# How a process ended, where the template was killed and nobody knows.
+_UNKNOWN = 255
+_TRIES = 3
+
+
+def prepare() -> None:
+    """Let what processes will import be imported from now on, while this one goes on."""
+    with interrupts_held():
+        _context()
+
+
+def start_process(target: Callable[..., object], *arguments: object) -> BaseProcess:
+    """A new process of one thread that calls `target`, a function of a module, with this
+    process's environment. It never hears Ctrl-C. Raises OSError if there can be none."""
+    call = (target, arguments, dict(os.environ))
+    with interrupts_held():
+        for _ in range(_TRIES):
+            process: BaseProcess = _context().Process(target=_call, args=call, daemon=True)  # type: ignore[attr-defined]
+            try:
+                process.start()
+            except (EOFError, ConnectionError):  # the template was killed; there is another now
+                continue
+            return process
+    raise OSError("the process it is forked from is killed again and again")
+
+
+def exit_code(process: BaseProcess) -> int | None:
+    """What it exited with, or minus the signal that it died of; None while it runs."""
+    code = process.exitcode
+    if code != _UNKNOWN:
+        return code
+    assert process.pid is not None
+    return -signal.SIGKILL if started(process.pid) is None else None
+
+
+def started(pid: int) -> int | None:
+    """When the process started, in ticks since boot; None if it is dead, though nobody has asked
+    how it ended, and where the system does not say."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    # proc(5): fields 3 and 22; the name, field 2, is in brackets and may have any characters.
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def make_orphaned() -> Callable[[], bool]:
+    """What says whether the process that started this one, or the template, is gone."""
+    parent, forked_from = parent_process(), os.getppid()
+    assert parent is not None
+    return lambda: os.getppid() != forked_from or not parent.is_alive()
 
 
 @contextmanager
@@ -16,6 +85,7 @@ def process_pool(workers: int, set_up: Callable[[], None]) -> Iterator[ProcessPo
 
     Submit within `interrupts_held`. Left by an exception, the block ends them at once.
     """
+    # Not of the template: what it was asked for before Ctrl-C, it would still fork after it.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, set_up) as pool:
         try:
@@ -37,3 +107,27 @@ def interrupts_held() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+
+def _context() -> BaseContext:
+    """What starts processes; the template runs, where there is one."""
+    if not _FORKS:
+        return multiprocessing.get_context("spawn")
+    multiprocessing.set_forkserver_preload(_PRELOAD)
+    before = dict(os.environ)
+    os.environ.update(ONE_THREAD)
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    return multiprocessing.get_context("forkserver")
+
+
+def _call(
+    target: Callable[..., object], arguments: tuple[object, ...], environment: dict[str, str]
+) -> None:
+    """In the new process: its template may have been started with another environment."""
+    os.environ.clear()
+    os.environ.update({**environment, **ONE_THREAD})
+    target(*arguments)

@@ -146,11 +146,11 @@ def prepare_confirmation(
 
     Raises StudyError if the study has no front, or was made on other images.
     """
-    from nas_mnist.training.datasets import load_dataset
-
     if not record.front():
         raise StudyError(f"study {record.name!r} has no completed trial yet; let search run on")
     (engine or LocalEngine()).check(config)
+    from nas_mnist.training.datasets import load_dataset
+
     dataset = load_dataset(config.dataset, Path(config.data_dir) if config.data_dir else None)
     if tuple(dataset.normalization) != record.normalization:
         raise StudyError(f"study {record.name!r} was made on other images of {config.dataset}")

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import multiprocessing
 import os
-import subprocess
 import sys
-import tempfile
+import traceback
 from contextlib import suppress
-from typing import IO, NamedTuple, Protocol
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple, Protocol
 
 from nas_mnist.errors import INTERRUPTED
+from nas_mnist.processes import exit_code, prepare, start_process
 from nas_mnist.search.config import SearchConfig, available_cores
-
-# A worker is one thread: two that spin on one core slow each other down many times.
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 class Ended(NamedTuple):
@@ -66,6 +64,7 @@ class LocalEngine:
         return available_cores()
 
     def check(self, config: SearchConfig) -> None:
+        prepare()  # before torch is imported here too
         from nas_mnist.training.device import resolve_device
 
         resolve_device(config.device)
@@ -76,36 +75,39 @@ class LocalEngine:
 
 class _Process:
     def __init__(self, config: SearchConfig, job: str) -> None:
-        self._errors: IO[str] = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by ended, kill
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "nas_mnist.search.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=self._errors,
-            env={**os.environ, **ONE_THREAD},
-            text=True,
-            start_new_session=True,  # Ctrl-C reaches their parent alone, which tells them
-        )
-        assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # it died at once; its error says of what
-            request = {"parent": os.getpid(), "job": job, "config": config.as_dict()}
-            # By its standard input: the storage's password is nobody's to read in a command line.
-            self._process.stdin.write(json.dumps(request))
-            self._process.stdin.close()
+        self._error, theirs = multiprocessing.Pipe(duplex=False)
+        with theirs:
+            self._process = start_process(_work, config.as_dict(), job, theirs)
 
     def ended(self) -> Ended | None:
-        code = self._process.poll()
+        code = exit_code(self._process)
         if code is None:
             return None
-        with self._errors:
-            self._errors.seek(0)
-            lines = self._errors.read().strip().splitlines()
-        return ended_with(code, lines[-1] if lines else "")
+        error = ""
+        with self._error, suppress(EOFError, OSError):  # it was killed, and says nothing
+            error = self._error.recv()
+        return ended_with(code, error)
 
     def stop(self) -> None:
         self._process.terminate()
 
     def kill(self) -> None:
         self._process.kill()
-        self._process.wait()
-        self._errors.close()
+        self._process.join()
+        self._error.close()
+
+
+def _work(config: dict[str, Any], job: str, said: Connection) -> None:
+    """A worker's whole life, in its own process."""
+    os.setsid()  # what a terminal sends reaches its parent alone, which tells it
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
+    try:
+        from nas_mnist.search.worker import main
+
+        code, error = main(config, job)
+    except Exception as failure:  # a defect; its line goes to who can show it
+        code, error = 1, traceback.format_exception_only(failure)[-1].strip()
+    said.send(error)
+    sys.exit(code)

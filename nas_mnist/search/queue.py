@@ -24,6 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from nas_mnist.processes import started
 from nas_mnist.search.storage import HEARTBEAT_SECONDS, Storage
 
 _OWNER = "worker"
@@ -189,23 +190,11 @@ def _is_gone(trial: FrozenTrial, stale: bool) -> bool:
         return True
     except OSError:
         return False
-    return bool(owner.get("started") != _started(pid))  # its number went to another process
+    return bool(owner.get("started") != started(pid))  # its number went to another process
 
 
 def _this_process() -> dict[str, str | int | None]:
-    return {"machine": _machine(), "pid": os.getpid(), "started": _started(os.getpid())}
-
-
-def _started(pid: int) -> int | None:
-    """When the process started, in ticks since boot; None if it is dead, though nobody has asked
-    how it ended, and where the system does not say."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    # proc(5): fields 3 and 22; the name, field 2, is in brackets and may have any characters.
-    fields = stat.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else int(fields[19])
+    return {"machine": _machine(), "pid": os.getpid(), "started": started(os.getpid())}
 
 
 def _machine() -> str:

@@ -17,8 +17,9 @@ import ray
 from sqlalchemy.engine import make_url
 
 from nas_mnist.errors import RequestError, WorkerError, reason
+from nas_mnist.processes import ONE_THREAD
 from nas_mnist.search.config import SearchConfig
-from nas_mnist.search.engine import ONE_THREAD, Ended, Worker, ended_with
+from nas_mnist.search.engine import Ended, Worker, ended_with
 
 _CONNECT_SECONDS = 10
 

@@ -46,9 +46,9 @@ def prepare_search(
     What is wrong with data or device is said before anything is made. `first`: see
     `make_study`; `engine`: this machine, unless given.
     """
+    (engine or LocalEngine()).check(config)
     from nas_mnist.training.datasets import load_dataset, split_dataset
 
-    (engine or LocalEngine()).check(config)
     dataset = load_dataset(config.dataset, Path(config.data_dir) if config.data_dir else None)
     split_dataset(dataset, config.seed, config.train_samples)
     return make_study(config, dataset.normalization, first)

@@ -1,24 +1,22 @@
 """A worker: takes waiting trials of a study and trains them.
 
-Its parent starts it as `python -m nas_mnist.search.worker`, with the request as JSON on standard
-input. It ends with 0 when no trial waits, 130 when it was told to stop, and otherwise with an
-error's exit code and one line on standard error. A trial that it had begun goes back to the
-queue whenever it does not end by itself.
+It ends with 0 when no trial waits, 130 when it was told to stop, and otherwise with an error's exit
+code and one line that says what. A trial that it had begun goes back to the queue whenever it does
+not end by itself.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import signal
-import sys
 from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 import optuna
 import torch
 
 from nas_mnist.errors import INTERRUPTED, NasMnistError, is_out_of_memory
+from nas_mnist.processes import make_orphaned
 from nas_mnist.search.config import SearchConfig
 from nas_mnist.search.confirm_job import ConfirmJob
 from nas_mnist.search.job import Job
@@ -32,13 +30,14 @@ JOBS: dict[str, Callable[[SearchConfig, Callable[[], None]], Job]] = {
 }
 
 
-def _stop_on_request(parent: int) -> Callable[[], None]:
+def _stop_on_request() -> Callable[[], None]:
     """What raises KeyboardInterrupt once SIGTERM has come, or once the parent is gone.
 
-    `parent`: its process number. The signal only leaves a note: an exception out of a
-    handler can strike between two halves of a claim, or where Python swallows it.
+    The signal only leaves a note: an exception out of a handler can strike between two halves of
+    a claim, or where Python swallows it.
     """
     told: list[int] = []
+    orphaned = make_orphaned()
 
     def leave_note(signum: int, frame: FrameType | None) -> None:
         told.append(signum)
@@ -46,7 +45,7 @@ def _stop_on_request(parent: int) -> Callable[[], None]:
     signal.signal(signal.SIGTERM, leave_note)
 
     def keep_going() -> None:
-        if told or os.getppid() != parent:
+        if told or orphaned():
             raise KeyboardInterrupt
 
     return keep_going
@@ -75,14 +74,6 @@ def work(config: SearchConfig, job: str, keep_going: Callable[[], None]) -> tupl
     return 0, ""
 
 
-def main() -> int:
-    request = json.load(sys.stdin)
-    keep_going = _stop_on_request(request["parent"])
-    code, error = work(SearchConfig(**request["config"]), request["job"], keep_going)
-    if error:
-        print(error, file=sys.stderr)
-    return code
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def main(config: dict[str, Any], job: str) -> tuple[int, str]:
+    """Be a worker of this request until its parent says to stop; as `work`."""
+    return work(SearchConfig(**config), job, _stop_on_request())

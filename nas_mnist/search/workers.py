@@ -52,16 +52,15 @@ def supervise(
     try:
         with workers:
             while True:
-                poll = time.monotonic()
+                used = time.thread_time()
                 give_back()
-                progress = look(poll - start)
+                progress = look(time.monotonic() - start)
                 yield progress
                 if progress.done:
                     return
                 workers.keep(fill(), progress.steps)
                 # Reading a large study must not take the workers' cores.
-                seconds = time.monotonic() - poll
-                time.sleep(max(_POLL_SECONDS, seconds / _POLL_SHARE))
+                time.sleep(max(_POLL_SECONDS, (time.thread_time() - used) / _POLL_SHARE))
     finally:
         with suppress(StorageError):  # what a worker could not give back itself
             give_back()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
+from nas_mnist import processes
 from nas_mnist.search.space import WIDTHS
 from nas_mnist.search.study import load_study
 from nas_mnist.training.datasets import data_folder
@@ -113,6 +114,16 @@ def test_a_worker_that_is_terminated_is_replaced(tmp_path: Path) -> None:
     _, err = search.communicate(timeout=120)
     assert search.returncode == 0, err
     check_whole(url_of(tmp_path), 4)
+
+
+def test_where_no_process_is_forked(
+    nas_mnist: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on macOS, where workers import for themselves."""
+    monkeypatch.setattr(processes, "_FORKS", False)
+    done = nas_mnist(*DIGITS, "--trials", "2", "--workers", "2")
+    assert done.code == 0, done.err
+    check_whole(url_of(tmp_path), 2)
 
 
 def test_a_diverging_network_fails_with_its_reason_and_the_search_goes_on(

@@ -21,6 +21,17 @@ TOTAL = 40
 
 def workers_of(folder: Path) -> list[int]:
     """The worker processes of the search in that folder, whoever their parent is now."""
+    workers = []
+    for number in _forked(folder):
+        with suppress(ProcessLookupError):
+            if os.getsid(number) == number:
+                workers.append(number)
+    return workers
+
+
+def _forked(folder: Path) -> list[int]:
+    """Those workers and the template that they are forked from, which all have its command line;
+    workers have sessions of their own."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it may end meanwhile
@@ -56,15 +67,17 @@ def wait_a_while(search: subprocess.Popen[str], folder: Path, chance: random.Ran
 
 
 def kill_some(search: subprocess.Popen[str], folder: Path, chance: random.Random) -> int:
-    """A worker, the search itself, or everything; how many processes there were to kill."""
-    workers = workers_of(folder)
-    match chance.choice([*["a worker"] * 6, "the search", "all"]):
+    """A worker, the template, the search itself, or everything; how many there were to kill."""
+    forked, workers = _forked(folder), workers_of(folder)
+    match chance.choice([*["a worker"] * 6, "the template", "the search", "all"]):
         case "a worker":
             return kill(chance.choice(workers)) if workers else 0
+        case "the template":
+            return sum(kill(process) for process in set(forked) - set(workers))
         case "the search":
             return kill(search.pid)
         case _:
-            return sum(kill(process) for process in (search.pid, *workers))
+            return sum(kill(process) for process in (search.pid, *forked))
 
 
 def test_killed_at_random_moments(tmp_path: Path) -> None:
