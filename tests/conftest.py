@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,6 +32,12 @@ if os.environ.get("NAS_MNIST_DATA"):  # commands run in folders of their own
 # One thread, as a worker has: two that spin beside a worker slow each other down many times.
 os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
+
+# SQLite waits for the disk at each of a trial's fifty writes, though nothing here tests what a loss
+# of power leaves: where there is room, the tests' folders lie in memory.
+MEMORY = Path("/dev/shm")
+if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 2**31:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 # Started in the background of a shell, this process ignores Ctrl-C, and so would its commands.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -93,7 +93,7 @@ def test_a_node_of_a_ray_cluster_is_killed(tmp_path: Path) -> None:
     """Ray replaces its worker where there is room, and the total is exact."""
     (tmp_path / "studies").mkdir()
     with cluster(nodes=3) as (address, kill_node):
-        search = started(tmp_path, *("--trials", "24", "--ray", address, "--worker-gpus", "0.5"))
+        search = started(tmp_path, *("--trials", "12", "--ray", address, "--worker-gpus", "0.5"))
         wait_for(url_of(tmp_path), TrialState.RUNNING, 2)
         owners = {
             trial.user_attrs["worker"]["pid"]
@@ -108,7 +108,7 @@ def test_a_node_of_a_ray_cluster_is_killed(tmp_path: Path) -> None:
             time.sleep(0.1)
         out, err = search.communicate(timeout=200)
     assert search.returncode == 0, err
-    check_whole(url_of(tmp_path), 24)
+    check_whole(url_of(tmp_path), 12)
     assert "demo: front within 1,500 parameters" in out
 
 
