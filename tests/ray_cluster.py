@@ -9,12 +9,15 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeAlias
+
+Cluster: TypeAlias = tuple[str, Callable[[], None]]
+"""its address, and what kills a node"""
 
 
 @contextmanager
-def cluster(nodes: int) -> Iterator[tuple[str, Callable[[], None]]]:
-    """Run a cluster whose nodes have a core each and a GPU in name; its address, and what kills
-    a node."""
+def cluster(nodes: int) -> Iterator[Cluster]:
+    """Run a cluster whose nodes have a core each and a GPU in name."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.ray_cluster", str(nodes)],
         cwd=Path(__file__).parents[1],
@@ -39,9 +42,10 @@ def cluster(nodes: int) -> Iterator[tuple[str, Callable[[], None]]]:
 
 
 def main() -> None:
-    from ray.cluster_utils import Cluster
+    from ray import cluster_utils
 
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    head = {"num_cpus": 0, "include_dashboard": False}
+    made = cluster_utils.Cluster(initialize_head=True, head_node_args=head)
     # Ray counts the GPUs that it is told of; nothing here uses them.
     nodes = [made.add_node(num_cpus=1, num_gpus=1) for _ in range(int(sys.argv[1]))]
     print(made.address, flush=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -14,7 +15,7 @@ from optuna.trial import TrialState
 from nas_mnist.search.study import load_study
 from tests.conftest import CommandLine, runner
 from tests.postgres import PASSWORD
-from tests.ray_cluster import cluster
+from tests.ray_cluster import Cluster, cluster
 from tests.search.test_survival import kill, workers_of
 from tests.search.whole import DIGITS, check_whole, started, trials, url_of, wait_for
 
@@ -89,41 +90,48 @@ def is_alive(number: int) -> bool:
         return False
 
 
-def test_a_node_of_a_ray_cluster_is_killed(tmp_path: Path) -> None:
-    """Ray replaces its worker where there is room, and the total is exact."""
-    (tmp_path / "studies").mkdir()
-    with cluster(nodes=3) as (address, kill_node):
-        search = started(tmp_path, *("--trials", "12", "--ray", address, "--worker-gpus", "0.5"))
-        wait_for(url_of(tmp_path), TrialState.RUNNING, 2)
-        owners = {
-            trial.user_attrs["worker"]["pid"]
-            for trial in trials(url_of(tmp_path))
-            if trial.state == TrialState.RUNNING
-        }
-        kill_node()
-        kill_node()
-        deadline = time.monotonic() + 60
-        while all(map(is_alive, owners)):  # of two workers on three nodes one is dead now
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        out, err = search.communicate(timeout=200)
-    assert search.returncode == 0, err
-    check_whole(url_of(tmp_path), 12)
-    assert "demo: front within 1,500 parameters" in out
+@pytest.fixture(scope="module")
+def ray_cluster() -> Iterator[Cluster]:
+    with cluster(nodes=3) as made:
+        yield made
 
 
-def test_ctrl_c_stops_the_workers_of_a_cluster(tmp_path: Path) -> None:
+def test_ctrl_c_stops_the_workers_of_a_cluster(tmp_path: Path, ray_cluster: Cluster) -> None:
     (tmp_path / "studies").mkdir()
-    with cluster(nodes=1) as (address, _):
-        search = started(tmp_path, "--trials", "30", "--ray", address)
-        wait_for(url_of(tmp_path), TrialState.COMPLETE, 1)
-        search.send_signal(signal.SIGINT)
-        _, err = search.communicate(timeout=60)
+    address, _ = ray_cluster
+    search = started(tmp_path, "--trials", "30", "--ray", address)
+    wait_for(url_of(tmp_path), TrialState.COMPLETE, 1)
+    search.send_signal(signal.SIGINT)
+    _, err = search.communicate(timeout=60)
     assert search.returncode == 130
     assert "trials are finished; the same command goes on" in err
     counts = load_study("demo", url_of(tmp_path)).counts()
     assert counts.running == 0
     assert 0 < counts.finished < 30
+
+
+def test_a_node_of_a_ray_cluster_is_killed(tmp_path: Path, ray_cluster: Cluster) -> None:
+    """Ray replaces its worker where there is room, and the total is exact. The last test of the
+    cluster: one node of three is left."""
+    (tmp_path / "studies").mkdir()
+    address, kill_node = ray_cluster
+    search = started(tmp_path, *("--trials", "12", "--ray", address, "--worker-gpus", "0.5"))
+    wait_for(url_of(tmp_path), TrialState.RUNNING, 2)
+    owners = {
+        trial.user_attrs["worker"]["pid"]
+        for trial in trials(url_of(tmp_path))
+        if trial.state == TrialState.RUNNING
+    }
+    kill_node()
+    kill_node()
+    deadline = time.monotonic() + 60
+    while all(map(is_alive, owners)):  # of two workers on three nodes one is dead now
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    out, err = search.communicate(timeout=200)
+    assert search.returncode == 0, err
+    check_whole(url_of(tmp_path), 12)
+    assert "demo: front within 1,500 parameters" in out
 
 
 @pytest.mark.parametrize(
