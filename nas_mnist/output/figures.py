@@ -124,7 +124,7 @@ def _add_retrained(figure: go.Figure, reproduced: Sequence[Reproduced]) -> None:
             network,
             found.test_mean,
             f"{found.step.reference}, {found.step.lifecycle} step {found.step.number}, "
-            f"{len(found.runs)} seeds",
+            f"seeds: {len(found.runs)}",
         )
         for network, found in best.items()
     ]
@@ -160,7 +160,7 @@ def _add_confirmed(figure: go.Figure, known: Sequence[Confirmed]) -> None:
             Point(
                 found.architecture,
                 found.mean,
-                f"trial {found.trial.number}, {len(found.runs)} seeds, lowest of the last 4 epochs "
+                f"trial {found.trial.number}, seeds: {len(found.runs)}, lowest of the last 4 epochs "
                 f"{found.last4_min:.2f} %",
             )
             for found in known
@@ -181,7 +181,7 @@ def _subtitle(known: Sequence[Confirmed]) -> str:
         return "Unconfirmed: one run of each network."
     counts = sorted({len(found.runs) for found in known})
     seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    return f"Confirmed: test accuracy at the final epoch, mean ± sd of {seeds} fresh seeds."
+    return f"Confirmed with fresh seeds ({seeds}): test accuracy at the final epoch, mean ± sd."
 
 
 def _add_budget(figure: go.Figure, budget: int) -> None:

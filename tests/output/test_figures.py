@@ -53,7 +53,7 @@ def test_retrained_networks_stand_beside_the_front(digits_search: Search) -> Non
         (6070, 30, 0),
         (7884, 9, pytest.approx(2**0.5)),
     ]
-    assert any("a7-no-dropout-7884, a7-8k step 8, 2 seeds" in say[2] for say in trace.customdata)
+    assert any("a7-no-dropout-7884, a7-8k step 8, seeds: 2" in say[2] for say in trace.customdata)
     low, high = figure.layout.xaxis.range
     assert low < math.log10(7884) < high
 
