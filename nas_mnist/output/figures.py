@@ -160,8 +160,8 @@ def _add_confirmed(figure: go.Figure, known: Sequence[Confirmed]) -> None:
             Point(
                 found.architecture,
                 found.mean,
-                f"trial {found.trial.number}, seeds: {len(found.runs)}, lowest of the last 4 epochs "
-                f"{found.last4_min:.2f} %",
+                f"trial {found.trial.number}, seeds: {len(found.runs)}, "
+                f"lowest of the last 4 epochs {found.last4_min:.2f} %",
             )
             for found in known
         ],
