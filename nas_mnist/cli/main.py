@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from types import FrameType
@@ -37,6 +38,7 @@ for command in (
 
 def main() -> int:
     """Run the command line; the exit code: 0 done, 1 failed, 2 wrong request, 130 interrupted."""
+    _open_streams()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         return app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0
@@ -51,6 +53,14 @@ def main() -> int:
         if not is_out_of_memory(error):
             raise
         return _fail("out of memory; use a smaller network, batch or number of workers", 1)
+
+
+def _open_streams() -> None:
+    """Where the command was started with closed streams (`>&-`), let them lead nowhere: else the
+    next file that is opened, a study's perhaps, takes their place."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

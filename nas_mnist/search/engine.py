@@ -101,8 +101,8 @@ def _work(config: dict[str, Any], job: str, said: Connection) -> None:
     """A worker's whole life, in its own process."""
     os.setsid()  # what a terminal sends reaches its parent alone, which tells it
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
-        os.dup2(nowhere, stream.fileno())
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)
     try:
         from nas_mnist.search.worker import main
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import shlex
 import shutil
 import sqlite3
 import subprocess
@@ -275,3 +276,14 @@ def test_a_pipe_that_closes_early_is_no_error(tmp_path: Path) -> None:
     )
     assert "Hand-made networks" in done.stdout
     assert "Traceback" not in done.stderr
+
+
+def test_closed_streams_are_no_error(tmp_path: Path) -> None:
+    """Else the study's file would be opened in the place of standard output."""
+    arguments = (
+        *("search", "--dataset", "digits", "--study", "demo", "--trials", "1"),
+        *("--epochs", "1", "--budget", "1500", "--train-samples", "200", "--no-confirm"),
+    )
+    line = f"{shlex.join(command(*arguments))} <&- >&- 2>&-"
+    subprocess.run(line, shell=True, cwd=tmp_path, check=True)
+    assert (tmp_path / "results/demo/front.csv").exists()
