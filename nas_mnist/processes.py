@@ -81,13 +81,14 @@ def make_orphaned() -> Callable[[], bool]:
 
 @contextmanager
 def process_pool(workers: int, set_up: Callable[[], None]) -> Iterator[ProcessPoolExecutor]:
-    """Up to `workers` new processes for what the block submits; each calls `set_up` first.
+    """Up to `workers` new processes of one thread for what the block submits; each calls `set_up`
+    first.
 
     Submit within `interrupts_held`. Left by an exception, the block ends them at once.
     """
     # Not of the template: what it was asked for before Ctrl-C, it would still fork after it.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, set_up) as pool:
+    with _one_thread_each(), ProcessPoolExecutor(workers, context, set_up) as pool:
         try:
             yield pool
         except BaseException:  # Ctrl-C, or who asked wants no more: what runs is of no use
@@ -114,14 +115,21 @@ def _context() -> BaseContext:
     if not _FORKS:
         return multiprocessing.get_context("spawn")
     multiprocessing.set_forkserver_preload(_PRELOAD)
+    with _one_thread_each():
+        forkserver.ensure_running()
+    return multiprocessing.get_context("forkserver")
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """What is started meanwhile has one thread; libraries read it where they are loaded."""
     before = dict(os.environ)
     os.environ.update(ONE_THREAD)
     try:
-        forkserver.ensure_running()
+        yield
     finally:
         os.environ.clear()
         os.environ.update(before)
-    return multiprocessing.get_context("forkserver")
 
 
 def _call(

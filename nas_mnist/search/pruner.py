@@ -1,8 +1,8 @@
 """Stops trials early, by rules that read nothing but recorded curves.
 
-A rule that looks at accuracy alone erases the small end of the front; dominance compares a
-network only with networks that are no larger, at the same epoch. The other rules are here to be
-compared with it.
+A rule that looks at accuracy alone erases the small end of the front, and whatever learns at a
+high rate; dominance compares a network only with networks that are no larger and learn at no lower
+a rate, at the same epoch. The other rules are here to be compared with it.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ _RUN = 15
 EXEMPT_SHARE = 0.05
 
 
-class Rival(NamedTuple):
-    """Another trial's network and its validation accuracies so far, in percent, by epoch."""
+class Standing(NamedTuple):
+    """How far a trial has come."""
 
     trial: int
     parameters: int
+    learning_rate: float
+    """at its peak"""
     accuracies: Sequence[float]
+    """on the validation images, in percent, by epoch"""
 
 
 class Stop(NamedTuple):
@@ -45,10 +48,8 @@ class Pruner(Protocol):
     def rungs(self) -> tuple[int, ...]:
         """Epochs after which a trial may be stopped; never the last one."""
 
-    def stop(
-        self, parameters: int, accuracies: Sequence[float], rivals: Iterable[Rival]
-    ) -> Stop | None:
-        """The reason to stop after the last of `accuracies` (percent, one an epoch), or None.
+    def stop(self, trial: Standing, rivals: Iterable[Standing]) -> Stop | None:
+        """The reason to stop the trial after its last epoch so far, or None.
 
         `rivals`: every other trial of the study that has a curve, pruned ones included.
         """
@@ -58,16 +59,19 @@ class Pruner(Protocol):
 class DominancePruner:
     """Stops what a network of equal or fewer parameters has left behind.
 
+    Only rivals of an equal or a higher peak learning rate count: until the rate has come down, a
+    lower one is ahead of a higher one that will end above it.
+
     At a rung, a trial stops when its error (100 - accuracy) is more than `allowance` times that of
-    the best rival of equal or fewer parameters at the same epoch:
+    the best such rival at the same epoch:
 
         log allowance = deviations × sqrt(2 × (binomial² + seed_deviation²)) + catch_up × remaining²
 
     The first term is chance: the relative standard deviation of an error measured on the
     validation images, and that of the errors of one network under different seeds, for the two
     networks compared. The second is what the trial could still make good in the share of its
-    epochs that remains; high peak learning rates do, late. The defaults are the cheapest that
-    kept 99% of the hypervolume on recorded curves (results/simulation/pruners.csv).
+    epochs that remains. On recorded curves (results/simulation/pruners.csv) a smaller `catch_up`
+    than the default kept less of the hypervolume, and a larger one took half of the epochs.
     """
 
     epochs: int
@@ -75,20 +79,22 @@ class DominancePruner:
     deviations: float = 1.0
     seed_deviation: float = 0.1
     """standard deviation between seeds of the natural logarithm of the error"""
-    catch_up: float = 0.8
+    catch_up: float = 0.4
     """natural logarithm of the factor by which a trial could gain on its rival in a whole run"""
 
     @property
     def rungs(self) -> tuple[int, ...]:
         return scaled_rungs(self.epochs)
 
-    def stop(
-        self, parameters: int, accuracies: Sequence[float], rivals: Iterable[Rival]
-    ) -> Stop | None:
-        epoch, accuracy = len(accuracies), accuracies[-1]
-        no_larger = (rival for rival in rivals if rival.parameters <= parameters)
+    def stop(self, trial: Standing, rivals: Iterable[Standing]) -> Stop | None:
+        epoch, accuracy = len(trial.accuracies), trial.accuracies[-1]
+        fair = (
+            rival
+            for rival in rivals
+            if rival.parameters <= trial.parameters and rival.learning_rate >= trial.learning_rate
+        )
         leader = max(
-            _compared(self.rungs, epoch, no_larger),
+            _compared(self.rungs, epoch, fair),
             key=lambda rival: rival.accuracies[epoch - 1],
             default=None,
         )
@@ -120,10 +126,8 @@ class QuantilePruner:
     least: int = 5
     """trials that must have come as far before any is stopped"""
 
-    def stop(
-        self, parameters: int, accuracies: Sequence[float], rivals: Iterable[Rival]
-    ) -> Stop | None:
-        epoch, accuracy = len(accuracies), accuracies[-1]
+    def stop(self, trial: Standing, rivals: Iterable[Standing]) -> Stop | None:
+        epoch, accuracy = len(trial.accuracies), trial.accuracies[-1]
         compared = _compared(self.rungs, epoch, rivals)
         if len(compared) < self.least:
             return None
@@ -138,9 +142,7 @@ class NoPruner:
 
     rungs: tuple[int, ...] = ()
 
-    def stop(
-        self, parameters: int, accuracies: Sequence[float], rivals: Iterable[Rival]
-    ) -> Stop | None:
+    def stop(self, trial: Standing, rivals: Iterable[Standing]) -> Stop | None:
         return None
 
 
@@ -165,7 +167,7 @@ def scaled_rungs(epochs: int) -> tuple[int, ...]:
     return tuple(sorted(rung for rung in scaled if rung < epochs))
 
 
-def _compared(rungs: tuple[int, ...], epoch: int, rivals: Iterable[Rival]) -> list[Rival]:
+def _compared(rungs: tuple[int, ...], epoch: int, rivals: Iterable[Standing]) -> list[Standing]:
     """The rivals that have come as far; none where the epoch is not a rung."""
     if epoch not in rungs:
         return []

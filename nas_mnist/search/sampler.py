@@ -15,13 +15,15 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas_mnist.arch.notation import format_notation
 from nas_mnist.search.pareto import on_log_scale
-from nas_mnist.search.space import SPACE, sample_of
+from nas_mnist.search.space import SPACE, sample_of, spread_fill
 from nas_mnist.training.seeds import derived_seed
 
-SAMPLERS = ("tpe-log", "tpe", "tpe-multivariate", "nsga2", "gp", "random")
-SAMPLER = "tpe-log"
+SAMPLERS = ("tpe-spread", "tpe-log", "tpe", "tpe-multivariate", "nsga2", "gp", "random")
+SAMPLER = "tpe-spread"
 """what `search` draws with"""
 
+# Trials that `tpe-spread` draws at random first: two for each parameter of the space.
+_STARTUP = 30
 # A sampler that has settled on a small network repeats it many times over; after so many draws
 # the repeat is run, as a replicate with a seed of its own.
 _DRAWS = 20
@@ -34,6 +36,8 @@ class SearchSampler(BaseSampler):
       not on the process: a resumed search goes on as it would have.
     - `tpe-log` is Optuna's TPE on logarithms. TPE ranks trials by the hypervolume that they add,
       which on plain scales is nearly all at the large and the inaccurate end of the front.
+    - `tpe-spread` is the same, but for the sizes, which are spread evenly over the budget's range
+      instead: every size has its place on the front, and TPE settles on some.
     - A point that decodes to a network already tried is drawn again, unless `distinct` is False.
       Networks that diverged do not count as tried: another learning rate may do.
     """
@@ -55,9 +59,11 @@ class SearchSampler(BaseSampler):
     ) -> dict[str, Any]:
         sampler = _optuna_sampler(self._name, derived_seed(self._seed, trial.number))
         tried = _tried(study, trial) if self._distinct else frozenset[str]()
-        view = _log_view(study) if self._name == "tpe-log" else study
+        view = _log_view(study) if self._name in ("tpe-log", "tpe-spread") else study
         for _ in range(_DRAWS):
             point = _draw(sampler, view, trial)
+            if self._name == "tpe-spread":
+                point["fill"] = spread_fill(self._seed, trial.number)
             if format_notation(sample_of(point).architecture(self._budget)) not in tried:
                 break
         return point
@@ -76,6 +82,8 @@ def _optuna_sampler(name: str, seed: int) -> BaseSampler:
     match name:
         case "tpe" | "tpe-log":
             return TPESampler(seed=seed)
+        case "tpe-spread":
+            return TPESampler(seed=seed, n_startup_trials=_STARTUP)
         case "tpe-multivariate":
             return TPESampler(seed=seed, multivariate=True)
         case "nsga2":

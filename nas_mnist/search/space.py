@@ -53,6 +53,8 @@ SPACE: dict[str, BaseDistribution] = {
     "peak_learning_rate": FloatDistribution(0.05, 0.8, log=True),
     "fill": FloatDistribution(0.1, 1.0, log=True),
 }
+# The fractional part of the golden ratio: its multiples fill a range evenly at every length.
+_GOLDEN = 0.6180339887498949
 # What leaves the topology as it is, most often: networks that differ in these alone can be trained
 # as one.
 WIDTHS = frozenset(
@@ -106,6 +108,14 @@ def sample_of(values: Mapping[str, Any]) -> Sample:
     """The point with these values of SPACE's parameters."""
     choices = Choices(**{name: values[name] for name in _CHOICES})
     return Sample(choices, values["peak_learning_rate"], values["fill"])
+
+
+def spread_fill(seed: int, number: int) -> float:
+    """The `fill` at this place of a sequence that covers its (log-scaled) range evenly, wherever
+    it ends: Weyl's, with the golden ratio."""
+    fill: Any = SPACE["fill"]
+    share = (seed + 0.5 + number) * _GOLDEN % 1
+    return float(fill.low * (fill.high / fill.low) ** share)
 
 
 def hand_made(budget: int) -> list[dict[str, Any]]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import random
 
 import torch
-from optuna.trial import Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 from torch import nn
 
 from nas_mnist.arch.notation import format_notation
 from nas_mnist.errors import DivergedError
 from nas_mnist.search.artifacts import keep_weights
 from nas_mnist.search.config import SearchConfig
-from nas_mnist.search.pruner import EXEMPT_SHARE, Pruner, Rival
+from nas_mnist.search.pruner import EXEMPT_SHARE, Pruner, Standing
 from nas_mnist.search.queue import finish, write_held
 from nas_mnist.search.space import Sample
 from nas_mnist.search.storage import Storage
@@ -59,8 +59,8 @@ class RunningTrial:
             return False
         if len(self._curve) not in pruner.rungs or self._spared:
             return True
-        accuracies = [entry["val_accuracy"] for entry in self._curve]
-        stop = pruner.stop(self.architecture.parameters, accuracies, self._rivals())
+        own = _standing(self._trial, self.architecture.parameters, self._curve)
+        stop = pruner.stop(own, self._rivals())
         if stop is None:
             return True
         # An exempt trial goes on; when it would have been stopped is what is worth knowing.
@@ -103,16 +103,19 @@ class RunningTrial:
     def _tell(self, state: TrialState, values: list[float] | None = None) -> None:
         finish(self._storage, self._trial._trial_id, state, values)
 
-    def _rivals(self) -> list[Rival]:
+    def _rivals(self) -> list[Standing]:
         study = self._trial.study
         return [
-            Rival(
-                trial.number,
-                trial.user_attrs["parameters"],
-                [entry["val_accuracy"] for entry in trial.user_attrs["curve"]],
-            )
+            _standing(trial, trial.user_attrs["parameters"], trial.user_attrs["curve"])
             for trial in self._storage.get_all_trials(study._study_id, deepcopy=False)
             if trial.number != self._trial.number
             and trial.state != TrialState.FAIL  # a network that diverged leads nobody
             and "curve" in trial.user_attrs
         ]
+
+
+def _standing(
+    trial: Trial | FrozenTrial, parameters: int, curve: list[dict[str, float]]
+) -> Standing:
+    accuracies = [entry["val_accuracy"] for entry in curve]
+    return Standing(trial.number, parameters, trial.params["peak_learning_rate"], accuracies)

@@ -21,15 +21,13 @@ from optuna.trial import TrialState
 from nas_mnist.arch.architecture import CLASSES
 from nas_mnist.arch.notation import parse_notation
 from nas_mnist.errors import DataError, NasMnistError, reason
-from nas_mnist.search.space import SPACE
+from nas_mnist.search.space import SPACE, spread_fill
 from nas_mnist.search.study import StudyRecord
 
 # A surrogate and its noise can be fitted on that many.
 LEAST_NETWORKS = 6
 # Of every five networks the first is trained with two seeds: the noise between seeds.
 _REPLICATED = 5
-# The fractional part of the golden ratio: its multiples fill the range evenly at every length.
-_GOLDEN = 0.6180339887498949
 # What reading and checking a file of another kind raises.
 _DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 _CONFIG = ("dataset", "budget", "epochs", "train_samples", "seed", "recipe")
@@ -48,6 +46,8 @@ class Network(NamedTuple):
     """A recorded network: one run, or one for each of two seeds."""
 
     parameters: int
+    learning_rate: float
+    """at its peak"""
     curves: list[Curve]
 
 
@@ -82,7 +82,8 @@ class CurveTable:
         """The recorded networks, in the order of the table."""
         networks: dict[str, Network] = {}
         for row in self.runs.to_dict("records"):
-            network = networks.setdefault(row["notation"], Network(int(row["parameters"]), []))
+            size, rate = int(row["parameters"]), float(row["peak_learning_rate"])
+            network = networks.setdefault(row["notation"], Network(size, rate, []))
             accuracies = [float(row[column]) for column in self.accuracy_columns]
             network.curves.append(Curve(accuracies, float(row["test_accuracy"])))
         return list(networks.values())
@@ -101,12 +102,10 @@ def drawn_points(runs: int, seed: int) -> list[dict[str, Any]]:
 def _points(seed: int) -> Iterator[dict[str, Any]]:
     """Random points, but for `fill`, which is spread evenly over its (log-scaled) range."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-    fill: Any = SPACE["fill"]
     network = 0
     while True:
         point = dict(study.ask(SPACE).params)
-        share = (seed + 0.5 + network) * _GOLDEN % 1
-        point["fill"] = fill.low * (fill.high / fill.low) ** share
+        point["fill"] = spread_fill(seed, network)
         yield point
         if network % _REPLICATED == 0:
             yield point

@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from nas_mnist.arch.notation import format_notation
 from nas_mnist.search.pareto import front_places, hypervolume
-from nas_mnist.search.pruner import EXEMPT_SHARE, Pruner, Rival
+from nas_mnist.search.pruner import EXEMPT_SHARE, Pruner, Standing
 from nas_mnist.search.sampler import SearchSampler
 from nas_mnist.search.space import suggest
 from nas_mnist.search.study import DIRECTIONS
@@ -43,27 +43,32 @@ class Search:
     """the hypervolume after each trial, if it was kept"""
     repeats: int = 0
     """trials of a network already tried"""
-    _rivals: list[Rival] = field(default_factory=list)
+    _standings: list[Standing] = field(default_factory=list)
     _completed: list[_Completed] = field(default_factory=list)
 
     def run(
-        self, parameters: int, curve: Curve, worth: float, pruner: Pruner, *, exempt: bool
+        self,
+        parameters: int,
+        learning_rate: float,
+        curve: Curve,
+        worth: float,
+        pruner: Pruner,
+        *,
+        exempt: bool,
     ) -> bool:
         """Run a trial along its recorded curve; whether it was stopped.
 
+        `learning_rate`: at its peak.
         `worth`: test accuracy in percent that counts if the network is on the front.
         """
+        whole = Standing(len(self._standings), parameters, learning_rate, curve.validation)
         stop_at = next(
-            (
-                epoch
-                for epoch in pruner.rungs
-                if pruner.stop(parameters, curve.validation[:epoch], self._rivals)
-            ),
+            (epoch for epoch in pruner.rungs if pruner.stop(_after(whole, epoch), self._standings)),
             None,
         )
         stopped = stop_at is not None and not exempt
         spent = stop_at if stop_at is not None and stopped else len(curve.validation)
-        self._rivals.append(Rival(len(self._rivals), parameters, curve.validation[:spent]))
+        self._standings.append(_after(whole, spent))
         self.epochs.append(spent + (self.epochs[-1] if self.epochs else 0))
         if not stopped:
             spared = stop_at is not None
@@ -100,7 +105,8 @@ def replay(networks: Sequence[Network], pruner: Pruner, seed: int, budget: int) 
     for network in random.sample(networks, len(networks)):
         curve = random.choice(network.curves)
         exempt = random.random() < EXEMPT_SHARE
-        search.run(network.parameters, curve, curve.test, pruner, exempt=exempt)
+        size, rate = network.parameters, network.learning_rate
+        search.run(size, rate, curve, curve.test, pruner, exempt=exempt)
     return search
 
 
@@ -135,11 +141,16 @@ def simulate_search(
         trial.set_constraint("parameters", architecture.parameters - budget)
         search.repeats += notation in tried
         tried.add(notation)
-        curve, expected = surrogate.drawn(architecture, sample.peak_learning_rate, noise)
+        size, rate = architecture.parameters, sample.peak_learning_rate
+        curve, expected = surrogate.drawn(architecture, rate, noise)
         exempt = noise.random() < EXEMPT_SHARE
-        if search.run(architecture.parameters, curve, expected.test, pruner, exempt=exempt):
+        if search.run(size, rate, curve, expected.test, pruner, exempt=exempt):
             study.tell(trial, state=TrialState.PRUNED)
         else:
-            study.tell(trial, [architecture.parameters, curve.validation[-1]])
+            study.tell(trial, [size, curve.validation[-1]])
         search.trace.append(search.hypervolume())
     return search
+
+
+def _after(whole: Standing, epoch: int) -> Standing:
+    return whole._replace(accuracies=whole.accuracies[:epoch])

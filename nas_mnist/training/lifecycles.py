@@ -192,11 +192,8 @@ def analysis(step: Reproduced, before: Reproduced | None) -> str:
 
 
 def _set_up() -> None:
-    import torch
-
     from nas_mnist.training.device import keep_freed_memory
 
-    torch.set_num_threads(1)
     keep_freed_memory()
 
 

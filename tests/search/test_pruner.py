@@ -5,10 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nas_mnist.search.pruner import DominancePruner, QuantilePruner, Rival, make_pruner
+from nas_mnist.search.pruner import DominancePruner, QuantilePruner, Standing, make_pruner
 
 PRUNER = DominancePruner(epochs=15, validation_images=10_000)
-STRONG = Rival(trial=7, parameters=2000, accuracies=[97.0, 98.0, 98.3, 98.6, 98.7])
+RATE = 0.1
+STRONG = Standing(7, 2000, RATE, [97.0, 98.0, 98.3, 98.6, 98.7])
+
+
+def standing(parameters: int, accuracies: list[float], learning_rate: float = RATE) -> Standing:
+    return Standing(0, parameters, learning_rate, accuracies)
 
 
 @pytest.mark.parametrize(
@@ -41,36 +46,48 @@ def test_rungs_scale_and_leave_out_the_last_epoch(epochs: int, rungs: tuple[int,
     ],
 )
 def test_truth_table(
-    parameters: int, accuracies: list[float], rivals: list[Rival], stops: bool
+    parameters: int, accuracies: list[float], rivals: list[Standing], stops: bool
 ) -> None:
-    assert (PRUNER.stop(parameters, accuracies, rivals) is not None) == stops
+    assert (PRUNER.stop(standing(parameters, accuracies), rivals) is not None) == stops
 
 
 def test_the_reason_names_the_rival_that_leads_most() -> None:
-    weaker = Rival(trial=3, parameters=500, accuracies=[96.0])
-    stop = PRUNER.stop(2000, [80.0], [weaker, STRONG])
+    weaker = Standing(3, 500, RATE, [96.0])
+    stop = PRUNER.stop(standing(2000, [80.0]), [weaker, STRONG])
     assert stop is not None
     assert (stop.epoch, stop.accuracy, stop.rival) == (1, 80.0, 7)
     assert 80 < stop.needed < 97
-    assert PRUNER.stop(2000, [stop.needed + 0.01], [STRONG]) is None
+    assert PRUNER.stop(standing(2000, [stop.needed + 0.01]), [STRONG]) is None
+
+
+@pytest.mark.parametrize(
+    ("learning_rate", "stops"), [(RATE / 2, True), (RATE, True), (2 * RATE, False)]
+)
+def test_a_higher_learning_rate_is_not_compared_with_a_lower_one(
+    learning_rate: float, stops: bool
+) -> None:
+    behind = standing(2000, [80.0], learning_rate)
+    assert (PRUNER.stop(behind, [STRONG]) is not None) == stops
 
 
 def test_a_smaller_rival_that_made_no_mistake() -> None:
-    perfect = Rival(trial=1, parameters=10, accuracies=[100.0])
-    assert PRUNER.stop(2000, [99.99], [perfect]) is None
-    assert PRUNER.stop(2000, [99.0], [perfect]) is not None
+    perfect = Standing(1, 10, RATE, [100.0])
+    assert PRUNER.stop(standing(2000, [99.99]), [perfect]) is None
+    assert PRUNER.stop(standing(2000, [99.0]), [perfect]) is not None
 
 
 def test_a_smaller_validation_set_needs_a_larger_lead() -> None:
     few = DominancePruner(epochs=15, validation_images=100)
-    rival = Rival(trial=1, parameters=10, accuracies=[98.0, 98.0, 98.0, 98.0])
-    stops = [pruner.stop(2000, [60.0] * 4, [rival]) for pruner in (PRUNER, few)]
+    rival = Standing(1, 10, RATE, [98.0] * 4)
+    stops = [pruner.stop(standing(2000, [60.0] * 4), [rival]) for pruner in (PRUNER, few)]
     needed = [stop.needed for stop in stops if stop is not None]
     assert len(needed) == 2
     assert needed[1] < needed[0]
 
 
-FIELD = [Rival(place, 1000, [float(accuracy)]) for place, accuracy in enumerate(range(90, 95))]
+FIELD = [
+    Standing(place, 1000, RATE, [float(accuracy)]) for place, accuracy in enumerate(range(90, 95))
+]
 
 
 @pytest.mark.parametrize(
@@ -83,15 +100,15 @@ FIELD = [Rival(place, 1000, [float(accuracy)]) for place, accuracy in enumerate(
         pytest.param([10.0] * 2, FIELD, False, id="rivals-not-there-yet"),
     ],
 )
-def test_the_median_rule(accuracies: list[float], rivals: list[Rival], stops: bool) -> None:
+def test_the_median_rule(accuracies: list[float], rivals: list[Standing], stops: bool) -> None:
     pruner = QuantilePruner(rungs=(1, 2, 4))
     for parameters in (10, 10_000):  # size-blind
-        assert (pruner.stop(parameters, accuracies, rivals) is not None) == stops
+        assert (pruner.stop(standing(parameters, accuracies), rivals) is not None) == stops
 
 
 @pytest.mark.parametrize("quantile", [0.0, 0.25, 0.6, 1.0])
 def test_the_quantile_is_numpys(quantile: float) -> None:
-    stop = QuantilePruner((1,), quantile).stop(10, [0.0], FIELD)
+    stop = QuantilePruner((1,), quantile).stop(standing(10, [0.0]), FIELD)
     assert stop is not None
     assert stop.needed == pytest.approx(np.quantile(range(90, 95), quantile))
 
@@ -103,5 +120,5 @@ def test_the_quantile_is_numpys(quantile: float) -> None:
 def test_pruners_by_name(name: str, rungs: tuple[int, ...]) -> None:
     pruner = make_pruner(name, 15, 10_000)
     assert pruner.rungs == rungs
-    hopeless = pruner.stop(9000, [10.0], FIELD)
+    hopeless = pruner.stop(standing(9000, [10.0]), FIELD)
     assert (hopeless is None) == (name == "none")

@@ -46,6 +46,19 @@ def test_a_seed_draws_the_same_again() -> None:
     assert drawn(SAMPLER, 15, seed=3) != drawn(SAMPLER, 15, seed=4)
 
 
+def test_sizes_are_spread_evenly() -> None:
+    """Within every tenth of the range of sizes, whatever the trials before have shown."""
+    sampler = SearchSampler("tpe-spread", 0, BUDGET)
+    study = optuna.create_study(directions=list(DIRECTIONS), sampler=sampler)
+    for _ in range(50):
+        trial = study.ask()
+        parameters = suggest(trial).architecture(BUDGET).parameters
+        study.tell(trial, [parameters, 90 + 1000 / parameters])  # the smallest are the best
+    tenths = [int(-10 * math.log10(trial.params["fill"])) for trial in study.trials]
+    assert sorted(set(tenths)) == list(range(10))
+    assert max(map(tenths.count, tenths)) <= 6
+
+
 def test_where_there_is_but_one_network_it_is_repeated() -> None:
     """The smallest budget has one network and its dropout rates; then repeats are replicates."""
     networks = drawn("random", 20, seed=0, budget=144)
