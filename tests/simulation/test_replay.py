@@ -32,9 +32,8 @@ def test_a_poor_larger_network_is_stopped_at_the_first_rung() -> None:
     assert search.run(2000, RATE, POOR, POOR.test, PRUNER, exempt=False)
     assert search.epochs == [6, 7]
     assert search.hypervolume() == before
-    assert not search.run(
-        500, RATE, POOR, POOR.test, PRUNER, exempt=False
-    )  # nothing smaller leads it
+    # Nothing smaller leads the next.
+    assert not search.run(500, RATE, POOR, POOR.test, PRUNER, exempt=False)
     assert search.epochs == [6, 7, 13]
     assert search.hypervolume() > before
 
