@@ -10,11 +10,12 @@ import pandas as pd
 import plotly.graph_objects as go
 from rich.table import Table
 
+from nas_mnist.simulation.comparison import Setting
 from nas_mnist.simulation.surrogate import HeldOut
 
 _COLORS = (
     *("#1f5fbf", "#b03030", "#2e8b57", "#8a5fbf", "#c77f1f"),
-    *("#00a0b0", "#8a8a8a", "#202020", "#e377c2", "#9a9a20", "#6b3f1d"),
+    *("#00a0b0", "#8a8a8a", "#202020", "#e377c2", "#9a9a20", "#6b3f1d", "#d05090"),
 )
 # Epochs before which a search has hardly begun.
 _FIRST_EPOCHS = 60
@@ -107,7 +108,7 @@ def search_figure(traces: pd.DataFrame) -> go.Figure:
     """Hypervolume of the front against epochs spent, a line a kind of search, with a band of one
     standard deviation over the seeds."""
     figure = go.Figure()
-    keys = ["sampler", "pruner", "trials", "seeds", "distinct"]
+    keys = list(Setting._fields)
     first = min(_FIRST_EPOCHS, traces["epochs"].max() / 4)
     begun = traces[traces["epochs"] >= first]
     for place, (key, trace) in enumerate(begun.groupby(keys, sort=False)):
@@ -157,7 +158,9 @@ def _table(title: str, headings: tuple[str, ...]) -> Table:
 
 def _name(row: Mapping[Any, Any]) -> str:
     pruner = "" if row["pruner"] == "none" else f", {row['pruner']}"
-    return f"{row['sampler']}{pruner}{'' if row['distinct'] else ', repeats kept'}"
+    repeats = "" if row["distinct"] else ", repeats kept"
+    start = "" if row["proven"] else ", from nothing"
+    return f"{row['sampler']}{pruner}{repeats}{start}"
 
 
 def _spread(row: Mapping[Any, Any], column: str, places: int) -> str:

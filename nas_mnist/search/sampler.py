@@ -22,8 +22,6 @@ SAMPLERS = ("tpe-spread", "tpe-log", "tpe", "tpe-multivariate", "nsga2", "gp", "
 SAMPLER = "tpe-spread"
 """what `search` draws with"""
 
-# Trials that `tpe-spread` draws at random first: two for each parameter of the space.
-_STARTUP = 30
 # A sampler that has settled on a small network repeats it many times over; after so many draws
 # the repeat is run, as a replicate with a seed of its own.
 _DRAWS = 20
@@ -80,10 +78,8 @@ class SearchSampler(BaseSampler):
 
 def _optuna_sampler(name: str, seed: int) -> BaseSampler:
     match name:
-        case "tpe" | "tpe-log":
+        case "tpe" | "tpe-log" | "tpe-spread":
             return TPESampler(seed=seed)
-        case "tpe-spread":
-            return TPESampler(seed=seed, n_startup_trials=_STARTUP)
         case "tpe-multivariate":
             return TPESampler(seed=seed, multivariate=True)
         case "nsga2":

@@ -22,7 +22,7 @@ from nas_mnist.errors import ArchitectureError, RequestError, StudyError
 from nas_mnist.search.artifacts import Weights
 from nas_mnist.search.config import CONFIRMATION, SearchConfig
 from nas_mnist.search.pareto import front_places
-from nas_mnist.search.space import hand_made, space_version
+from nas_mnist.search.space import first_points, space_version
 from nas_mnist.search.storage import Storage, open_storage, shown, storage_errors
 
 OBJECTIVES = ("parameters", "val_accuracy")
@@ -149,8 +149,8 @@ def make_study(
     """The study of this request, made or continued, with trials in its queue.
 
     `normalization` is the mean and standard deviation of the dataset's training pixels, which
-    an exported network needs. `first` are points of the space for the first trials, the
-    hand-made networks unless given; the sampler draws the others. Raises StudyError if a study
+    an exported network needs. `first` are points of the space for the first trials,
+    `first_points` unless given; the sampler draws the others. Raises StudyError if a study
     of this name was made under other settings.
     """
     storage = open_storage(config.storage, create=True)
@@ -176,7 +176,7 @@ def make_study(
             study.set_user_attr("split_seed", config.seed)
             study.set_user_attr("normalization", list(normalization))
             study.set_user_attr("space", space_version())
-            study.set_user_attr(FIRST, hand_made(config.budget))
+            study.set_user_attr(FIRST, first_points(config.budget))
             # Last: a study with a configuration is a whole one.
             stored = {**config.as_dict(), "storage": shown(config.storage)}
             study.set_user_attr("config", stored)

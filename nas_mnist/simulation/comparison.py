@@ -43,6 +43,7 @@ class Setting(NamedTuple):
     trials: int
     seeds: int
     distinct: bool = True
+    proven: bool = True
 
 
 Result: TypeAlias = tuple[Setting, int, Search]
@@ -135,6 +136,7 @@ def default_settings(trials: int, seeds: int, chosen: str = SAMPLER) -> list[Set
         Setting("gp", "none", min(trials, _GP_TRIALS), min(seeds, _GP_SEEDS)),
         *(Setting(chosen, pruner, trials, seeds) for pruner in PRUNERS if pruner != "none"),
         Setting(chosen, "dominance", trials, seeds, distinct=False),
+        Setting(chosen, "dominance", trials, seeds, proven=False),
     ]
 
 
@@ -241,5 +243,11 @@ def _simulate(surrogate: Surrogate, setting: Setting, seed: int) -> Search:
     table = surrogate.table
     pruner = make_pruner(setting.pruner, table.epochs, table.validation_images)
     return simulate_search(
-        surrogate, setting.sampler, pruner, setting.trials, seed, distinct=setting.distinct
+        surrogate,
+        setting.sampler,
+        pruner,
+        setting.trials,
+        seed,
+        distinct=setting.distinct,
+        proven=setting.proven,
     )

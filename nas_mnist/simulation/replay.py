@@ -15,7 +15,7 @@ from nas_mnist.arch.notation import format_notation
 from nas_mnist.search.pareto import front_places, hypervolume
 from nas_mnist.search.pruner import EXEMPT_SHARE, Pruner, Standing
 from nas_mnist.search.sampler import SearchSampler
-from nas_mnist.search.space import suggest
+from nas_mnist.search.space import first_points, suggest
 from nas_mnist.search.study import DIRECTIONS
 from nas_mnist.simulation.curves import Curve, Network
 from nas_mnist.simulation.surrogate import Surrogate
@@ -118,17 +118,21 @@ def simulate_search(
     seed: int,
     *,
     distinct: bool = True,
+    proven: bool = True,
 ) -> Search:
     """A whole search whose networks are not trained but foretold, with one seed's noise each.
 
     What counts of a network on the front is its expected test accuracy, without the noise that
-    it was chosen by. `distinct`: whether a repeat is drawn again, as `search` does.
+    it was chosen by. `distinct`: whether a repeat is drawn again, and `proven`: whether it begins
+    with `first_points`, both as `search` does.
     """
     budget = surrogate.table.budget
     study = optuna.create_study(
         directions=list(DIRECTIONS),
         sampler=SearchSampler(sampler, seed, budget, distinct=distinct),
     )
+    for point in first_points(budget)[:trials] if proven else ():
+        study.enqueue_trial(point)
     search = Search(budget)
     noise = np.random.default_rng(seed)
     tried: set[str] = set()

@@ -72,6 +72,15 @@ def test_the_promise_of_pruning(table: CurveTable) -> None:
         assert (matched["hypervolume"] < dominance["hypervolume"]).all()
 
 
+def test_a_search_begins_with_what_is_proven(surrogate: Surrogate) -> None:
+    """It is worth as much before the first sample as a search from nothing after many."""
+    proven, nothing = (
+        simulate_search(surrogate, "random", NoPruner(), 30, 0, proven=proven)
+        for proven in (True, False)
+    )
+    assert proven.trace[8] > nothing.trace[29]
+
+
 def test_a_seed_simulates_the_same_search_again(surrogate: Surrogate) -> None:
     pruner = make_pruner("dominance", 6, 10_000)
     one, same, other = (simulate_search(surrogate, SAMPLER, pruner, 20, seed) for seed in (1, 1, 2))
