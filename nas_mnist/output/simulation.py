@@ -15,7 +15,7 @@ from nas_mnist.simulation.surrogate import HeldOut
 
 _COLORS = (
     *("#1f5fbf", "#b03030", "#2e8b57", "#8a5fbf", "#c77f1f"),
-    *("#00a0b0", "#8a8a8a", "#202020", "#e377c2", "#9a9a20", "#6b3f1d", "#d05090"),
+    *("#00a0b0", "#8a8a8a", "#202020", "#e377c2", "#9a9a20", "#6b3f1d", "#ff5a00"),
 )
 # Epochs before which a search has hardly begun.
 _FIRST_EPOCHS = 60
