@@ -275,8 +275,12 @@ def _check_identity(record: StudyRecord, config: SearchConfig) -> None:
 def _first_difference(before: Any, now: Any) -> tuple[str, str]:
     """Two settings as text; of two tables, their first entry that differs."""
     if isinstance(before, dict) and isinstance(now, dict):
-        for name in before:
-            if before[name] != now.get(name):
+        for name in {**before, **now}:
+            if name not in before:  # another version's
+                return f"without {name}", f"{name}={now[name]}"
+            if name not in now:
+                return f"{name}={before[name]}", f"without {name}"
+            if before[name] != now[name]:
                 old, new = _first_difference(before[name], now.get(name))
                 joint = "." if isinstance(before[name], dict) else "="
                 return f"{name}{joint}{old}", f"{name}{joint}{new}"

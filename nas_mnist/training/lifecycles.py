@@ -26,6 +26,7 @@ _UNPUBLISHED: dict[str, Any] = {
     "momentum": 0.9,
     "weight_decay": 0.0,
     "schedule": "constant",
+    "average_epochs": 0.0,
     "augmentation": {"rotation": 0.0, "shift": 0.0, "scale": 0.0},
 }
 _ROTATION = {"augmentation": {"rotation": 7.0, "shift": 0.0, "scale": 0.0}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -27,7 +28,7 @@ from nas_mnist.training.epochs import (
     unit,
 )
 from nas_mnist.training.packed import PackedNetwork
-from nas_mnist.training.recipe import Recipe, learning_rates
+from nas_mnist.training.recipe import Recipe, average_shares, learning_rates
 from nas_mnist.training.updates import Updates
 
 _EVALUATION_BATCH = 250
@@ -44,6 +45,8 @@ class _EpochTable(NamedTuple):
     """(1,), int64: the next step"""
     rates: Tensor
     """(steps, members): learning rates"""
+    shares: Tensor
+    """(steps,): see `average_shares`"""
     places: Tensor
     """(steps, members, batch): see `Batches`"""
     changes: Tensor
@@ -103,6 +106,8 @@ class Pack:
         self._train = train.to(device)
         self._held_out = held_out.to(device)
         self._networks = [_network(member, device, self._precision) for member in members]
+        averaged = self._recipe.average_epochs > 0
+        self._averages = copy.deepcopy(self._networks) if averaged else self._networks
         self._stopped: set[int] = set()
         self._join(list(range(len(members))))
 
@@ -111,14 +116,16 @@ class Pack:
         rates = torch.tensor(
             [learning_rates(member.recipe, steps) for member in self.members], dtype=torch.float64
         )
+        shares = torch.tensor(average_shares(self._recipe, steps), dtype=torch.float64)
         for epoch in range(1, self._recipe.epochs + 1):
             self._leave_out_the_stopped()
             places = self._places
             if not places:
                 return
             start = time.perf_counter()
-            epoch_rates = rates[places, (epoch - 1) * steps : epoch * steps].T
-            losses, correct = self._train_epoch(epoch, epoch_rates)
+            its_steps = slice((epoch - 1) * steps, epoch * steps)
+            epoch_rates = rates[places, its_steps].T
+            losses, correct = self._train_epoch(epoch, epoch_rates, shares[its_steps])
             accuracies = self._accuracies()
             seconds = (time.perf_counter() - start) / len(places)
             outcomes: dict[int, EpochRecord | DivergedError] = {}
@@ -143,11 +150,11 @@ class Pack:
         self._stopped.add(place)
 
     def network(self, place: int) -> nn.Module:
-        """That member's network as it stands, by itself, on the device: (n, 1, 28, 28) to
-        (n, 10)."""
+        """That member's network as it stands, averaged if the recipe says so, by itself, on the
+        device: (n, 1, 28, 28) to (n, 10)."""
         if place in self._places:
-            self._packed.store()
-        return self._networks[place]
+            self._averaged.store()
+        return self._averages[place]
 
     def _join(self, places: list[int]) -> None:
         """Make those members' networks one, as they stand, at the start of an optimizer's run."""
@@ -155,8 +162,14 @@ class Pack:
         architecture = self.members[0].architecture
         alone = len(places) == 1
         multiple = 1 if alone or self._precision != torch.bfloat16 else _LANES
-        networks = [self._networks[place] for place in places]
-        self._packed = PackedNetwork(architecture.layers, networks, multiple)
+
+        def packed(networks: Sequence[nn.Module]) -> PackedNetwork:
+            chosen = [networks[place] for place in places]
+            return PackedNetwork(architecture.layers, chosen, multiple)
+
+        self._packed = packed(self._networks)
+        averaged = self._averages is not self._networks
+        self._averaged = packed(self._averages) if averaged else self._packed
         self._weights = self._packed.parameters.values
         self._updates = Updates(self._recipe, self._weights)
         # One network's channels fill vectors better in two groups (measured on AVX-512, float32).
@@ -171,6 +184,7 @@ class Pack:
         if len(slots) == len(self._places):
             return
         self._packed.store()
+        self._averaged.store()
         parameters, state = self._packed.parameters, self._updates.state
         places = [self._places[slot] for slot in slots]
         if not places:
@@ -182,9 +196,11 @@ class Pack:
             for name, value in state.items()
         }
 
-    def _train_epoch(self, epoch: int, rates: Tensor) -> tuple[list[float], list[int]]:
+    def _train_epoch(
+        self, epoch: int, rates: Tensor, shares: Tensor
+    ) -> tuple[list[float], list[int]]:
         """Each member's mean loss and number of correct answers; the device is waited for once,
-        at the end. `rates`: (steps, members)."""
+        at the end. `rates`: (steps, members); `shares`: (steps,)."""
         drawn = [
             draw_batches(len(self._train), self._recipe, self.members[place].seed, epoch)
             for place in self._places
@@ -192,6 +208,7 @@ class Pack:
         table = _EpochTable(
             step=torch.zeros(1, dtype=torch.long),
             rates=rates,
+            shares=shares,
             places=torch.stack([batches.places for batches in drawn], dim=1),
             changes=torch.stack([batches.changes for batches in drawn], dim=1),
             losses=torch.zeros_like(rates),
@@ -214,7 +231,7 @@ class Pack:
 
     def _step(self) -> None:
         """One step of all members: at the table's step, with nothing read back from the device."""
-        step, rates, places, changes, losses, correct = self._table
+        step, rates, shares, places, changes, losses, correct = self._table
         place, change = places[step].flatten(), changes[step].flatten(0, 2)
         images = augment(unit(self._train.images[place]), self._recipe.augmentation, change)
         images = self._side_by_side(images.squeeze(1), self._folds)
@@ -243,6 +260,8 @@ class Pack:
         self._updates.step(self._packed.parameters.one_after_another(gradients))
         share = self._packed.parameters.spread(rates[step].squeeze(0)).to(before.dtype)
         self._weights.copy_(torch.lerp(before, self._weights, share))
+        if self._averaged is not self._packed:
+            self._averaged.follow(self._packed, shares[step])
         losses.index_copy_(0, step, loss.detach().to(losses.dtype)[None])
         answers = scores.detach().argmax(dim=-1)
         correct += (answers == labels).sum(dim=(0, 1))
@@ -255,7 +274,9 @@ class Pack:
         up; what they changed is put back.
         """
         state = self._updates.state.values()
-        changed = [self._weights, *self._packed.running, *self._table, *state]
+        packs = (self._packed, self._averaged)
+        values = [tensor for pack in packs for tensor in (pack.parameters.values, *pack.running)]
+        changed = [*values, *self._table, *state]
         before = [tensor.clone() for tensor in changed]
         aside = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
         aside.wait_stream(torch.cuda.current_stream(self.device))
@@ -275,7 +296,7 @@ class Pack:
     def _accuracies(self) -> list[float]:
         """Each member's accuracy on the held-out images, in percent."""
         members = len(self._places)
-        weights = self._packed.parameters.side_by_side()
+        weights = self._averaged.parameters.side_by_side()
         correct = torch.zeros(members, dtype=torch.long, device=self.device)
         with torch.inference_mode():
             for start in range(0, len(self._held_out), _EVALUATION_BATCH):
@@ -283,7 +304,7 @@ class Pack:
                 images, labels = self._held_out.images[batch], self._held_out.labels[batch]
                 folds = self._folds if len(labels) % self._folds == 0 else 1
                 images = self._side_by_side(unit(images).squeeze(1).repeat(members, 1, 1), folds)
-                scores = self._packed.run(
+                scores = self._averaged.run(
                     self._prepared(images), weights, training=False, folds=folds
                 )
                 right = scores.argmax(dim=-1) == self._by_member(labels.repeat(members), folds)

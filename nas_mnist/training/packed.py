@@ -128,6 +128,14 @@ class PackedNetwork:
             self._statistics.values.copy_(self._statistics.one_after_another(self.running))
             self._statistics.store()
 
+    @torch.no_grad()
+    def follow(self, other: PackedNetwork, share: Tensor) -> None:
+        """Move by that share, (1,), towards another pack of networks of the same widths."""
+        ours = [self.parameters.values, *self.running]
+        theirs = [other.parameters.values, *other.running]
+        for mine, its in zip(ours, theirs, strict=True):
+            mine.lerp_(its, share.to(mine.dtype))
+
     def run(
         self, images: Tensor, weights: Sequence[Tensor], *, training: bool, folds: int = 1
     ) -> Tensor:

@@ -91,6 +91,9 @@ class Recipe(_Settings):
     """`step`: epochs between two drops; `cyclic`: epochs of one cycle"""
     step_factor: float = 0.1
     """`step`: what a drop multiplies the rate by"""
+    average_epochs: float = 0.25
+    """the network that is evaluated and kept is a moving average over about so many epochs of
+    the one that is trained; 0 is that one itself"""
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
@@ -105,6 +108,7 @@ class Recipe(_Settings):
         self._check("end_factor", 1e-6, 1)
         self._check("step_epochs", 1, 10_000)
         self._check("step_factor", 1e-6, 1)
+        self._check("average_epochs", 0, 10_000)
         for name, choices in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
             if getattr(self, name) not in choices:
                 raise RequestError(
@@ -179,6 +183,14 @@ def learning_rates(recipe: Recipe, steps_per_epoch: int) -> list[float]:
                 for step in range(steps)
             ]
     raise RequestError(f"recipe: no schedule {recipe.schedule!r}")
+
+
+def average_shares(recipe: Recipe, steps_per_epoch: int) -> list[float]:
+    """For every step of the run, how far the averaged network then moves towards the trained one:
+    a mean of all steps at first, an exponential one when they are as many as `average_epochs`
+    (Polyak, Juditsky: Acceleration of Stochastic Approximation by Averaging, 1992)."""
+    horizon = max(1.0, recipe.average_epochs * steps_per_epoch)
+    return [1 / min(step, horizon) for step in range(1, recipe.epochs * steps_per_epoch + 1)]
 
 
 def _cosine(first: float, last: float, share: float) -> float:

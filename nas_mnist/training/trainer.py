@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Iterator
 
@@ -25,12 +26,12 @@ from nas_mnist.training.epochs import (
     seeded,
     unit,
 )
-from nas_mnist.training.recipe import Recipe, learning_rates
+from nas_mnist.training.recipe import Recipe, average_shares, learning_rates
 
 
 class Trainer:
     """Trains `network`, built from `architecture` with weights drawn by `seed`, eagerly, on
-    images that stay on `device`.
+    images that stay on `device`. `network` is the averaged one if the recipe says so.
 
     Iterate over it once: it yields an EpochRecord an epoch, and raises DivergedError when the
     loss is no longer finite. The seed fixes weights, order, augmentation and dropout; torch's
@@ -57,19 +58,25 @@ class Trainer:
         self._held_out = held_out.to(device)
         self._normalization = normalization
         with seeded(device, seed, 0):
-            self.network: nn.Module = build_network(architecture).to(device, precision)
+            self._trained: nn.Module = build_network(architecture).to(device, precision)
+        averaged = recipe.average_epochs > 0
+        self.network = copy.deepcopy(self._trained) if averaged else self._trained
         self._precision = precision
 
     def __iter__(self) -> Iterator[EpochRecord]:
         steps, _ = batches_of(len(self._train), self.recipe)
         rates = learning_rates(self.recipe, steps)
-        optimizer = make_optimizer(self.recipe, self.network.parameters(), rates[0])
+        shares = average_shares(self.recipe, steps)
+        optimizer = make_optimizer(self.recipe, self._trained.parameters(), rates[0])
         for epoch in range(1, self.recipe.epochs + 1):
             start = time.perf_counter()
             batches = draw_batches(len(self._train), self.recipe, self.seed, epoch)
-            epoch_rates = rates[(epoch - 1) * steps : epoch * steps]
+            its_steps = slice((epoch - 1) * steps, epoch * steps)
+            epoch_rates = rates[its_steps]
             with seeded(self.device, self.seed, epoch):
-                loss, correct = self._train_epoch(optimizer, batches, epoch_rates)
+                loss, correct = self._train_epoch(
+                    optimizer, batches, epoch_rates, shares[its_steps]
+                )
             check_finite(loss, epoch, self.recipe)
             yield EpochRecord(
                 epoch=epoch,
@@ -81,27 +88,41 @@ class Trainer:
             )
 
     def _train_epoch(
-        self, optimizer: torch.optim.Optimizer, batches: Batches, rates: list[float]
+        self,
+        optimizer: torch.optim.Optimizer,
+        batches: Batches,
+        rates: list[float],
+        shares: list[float],
     ) -> tuple[float, int]:
         """Mean loss and number of correct answers; the device is waited for once, at the end."""
-        self.network.train()
+        self._trained.train()
         losses = torch.zeros(len(rates), device=self.device)
         correct = torch.zeros((), dtype=torch.long, device=self.device)
         places, changes = batches.places.to(self.device), batches.changes.to(self.device)
-        for step, rate in enumerate(rates):
+        for step, (rate, share) in enumerate(zip(rates, shares, strict=True)):
             for group in optimizer.param_groups:
                 group["lr"] = rate
             labels = self._train.labels[places[step]]
             images = unit(self._train.images[places[step]])
             images = augment(images, self.recipe.augmentation, changes[step])
             images = normalized(images, self._normalization).to(self._precision)
-            answers: Tensor = self.network(images)
+            answers: Tensor = self._trained(images)
             loss = functional.cross_entropy(
                 answers, labels, label_smoothing=self.recipe.label_smoothing
             )
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()
+            if self.network is not self._trained:
+                _follow(self.network, self._trained, share)
             losses[step] = loss.detach()
             correct += (answers.detach().argmax(dim=1) == labels).sum()
         return float(losses.mean()), int(correct)
+
+
+@torch.no_grad()
+def _follow(average: nn.Module, network: nn.Module, share: float) -> None:
+    """Move the average by that share towards the network: weights and running statistics."""
+    for mine, its in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+        if mine.is_floating_point():  # a norm's count of batches is not
+            mine.lerp_(its, share)

@@ -26,7 +26,7 @@ NOTATIONS = {
 }
 RECIPES = {
     "sgd": Recipe(epochs=2, batch_size=32),
-    "plain sgd": Recipe(epochs=2, batch_size=32, momentum=0, weight_decay=0),
+    "plain sgd": Recipe(epochs=2, batch_size=32, momentum=0, weight_decay=0, average_epochs=0),
     "adamw": Recipe(epochs=2, batch_size=32, optimizer="adamw", weight_decay=0.05),
 }
 

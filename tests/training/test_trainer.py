@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import statistics
+
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from nas_mnist.arch.notation import parse_notation
 from nas_mnist.errors import DivergedError, RequestError
@@ -74,6 +77,47 @@ def test_one_seed_gives_one_run(digits: Dataset) -> None:
     ):
         assert torch.equal(ours, theirs)
     assert untimed(list(trained(digits, recipe, seed=1))) != untimed(records)
+
+
+@pytest.mark.parametrize("epochs", [0.0, 0.25, 10.0])
+def test_the_network_is_an_average_over_steps(digits: Dataset, epochs: float) -> None:
+    """Of the trained weights as the optimizer leaves them: a mean over all steps while there are
+    few, an exponential one over `average_epochs` later."""
+    seen: list[list[torch.Tensor]] = []
+
+    def keep(optimizer: torch.optim.Optimizer, *_: object) -> None:
+        weights = optimizer.param_groups[0]["params"]
+        seen.append([weight.detach().clone() for weight in weights])
+
+    hook = register_optimizer_step_post_hook(keep)
+    try:
+        recipe = Recipe(epochs=2, batch_size=20, average_epochs=epochs)  # 30 steps an epoch
+        trainer = trained(digits, recipe)
+        list(trainer)
+    finally:
+        hook.remove()
+    assert len(seen) == 60
+    horizon = max(1.0, 30 * epochs)
+    for place, ours in enumerate(trainer.network.parameters()):
+        average = seen[0][place]
+        for step, weights in enumerate(seen[1:], start=2):
+            share = 1 / min(step, horizon)
+            average = (1 - share) * average + share * weights[place]
+        if epochs == 10:
+            mean = torch.stack([weights[place] for weights in seen]).mean(dim=0)
+            assert torch.allclose(average, mean, atol=1e-5)
+        assert torch.allclose(ours, average, atol=1e-5)
+
+
+def test_averaging_steadies_the_curve(mnist: Dataset) -> None:
+    """At a constant high rate, where the trained network itself jumps about."""
+    curves = {}
+    for epochs in (0.0, 0.5):
+        recipe = Recipe(
+            epochs=6, learning_rate=0.3, schedule="constant", average_epochs=epochs, batch_size=64
+        )
+        curves[epochs] = [record.accuracy for record in trained(mnist, recipe, samples=2000)]
+    assert min(curves[0.5][2:]) > statistics.fmean(curves[0.0][2:])
 
 
 def test_torchs_generator_is_left_alone(digits: Dataset) -> None:
