@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from multiprocessing import forkserver, parent_process, resource_tracker
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import FrameType
 
 # Two threads that spin on one core slow each other down many times; and only a process of one
 # thread can safely be forked.
@@ -108,6 +110,36 @@ def interrupts_held() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+
+@contextmanager
+def interrupts_noted() -> Iterator[Callable[[], None]]:
+    """Within the block Ctrl-C and SIGTERM only leave a note, and the call that the block is given
+    raises KeyboardInterrupt if there is one: else they may strike in a transaction, which then
+    stays open and locks the database for whoever cleans up. A second one strikes at once."""
+    noted: list[int] = []
+
+    def note(signum: int, frame: FrameType | None) -> None:
+        if noted:
+            raise KeyboardInterrupt
+        noted.append(signum)
+
+    def strike() -> None:
+        if noted:
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # nor do they strike here
+        yield strike
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    ours = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
+    for number in ours:
+        signal.signal(number, note)
+    try:
+        yield strike
+    finally:
+        for number in ours:
+            signal.signal(number, before[number])
 
 
 def _context() -> BaseContext:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Protocol, Self, TypeVar
 
 from nas_mnist.errors import StorageError, WorkerError, reason
+from nas_mnist.processes import interrupts_noted
 from nas_mnist.search.config import SearchConfig
 from nas_mnist.search.engine import Engine, Worker
 from nas_mnist.search.queue import give_back_abandoned
@@ -49,21 +50,24 @@ def supervise(
         with storage_errors(workers.config.storage):
             give_back_abandoned(storage, study_id)
 
-    try:
-        with workers:
-            while True:
-                used = time.thread_time()
+    with interrupts_noted() as strike:
+        try:
+            with workers:
+                while True:
+                    used = time.thread_time()
+                    give_back()
+                    progress = look(time.monotonic() - start)
+                    yield progress
+                    if progress.done:
+                        return
+                    strike()
+                    workers.keep(fill(), progress.steps)
+                    # Reading a large study must not take the workers' cores.
+                    time.sleep(max(_POLL_SECONDS, (time.thread_time() - used) / _POLL_SHARE))
+                    strike()
+        finally:
+            with suppress(StorageError):  # what a worker could not give back itself
                 give_back()
-                progress = look(time.monotonic() - start)
-                yield progress
-                if progress.done:
-                    return
-                workers.keep(fill(), progress.steps)
-                # Reading a large study must not take the workers' cores.
-                time.sleep(max(_POLL_SECONDS, (time.thread_time() - used) / _POLL_SHARE))
-    finally:
-        with suppress(StorageError):  # what a worker could not give back itself
-            give_back()
 
 
 class Workers:
