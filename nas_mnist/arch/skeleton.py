@@ -1,8 +1,9 @@
 """The parametric family that is searched: a few choices, decoded to a network that fits.
 
-    block 1, max-pool, [1×1 squeeze,] block 2, [max-pool, block 3, [max-pool, block 4,]]
+    block 1, max-pool, [1×1 squeeze,] block 2, [max-pool, block 3, [block 4,]]
     global average pool, [hidden 1×1,] 1×1 to ten scores
 
+Block 4 would have a max-pool before it too, if images of 28×28 left pixels enough for a third.
 A block is a run of 3×3 convolutions, each with ReLU, batch normalization and dropout. The
 choices fix everything but the scale of the widths; decoding takes the widest widths whose exact
 parameter count is within the limit. Every combination of choices decodes to a network: what

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import torch
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import Trial, TrialState
 from torch import nn
 
 from nas_mnist.arch.notation import format_notation
@@ -59,7 +59,7 @@ class RunningTrial:
             return False
         if len(self._curve) not in pruner.rungs or self._spared:
             return True
-        own = _standing(self._trial, self.architecture.parameters, self._curve)
+        own = _standing(self._trial.number, self.architecture.parameters, self._curve)
         stop = pruner.stop(own, self._rivals())
         if stop is None:
             return True
@@ -106,7 +106,7 @@ class RunningTrial:
     def _rivals(self) -> list[Standing]:
         study = self._trial.study
         return [
-            _standing(trial, trial.user_attrs["parameters"], trial.user_attrs["curve"])
+            _standing(trial.number, trial.user_attrs["parameters"], trial.user_attrs["curve"])
             for trial in self._storage.get_all_trials(study._study_id, deepcopy=False)
             if trial.number != self._trial.number
             and trial.state != TrialState.FAIL  # a network that diverged leads nobody
@@ -114,8 +114,5 @@ class RunningTrial:
         ]
 
 
-def _standing(
-    trial: Trial | FrozenTrial, parameters: int, curve: list[dict[str, float]]
-) -> Standing:
-    accuracies = [entry["val_accuracy"] for entry in curve]
-    return Standing(trial.number, parameters, trial.params["peak_learning_rate"], accuracies)
+def _standing(number: int, parameters: int, curve: list[dict[str, float]]) -> Standing:
+    return Standing(number, parameters, [entry["val_accuracy"] for entry in curve])

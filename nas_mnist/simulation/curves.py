@@ -46,8 +46,6 @@ class Network(NamedTuple):
     """A recorded network: one run, or one for each of two seeds."""
 
     parameters: int
-    learning_rate: float
-    """at its peak"""
     curves: list[Curve]
 
 
@@ -82,8 +80,7 @@ class CurveTable:
         """The recorded networks, in the order of the table."""
         networks: dict[str, Network] = {}
         for row in self.runs.to_dict("records"):
-            size, rate = int(row["parameters"]), float(row["peak_learning_rate"])
-            network = networks.setdefault(row["notation"], Network(size, rate, []))
+            network = networks.setdefault(row["notation"], Network(int(row["parameters"]), []))
             accuracies = [float(row[column]) for column in self.accuracy_columns]
             network.curves.append(Curve(accuracies, float(row["test_accuracy"])))
         return list(networks.values())

@@ -49,7 +49,6 @@ class Search:
     def run(
         self,
         parameters: int,
-        learning_rate: float,
         curve: Curve,
         worth: float,
         pruner: Pruner,
@@ -58,10 +57,9 @@ class Search:
     ) -> bool:
         """Run a trial along its recorded curve; whether it was stopped.
 
-        `learning_rate`: at its peak.
         `worth`: test accuracy in percent that counts if the network is on the front.
         """
-        whole = Standing(len(self._standings), parameters, learning_rate, curve.validation)
+        whole = Standing(len(self._standings), parameters, curve.validation)
         stop_at = next(
             (epoch for epoch in pruner.rungs if pruner.stop(_after(whole, epoch), self._standings)),
             None,
@@ -105,8 +103,7 @@ def replay(networks: Sequence[Network], pruner: Pruner, seed: int, budget: int) 
     for network in random.sample(networks, len(networks)):
         curve = random.choice(network.curves)
         exempt = random.random() < EXEMPT_SHARE
-        size, rate = network.parameters, network.learning_rate
-        search.run(size, rate, curve, curve.test, pruner, exempt=exempt)
+        search.run(network.parameters, curve, curve.test, pruner, exempt=exempt)
     return search
 
 
@@ -145,10 +142,10 @@ def simulate_search(
         trial.set_constraint("parameters", architecture.parameters - budget)
         search.repeats += notation in tried
         tried.add(notation)
-        size, rate = architecture.parameters, sample.peak_learning_rate
-        curve, expected = surrogate.drawn(architecture, rate, noise)
+        size = architecture.parameters
+        curve, expected = surrogate.drawn(architecture, sample.peak_learning_rate, noise)
         exempt = noise.random() < EXEMPT_SHARE
-        if search.run(size, rate, curve, expected.test, pruner, exempt=exempt):
+        if search.run(size, curve, expected.test, pruner, exempt=exempt):
             study.tell(trial, state=TrialState.PRUNED)
         else:
             study.tell(trial, [size, curve.validation[-1]])

@@ -237,7 +237,7 @@ def _engine_epochs(request: Request, loop: Loop) -> Iterator[int]:
     if loop.kind == "eager":
         training = Trainer(
             architecture,
-            recipe,
+            recipe.changed({"average_epochs": 0}),  # plain loops do not
             train,
             held_out,
             normalization=data.normalization,

@@ -8,12 +8,11 @@ import pytest
 from nas_mnist.search.pruner import DominancePruner, QuantilePruner, Standing, make_pruner
 
 PRUNER = DominancePruner(epochs=15, validation_images=10_000)
-RATE = 0.1
-STRONG = Standing(7, 2000, RATE, [97.0, 98.0, 98.3, 98.6, 98.7])
+STRONG = Standing(7, 2000, [97.0, 98.0, 98.3, 98.6, 98.7])
 
 
-def standing(parameters: int, accuracies: list[float], learning_rate: float = RATE) -> Standing:
-    return Standing(0, parameters, learning_rate, accuracies)
+def standing(parameters: int, accuracies: list[float]) -> Standing:
+    return Standing(0, parameters, accuracies)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +51,7 @@ def test_truth_table(
 
 
 def test_the_reason_names_the_rival_that_leads_most() -> None:
-    weaker = Standing(3, 500, RATE, [96.0])
+    weaker = Standing(3, 500, [96.0])
     stop = PRUNER.stop(standing(2000, [80.0]), [weaker, STRONG])
     assert stop is not None
     assert (stop.epoch, stop.accuracy, stop.rival) == (1, 80.0, 7)
@@ -60,34 +59,22 @@ def test_the_reason_names_the_rival_that_leads_most() -> None:
     assert PRUNER.stop(standing(2000, [stop.needed + 0.01]), [STRONG]) is None
 
 
-@pytest.mark.parametrize(
-    ("learning_rate", "stops"), [(RATE / 2, True), (RATE, True), (2 * RATE, False)]
-)
-def test_a_higher_learning_rate_is_not_compared_with_a_lower_one(
-    learning_rate: float, stops: bool
-) -> None:
-    behind = standing(2000, [80.0], learning_rate)
-    assert (PRUNER.stop(behind, [STRONG]) is not None) == stops
-
-
 def test_a_smaller_rival_that_made_no_mistake() -> None:
-    perfect = Standing(1, 10, RATE, [100.0])
+    perfect = Standing(1, 10, [100.0])
     assert PRUNER.stop(standing(2000, [99.99]), [perfect]) is None
     assert PRUNER.stop(standing(2000, [99.0]), [perfect]) is not None
 
 
 def test_a_smaller_validation_set_needs_a_larger_lead() -> None:
     few = DominancePruner(epochs=15, validation_images=100)
-    rival = Standing(1, 10, RATE, [98.0] * 4)
+    rival = Standing(1, 10, [98.0] * 4)
     stops = [pruner.stop(standing(2000, [60.0] * 4), [rival]) for pruner in (PRUNER, few)]
     needed = [stop.needed for stop in stops if stop is not None]
     assert len(needed) == 2
     assert needed[1] < needed[0]
 
 
-FIELD = [
-    Standing(place, 1000, RATE, [float(accuracy)]) for place, accuracy in enumerate(range(90, 95))
-]
+FIELD = [Standing(place, 1000, [float(accuracy)]) for place, accuracy in enumerate(range(90, 95))]
 
 
 @pytest.mark.parametrize(

@@ -22,18 +22,17 @@ from nas_mnist.simulation.surrogate import Surrogate
 GOOD = Curve([90.0, 95.0, 96.0, 97.0, 97.5, 98.0], 98.1)
 POOR = Curve([20.0, 30.0, 40.0, 50.0, 60.0, 70.0], 70.2)
 PRUNER = DominancePruner(6, 10_000)
-RATE = 0.1
 
 
 def test_a_poor_larger_network_is_stopped_at_the_first_rung() -> None:
     search = Search(8000)
-    assert not search.run(1000, RATE, GOOD, GOOD.test, PRUNER, exempt=False)
+    assert not search.run(1000, GOOD, GOOD.test, PRUNER, exempt=False)
     before = search.hypervolume()
-    assert search.run(2000, RATE, POOR, POOR.test, PRUNER, exempt=False)
+    assert search.run(2000, POOR, POOR.test, PRUNER, exempt=False)
     assert search.epochs == [6, 7]
     assert search.hypervolume() == before
     # Nothing smaller leads the next.
-    assert not search.run(500, RATE, POOR, POOR.test, PRUNER, exempt=False)
+    assert not search.run(500, POOR, POOR.test, PRUNER, exempt=False)
     assert search.epochs == [6, 7, 13]
     assert search.hypervolume() > before
 
@@ -42,16 +41,16 @@ def test_exempt_trials_go_on_and_show_the_pruners_mistakes() -> None:
     late = Curve([20.0, 30.0, 40.0, 97.0, 98.0, 99.0], 99.0)
     search = Search(8000)
     for parameters, curve in ((1000, GOOD), (2000, POOR), (3000, late)):
-        assert not search.run(parameters, RATE, curve, curve.test, PRUNER, exempt=parameters > 1000)
+        assert not search.run(parameters, curve, curve.test, PRUNER, exempt=parameters > 1000)
     assert (search.spared(), search.wrongful()) == (2, 1)
     assert search.epochs == [6, 12, 18]
 
 
 def test_without_a_pruner_the_order_makes_no_difference_in_the_end() -> None:
     networks = [
-        Network(1000, RATE, [GOOD]),
-        Network(2000, RATE, [POOR]),
-        Network(500, RATE, [POOR]),
+        Network(1000, [GOOD]),
+        Network(2000, [POOR]),
+        Network(500, [POOR]),
     ]
     searches = [replay(networks, NoPruner(), seed, 8000) for seed in range(4)]
     assert {search.epochs[-1] for search in searches} == {18}
