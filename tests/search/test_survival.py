@@ -16,7 +16,7 @@ from tests.conftest import CommandLine, runner
 from tests.search.whole import DIGITS, check_whole, started, trials, url_of
 
 KILLS = 20
-TOTAL = 60
+TOTAL = 40
 
 
 def workers_of(folder: Path) -> list[int]:
