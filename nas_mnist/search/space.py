@@ -65,35 +65,19 @@ WIDTHS = frozenset(
 )
 _CHOICES = tuple(item.name for item in fields(Choices))
 
+# Two convolutions, a pool, two, a pool, one.
+_COMMON = Choices(first_pool_receptive_field=5, pools=2, convolutions_2=2, convolutions_3=1)
 # The hand-made networks that the family can express, with the peak learning rate of the
 # published results that we could repeat.
 _HAND_MADE = {
-    "s7-dropout-7914": (
-        Choices(
-            first_pool_receptive_field=5,
-            pools=2,
-            convolutions_2=2,
-            convolutions_3=1,
-            width_ratio_3=0.6,
-            entry_ratio=0.5,
-            dropout=0.01,
-        ),
-        0.1,
-    ),
+    "s7-dropout-7914": (replace(_COMMON, width_ratio_3=0.6, entry_ratio=0.5, dropout=0.01), 0.1),
 }
 # Shapes that did well under the final recipe at every size (`results/recipe`), and their rates: a
 # search that begins with them has something to prune by, and a front at once.
-_PROVEN_DENSE = Choices(
-    first_pool_receptive_field=5,
-    pools=2,
-    convolutions_2=2,
-    convolutions_3=1,
-    width_ratio_2=1.5,
-    width_ratio_3=1.17,
-)
+_DENSE = replace(_COMMON, width_ratio_2=1.5, width_ratio_3=1.17)
 _PROVEN = (
-    (_PROVEN_DENSE, 0.2),
-    (replace(_PROVEN_DENSE, convolutions_3=2, convolution="separable"), 0.3),
+    (_DENSE, 0.2),
+    (replace(_DENSE, convolutions_3=2, convolution="separable"), 0.3),
 )
 _PROVEN_FILLS = (1.0, 0.5, 0.25, 0.125)
 

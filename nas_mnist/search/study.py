@@ -281,7 +281,7 @@ def _first_difference(before: Any, now: Any) -> tuple[str, str]:
             if name not in now:
                 return f"{name}={before[name]}", f"without {name}"
             if before[name] != now[name]:
-                old, new = _first_difference(before[name], now.get(name))
+                old, new = _first_difference(before[name], now[name])
                 joint = "." if isinstance(before[name], dict) else "="
                 return f"{name}{joint}{old}", f"{name}{joint}{new}"
     return ("all" if before is None else str(before), "all" if now is None else str(now))
