@@ -120,6 +120,7 @@ def keep_weights(
                 file_path=str(file),
                 study_or_trial=trial,
                 storage=storage,
+                mimetype="application/octet-stream",  # by its name Optuna guesses a game's
             )
             return Weights(artifact, config.artifact_dir)
     except OSError as error:

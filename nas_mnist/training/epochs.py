@@ -17,7 +17,7 @@ from nas_mnist.training.recipe import Recipe
 from nas_mnist.training.seeds import derived_seed
 
 # Small enough that a layer's maps stay in a core's cache: a quarter less time than at 1,000.
-_EVALUATION_BATCH = 250
+EVALUATION_BATCH = 250
 
 
 class EpochRecord(NamedTuple):
@@ -93,7 +93,7 @@ def logits(network: nn.Module, images: Images, normalization: Normalization) -> 
     """Class scores of `images`, not augmented: (n, 10), on their device."""
     network.eval()
     kind = next(network.parameters()).dtype
-    batches = torch.split(images.images, _EVALUATION_BATCH)
+    batches = torch.split(images.images, EVALUATION_BATCH)
     inputs = (normalized(unit(batch), normalization).to(kind) for batch in batches)
     return torch.cat([network(batch) for batch in inputs])
 

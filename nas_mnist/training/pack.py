@@ -19,6 +19,7 @@ from nas_mnist.training.augmentation import augment
 from nas_mnist.training.datasets import Images, Normalization
 from nas_mnist.training.device import training_precision
 from nas_mnist.training.epochs import (
+    EVALUATION_BATCH,
     EpochRecord,
     batches_of,
     check_finite,
@@ -31,7 +32,6 @@ from nas_mnist.training.packed import PackedNetwork
 from nas_mnist.training.recipe import Recipe, average_shares, learning_rates
 from nas_mnist.training.updates import Updates
 
-_EVALUATION_BATCH = 250
 # In bfloat16 a processor's vectors want channels in sixteens; in float32, no padding is faster.
 _LANES = 16
 # As many as torch asks for before a capture.
@@ -299,8 +299,8 @@ class Pack:
         weights = self._averaged.parameters.side_by_side()
         correct = torch.zeros(members, dtype=torch.long, device=self.device)
         with torch.inference_mode():
-            for start in range(0, len(self._held_out), _EVALUATION_BATCH):
-                batch = slice(start, start + _EVALUATION_BATCH)
+            for start in range(0, len(self._held_out), EVALUATION_BATCH):
+                batch = slice(start, start + EVALUATION_BATCH)
                 images, labels = self._held_out.images[batch], self._held_out.labels[batch]
                 folds = self._folds if len(labels) % self._folds == 0 else 1
                 images = self._side_by_side(unit(images).squeeze(1).repeat(members, 1, 1), folds)

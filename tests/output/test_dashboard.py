@@ -96,7 +96,7 @@ def test_the_dashboard_in_a_browser(digits_search: Search, tmp_path: Path) -> No
 def test_it_shows_a_search_that_runs(tmp_path: Path) -> None:
     (tmp_path / "studies").mkdir()
     url = url_of(tmp_path)
-    search = started(tmp_path, "--trials", "60", "--workers", "1")
+    search = started(tmp_path, "--trials", "5000", "--workers", "1")  # does not end here
     wait_for(url, TrialState.COMPLETE)
     with served(tmp_path, "demo") as page:
         first = look(page + "/note", tmp_path / "first")
