@@ -59,9 +59,9 @@ def finished(folder: Path) -> dict[int, FrozenTrial]:
 def wait_a_while(search: subprocess.Popen[str], folder: Path, chance: random.Random) -> None:
     """Until perhaps one more trial has finished, and a moment more."""
     wanted = len(finished(folder)) + chance.choice([0, 0, 1])
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while search.poll() is None and len(finished(folder)) < wanted:
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, [trial.state.name for trial in trials(url_of(folder))]
         time.sleep(0.2)
     time.sleep(chance.uniform(0, 2))
 
