@@ -120,7 +120,7 @@ def keep_weights(
                 file_path=str(file),
                 study_or_trial=trial,
                 storage=storage,
-                mimetype="application/octet-stream",  # by its name Optuna guesses a game's
+                mimetype="application/octet-stream",  # Optuna's guess from .pt is wrong
             )
             return Weights(artifact, config.artifact_dir)
     except OSError as error:
