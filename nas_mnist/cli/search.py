@@ -42,6 +42,15 @@ ArtifactDir = Annotated[
         help="Folder of all weights.", show_default="STUDY/artifacts by an SQLite file; the server"
     ),
 ]
+MostAccurate = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        metavar="N",
+        help="Confirm also the N networks most accurate on the validation images, of any size.",
+        show_default="0",
+    ),
+]
 ResultsDir = Annotated[
     str | None,
     typer.Option(help="Where STUDY/front.csv and the rest go.", show_default="results"),
@@ -97,6 +106,7 @@ def search(
             show_default="confirm",
         ),
     ] = None,
+    most_accurate: MostAccurate = None,
     goal: Annotated[
         float | None, typer.Option(help="Accuracy to hold, in percent.", show_default="99.4")
     ] = None,
@@ -129,6 +139,7 @@ def search(
             "seed": seed,
             "pruner": pruner,
             "seeds": seeds,
+            "most_accurate": most_accurate,
             "confirm": confirm,
             "goal": goal,
             "recipe": parse_settings(recipe or []),
@@ -182,6 +193,7 @@ def search_and_confirm(settings: SearchConfig, engine: Engine, as_json: bool) ->
 def confirm(
     study: str,
     seeds: Annotated[int, typer.Option(min=1, max=100, help="Fresh seeds of each network.")] = 5,
+    most_accurate: MostAccurate = None,
     workers: Workers = None,
     ray: Ray = None,
     worker_gpus: WorkerGpus = 0,
@@ -202,6 +214,7 @@ def confirm(
             record.config,
             storage=record.url,
             seeds=seeds,
+            most_accurate=record.config.most_accurate if most_accurate is None else most_accurate,
             workers=workers or engine.places,
             device=device,
             data_dir=record.config.data_dir if data_dir is None else str(data_dir),
@@ -221,12 +234,19 @@ def confirm_front(
 ) -> None:
     """Confirm the front before the user's eyes."""
     from nas_mnist.output.progress import confirmation_line, confirmation_panel
-    from nas_mnist.search.confirm import prepare_confirmation, run_confirmation
+    from nas_mnist.search.confirm import (
+        networks_to_confirm,
+        prepare_confirmation,
+        run_confirmation,
+    )
 
     images = prepare_confirmation(record, settings, engine)
+    front = len(record.front())
+    besides = len(networks_to_confirm(record, settings)) - front
+    more = f" and {besides} beside it" if besides else ""
     note(
-        f"confirming {len(record.front())} networks of the front with {settings.seeds} seeds each, "
-        f"on all {images:,} training images"
+        f"confirming {front} networks of the front{more} with {settings.seeds} seeds each, on all "
+        f"{images:,} training images"
     )
     try:
         with closing(run_confirmation(record, settings, engine)) as updates:

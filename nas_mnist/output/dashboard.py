@@ -17,8 +17,7 @@ from nas_mnist.errors import StorageError
 from nas_mnist.output.export import export_network
 from nas_mnist.output.figures import front_figure
 from nas_mnist.output.front import (
-    UNCONFIRMED,
-    confirmed_caption,
+    front_caption,
     front_rows,
     spending_text,
 )
@@ -28,7 +27,7 @@ from nas_mnist.search.artifacts import artifact_store
 from nas_mnist.search.confirm import confirmed
 from nas_mnist.search.storage import storage_errors
 from nas_mnist.search.study import StudyRecord
-from nas_mnist.search.winner import Chosen, chosen
+from nas_mnist.search.winner import Candidate, candidates, chosen
 
 FRONT_FIGURE, CURVES_FIGURE = "front", "learning-curves"
 _FIGURE_PIXELS = 450  # the height of the dashboard's own boxes
@@ -90,7 +89,6 @@ def dress_study(record: StudyRecord) -> None:
 def study_note(record: StudyRecord) -> str:
     """What the study is, and its front as a table, in Markdown."""
     config, counts = record.config, record.counts()
-    known = {found.trial.number: found for found in confirmed(record)}
     lines = [
         f"Networks of at most **{config.budget:,} parameters** on {config.dataset}, "
         f"{config.epochs} epochs each: fewest parameters and highest validation accuracy after "
@@ -100,10 +98,10 @@ def study_note(record: StudyRecord) -> str:
         f"{counts.running} running, {config.trials} asked for when the study was made.",
         "",
     ]
-    front = record.front()
-    if not front:
+    shown = candidates(record)
+    if not shown:
         return "\n".join([*lines, "No trial has completed yet."])
-    headings, *rows = front_rows(front, known)
+    headings, *rows = front_rows(shown)
     lines += [_row(headings), _row(["--:"] * (len(headings) - 1) + [":--"])]
     lines += [_row([*cells, f"`{notation}`"]) for *cells, notation in rows]
     winner = chosen(record)
@@ -112,7 +110,7 @@ def study_note(record: StudyRecord) -> str:
         [
             *lines,
             "",
-            confirmed_caption(record) if known else UNCONFIRMED,
+            front_caption(record),
             "",
             spending_text(record),
             "",
@@ -159,7 +157,7 @@ def _keep_winner(record: StudyRecord) -> None:
             store.remove(str(artifact))
 
 
-def _identity(winner: Chosen) -> list[int]:
+def _identity(winner: Candidate) -> list[int]:
     """The trial, and the seed of the run whose weights are its own."""
     return [
         winner.trial.number,

@@ -30,12 +30,12 @@ from nas_mnist.errors import StorageError, reason
 from nas_mnist.output.provenance import Provenance
 from nas_mnist.search.artifacts import read_weights
 from nas_mnist.search.study import StudyRecord
-from nas_mnist.search.winner import Chosen
+from nas_mnist.search.winner import Candidate
 
 _LINE = 88
 
 
-def export_network(record: StudyRecord, network: Chosen, file: Path) -> Path:
+def export_network(record: StudyRecord, network: Candidate, file: Path) -> Path:
     """Write the network as `file` (.py), its weights beside it (.pt); the weights' path. Of a
     confirmed network the weights are those of its first seed.
 
@@ -53,7 +53,7 @@ def export_network(record: StudyRecord, network: Chosen, file: Path) -> Path:
     return file.with_suffix(".pt")
 
 
-def stored_weights(record: StudyRecord, network: Chosen) -> bytes:
+def stored_weights(record: StudyRecord, network: Candidate) -> bytes:
     """The file of the network's weights, checked; of a confirmed network those of its first seed.
 
     Raises StorageError if they are missing or not this network's.

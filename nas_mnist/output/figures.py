@@ -48,7 +48,7 @@ def front_figure(record: StudyRecord, reproduced: Sequence[Reproduced] = ()) -> 
     trials, the budget, on MNIST the references as published, and of the networks of `reproduced`
     the best mean test accuracy that a step of theirs came to.
 
-    Once the front is confirmed, the line is that of mean test accuracies, with standard
+    Once networks are confirmed, the line is that of mean test accuracies, with standard
     deviations as bars; until then that of validation accuracies. Both axes are logarithmic, the
     upright one in the error (100 - accuracy), so that 99.4 and 99.5% stand as far apart as 94
     and 95%.
@@ -165,7 +165,7 @@ def _add_confirmed(figure: go.Figure, known: Sequence[Confirmed]) -> None:
             )
             for found in known
         ],
-        name="front, confirmed: test, mean ± sd of fresh seeds",
+        name="confirmed: test, mean ± sd of fresh seeds",
         marker={"size": 9, "color": FRONT_COLOR},
         error_y=_bars([found.sd for found in known], FRONT_COLOR),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from nas_mnist.output.tables import size_values, spread_text
 from nas_mnist.search.confirm import Confirmed, confirmed
 from nas_mnist.search.spending import spending
 from nas_mnist.search.study import StudyRecord, TrialRecord
+from nas_mnist.search.winner import Candidate, candidates
 
 UNCONFIRMED = (
     "This front is unconfirmed: each accuracy is that of one run on the search's training images."
@@ -19,7 +20,7 @@ UNCONFIRMED = (
 _FRONT_COLUMNS = [
     *("trial", "notation", "parameters", "macs", "receptive_field"),
     *("val_accuracy", "test_accuracy", "seeds", "test_accuracy_mean", "test_accuracy_sd"),
-    *("gap", "last4_min", "goal_met", "diverged"),
+    *("gap", "last4_min", "goal_met", "diverged", "on_front"),
 ]
 
 
@@ -62,6 +63,7 @@ def confirmed_values(found: Confirmed) -> dict[str, Any]:
         "last4_min": found.last4_min,
         "goal_met": found.goal_met,
         "diverged": found.diverged,
+        "on_front": found.on_front,
         "runs": [
             {"seed": run.seed, "test_accuracy": run.test_accuracy, "last4_min": run.last4_min}
             for run in found.runs
@@ -72,44 +74,48 @@ def confirmed_values(found: Confirmed) -> dict[str, Any]:
 def front_table(record: StudyRecord) -> Table:
     """The front; with what its confirmation found, once that has begun."""
     config = record.config
-    known = {found.trial.number: found for found in confirmed(record)}
-    caption = confirmed_caption(record) if known else UNCONFIRMED
+    headings, *rows = front_rows(candidates(record))
     table = Table(
         title=f"{config.study}: front within {config.budget:,} parameters "
         f"on {config.dataset}, {config.epochs} epochs",
         title_justify="left",
-        caption=f"{caption}\n{spending_text(record)}",
+        caption=f"{front_caption(record)}\n{spending_text(record)}",
         caption_justify="left",
     )
-    measured = measured_headings(known)
-    for heading in ("trial", "parameters", "MACs", "receptive field", "validation %", *measured):
+    for heading in headings[:-1]:
         table.add_column(heading, justify="right")
-    table.add_column("notation", overflow="fold")
-    for trial in record.front():
-        table.add_row(
-            str(trial.number),
-            f"{trial.architecture.parameters:,}",
-            f"{trial.architecture.macs:,}",
-            str(trial.architecture.receptive_field),
-            f"{trial.val_accuracy:.2f}",
-            *measured_cells(trial, known),
-            trial.notation,
-        )
+    table.add_column(headings[-1], overflow="fold")
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
-def measured_headings(known: Mapping[int, Confirmed]) -> list[str]:
-    """What the front's table says of test accuracy, once some of its trials are confirmed."""
-    if not known:
-        return ["test %"]
-    return ["confirmed test %", "seeds", "gap", "lowest of last 4 %", "goal"]
+def front_rows(shown: Sequence[Candidate]) -> list[list[str]]:
+    """The front as text: the headings, then a row a network, its notation last."""
+    any_confirmed = any(entry.confirmed for entry in shown)
+    measured = ["test %"]
+    if any_confirmed:
+        measured = ["confirmed test %", "seeds", "gap", "lowest of last 4 %", "goal"]
+    own = ["trial", "parameters", "MACs", "receptive field", "validation %"]
+    rows = [[*own, *measured, "notation"]]
+    for entry in shown:
+        trial, network = entry.trial, entry.trial.architecture
+        rows.append(
+            [
+                f"{trial.number}{'*' if entry.beside_front else ''}",
+                f"{network.parameters:,}",
+                f"{network.macs:,}",
+                f"{network.receptive_field}",
+                f"{trial.val_accuracy:.2f}",
+                *(_confirmed_cells(entry) if any_confirmed else [f"{trial.test_accuracy:.2f}"]),
+                trial.notation,
+            ]
+        )
+    return rows
 
 
-def measured_cells(trial: TrialRecord, known: Mapping[int, Confirmed]) -> list[str]:
-    """The trial's cells under `measured_headings`."""
-    if not known:
-        return [f"{trial.test_accuracy:.2f}"]
-    found = known.get(trial.number)
+def _confirmed_cells(entry: Candidate) -> list[str]:
+    found = entry.confirmed
     if found is None:
         return ["not yet", "", "", "", ""]
     diverged = f" + {found.diverged} diverged" if found.diverged else ""
@@ -122,22 +128,19 @@ def measured_cells(trial: TrialRecord, known: Mapping[int, Confirmed]) -> list[s
     ]
 
 
-def front_rows(front: Sequence[TrialRecord], known: Mapping[int, Confirmed]) -> list[list[str]]:
-    """The front for a page: the headings, then a row a network, its notation last."""
-    rows = [["trial", "parameters", "validation %", *measured_headings(known), "notation"]]
-    for trial in front:
-        own = [f"{trial.number}", f"{trial.architecture.parameters:,}", f"{trial.val_accuracy:.2f}"]
-        rows.append([*own, *measured_cells(trial, known), trial.notation])
-    return rows
-
-
-def confirmed_caption(record: StudyRecord) -> str:
-    """What the figures of a confirmed front are."""
-    return (
+def front_caption(record: StudyRecord) -> str:
+    """What the figures of `front_rows` are."""
+    shown = candidates(record)
+    if not any(entry.confirmed for entry in shown):
+        return UNCONFIRMED
+    text = (
         "Confirmed: retrained on all training images with fresh seeds, test accuracy after the "
         "final epoch, mean ± sd; gap: above the validation accuracy of the search; goal: "
         f"{record.config.goal:g} % over the last 4 epochs with every seed."
     )
+    if any(entry.beside_front for entry in shown):
+        text += " *: not on the search's front, confirmed besides."
+    return text
 
 
 def spending_text(record: StudyRecord) -> str:
@@ -157,12 +160,14 @@ def spending_text(record: StudyRecord) -> str:
 
 
 def write_front_csv(record: StudyRecord, file: Path) -> None:
-    """The front as CSV, a line a network, with the columns of `front --json`; those of the
-    confirmation are empty for a network without one."""
+    """The front, and what was confirmed beside it, as CSV, a line a network, with the columns of
+    `front --json`; those of the confirmation are empty for a network without one."""
     import pandas
 
-    known = {found.trial.number: confirmed_values(found) for found in confirmed(record)}
-    rows = [known.get(trial.number) or trial_values(trial) for trial in record.front()]
+    rows = [
+        confirmed_values(entry.confirmed) if entry.confirmed else trial_values(entry.trial)
+        for entry in candidates(record)
+    ]
     frame = pandas.DataFrame(rows, columns=_FRONT_COLUMNS)
     counts = {"seeds": "Int64", "diverged": "Int64"}  # whole, where there is one
     file.write_text(frame.astype(counts).round(6).to_csv(index=False), "utf-8")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from nas_mnist.output.tables import spread_text
 from nas_mnist.search.confirm import Confirmed
 from nas_mnist.search.study import StudyRecord
-from nas_mnist.search.winner import Chosen
+from nas_mnist.search.winner import Candidate
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Provenance:
     """name and text, a line each"""
 
     @classmethod
-    def of(cls, record: StudyRecord, network: Chosen) -> Provenance:
+    def of(cls, record: StudyRecord, network: Candidate) -> Provenance:
         trial, confirmed = network
         config = record.config
         images = "5 in 6" if config.train_samples is None else f"{config.train_samples:,}"

@@ -15,7 +15,7 @@ from torch import Tensor
 from nas_mnist.arch.network import build_network
 from nas_mnist.output.export import stored_weights
 from nas_mnist.output.figures import front_figure
-from nas_mnist.output.front import UNCONFIRMED, confirmed_caption, front_rows, spending_text
+from nas_mnist.output.front import front_caption, front_rows, spending_text
 from nas_mnist.output.page import (
     code_part,
     figure_part,
@@ -36,7 +36,7 @@ from nas_mnist.search.confirm import confirmed
 from nas_mnist.search.importance import LEAST_TRIALS, importances
 from nas_mnist.search.spending import spending
 from nas_mnist.search.study import StudyRecord
-from nas_mnist.search.winner import Chosen, chosen
+from nas_mnist.search.winner import Candidate, candidates, chosen
 from nas_mnist.training.datasets import Dataset
 from nas_mnist.training.epochs import logits
 from nas_mnist.training.lifecycles import Reproduced
@@ -70,7 +70,7 @@ def report_page(
     return page(title, parts)
 
 
-def _summary(record: StudyRecord, winner: Chosen) -> str:
+def _summary(record: StudyRecord, winner: Candidate) -> str:
     counts, trial = record.counts(), winner.trial
     said = (
         f"confirmed {confirmed_text(winner.confirmed)}"
@@ -85,10 +85,9 @@ def _summary(record: StudyRecord, winner: Chosen) -> str:
 
 
 def _front(record: StudyRecord) -> Iterator[str]:
-    known = {found.trial.number: found for found in confirmed(record)}
     yield heading_part("The front")
-    yield text_part(confirmed_caption(record) if known else UNCONFIRMED)
-    headings, *rows = front_rows(record.front(), known)
+    yield text_part(front_caption(record))
+    headings, *rows = front_rows(candidates(record))
     yield table_part(headings, rows, ["notation"])
 
 
@@ -110,7 +109,7 @@ def _search(record: StudyRecord) -> Iterator[str]:
     yield figure_part(importance_figure(shares))
 
 
-def _winner(record: StudyRecord, winner: Chosen, dataset: Dataset) -> Iterator[str]:
+def _winner(record: StudyRecord, winner: Candidate, dataset: Dataset) -> Iterator[str]:
     trial = winner.trial
     yield heading_part(f"The winner: trial {trial.number}")
     yield code_part(trial.notation)

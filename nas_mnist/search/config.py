@@ -47,6 +47,8 @@ class SearchConfig:
     """percent, to be held over the last four epochs of a confirmed network"""
     seeds: int = 3
     """fresh seeds of the confirmation"""
+    most_accurate: int = 0
+    """networks confirmed beside the front: see `networks_to_confirm`"""
     confirm: bool = True
     workers: int = field(default_factory=lambda: available_cores())
     pack: int = 1
@@ -107,6 +109,7 @@ class SearchConfig:
             ("trials", 1, 10**6),
             ("epochs", 1, 10**4),
             ("seeds", 1, 100),
+            ("most_accurate", 0, 1000),
             ("seed", 0, 2**31 - 1),
             ("workers", 1, 256),
             ("pack", 1, 256),

@@ -1,4 +1,4 @@
-"""The confirmation: a search's front, retrained with fresh seeds on all training images.
+"""The confirmation: networks of a search, retrained with fresh seeds on all training images.
 
 It is a study of its own beside the search's, a trial for each network and seed, so that it is
 resumed, shared between processes and machines, and read just as the search is.
@@ -55,9 +55,11 @@ class ConfirmedRun:
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
-    """What may be quoted of a network on the front."""
+    """What may be quoted of a network."""
 
     trial: TrialRecord
+    on_front: bool
+    """whether no other network of the search beats it; else it was confirmed besides"""
     runs: tuple[ConfirmedRun, ...]
     """in the order of `confirmation_seeds`, at least one"""
     diverged: int
@@ -122,21 +124,39 @@ def confirmation_seeds(seed: int, count: int) -> list[int]:
 
 
 def confirmed(record: StudyRecord) -> list[Confirmed]:
-    """The networks of the front that have been retrained, from the fewest parameters up."""
+    """The networks that have been retrained, from the fewest parameters up."""
     storage = record.storage
     with storage_errors(record.url):
         study_id = find_confirmation(storage, record.name)
         if study_id is None:
             return []
         rows = _rows(storage.get_all_trials(study_id, deepcopy=False))
+    by_trial: dict[int, list[FrozenTrial]] = {}
+    for (number, _), row in rows.items():
+        by_trial.setdefault(number, []).append(row)
+    on_front = {trial.number for trial in record.front()}
     result = []
-    for trial in record.front():
-        mine = [row for (number, _), row in rows.items() if number == trial.number]
-        runs = [_run(row) for row in mine if row.state == TrialState.COMPLETE]
+    for trial in record.complete():
+        mine = by_trial.get(trial.number, [])
+        runs = tuple(_run(row) for row in mine if row.state == TrialState.COMPLETE)
         diverged = sum(row.state == TrialState.FAIL for row in mine)
         if runs:
-            result.append(Confirmed(trial, tuple(runs), diverged, record.config.goal))
-    return result
+            is_on_front = trial.number in on_front
+            result.append(Confirmed(trial, is_on_front, runs, diverged, record.config.goal))
+    return sorted(result, key=lambda found: (found.architecture.parameters, found.trial.number))
+
+
+def networks_to_confirm(record: StudyRecord, config: SearchConfig) -> list[TrialRecord]:
+    """The front, and the `config.most_accurate` networks most accurate on the validation images,
+    whatever their size, the most accurate of all first.
+
+    One lucky run of a small network keeps all larger ones off the front, the better ones too.
+    """
+    best_first = sorted(
+        record.complete(), key=lambda trial: (-trial.val_accuracy, trial.architecture.parameters)
+    )
+    chosen = {trial.number for trial in (*record.front(), *best_first[: config.most_accurate])}
+    return [trial for trial in best_first if trial.number in chosen]
 
 
 def prepare_confirmation(
@@ -160,7 +180,8 @@ def prepare_confirmation(
 def run_confirmation(
     record: StudyRecord, config: SearchConfig, engine: Engine | None = None
 ) -> Generator[ConfirmationProgress]:
-    """Retrain the front with `config.seeds` seeds, with a progress about twice a second.
+    """Retrain `networks_to_confirm` with `config.seeds` seeds, with a progress about twice a
+    second.
 
     What has been trained is kept: with more seeds, or a front that has grown, only what is
     missing is run. Closing the iterator stops the workers. Raises the first error of a worker
@@ -214,11 +235,10 @@ def find_confirmation(storage: Storage, name: str) -> int | None:
 
 
 def wanted_runs(record: StudyRecord, config: SearchConfig) -> list[tuple[int, int]]:
-    """Trial and seed of every run that the front's confirmation consists of, the network most
-    accurate on the validation images first."""
-    front = sorted(record.front(), key=lambda trial: -trial.val_accuracy)
+    """Trial and seed of every run that the confirmation consists of, in the order of
+    `networks_to_confirm`."""
     seeds = confirmation_seeds(config.seed, config.seeds)
-    return [(trial.number, seed) for trial in front for seed in seeds]
+    return [(trial.number, seed) for trial in networks_to_confirm(record, config) for seed in seeds]
 
 
 def choose_run(
@@ -248,10 +268,10 @@ def _prepare(record: StudyRecord, config: SearchConfig) -> int:
         except DuplicatedStudyError:
             study = optuna.load_study(study_name=name, storage=record.storage)
         have = _rows(study.get_trials(deepcopy=False))
-        front = {trial.number: trial for trial in record.front()}
+        networks = {trial.number: trial for trial in networks_to_confirm(record, config)}
         for number, seed in wanted_runs(record, config):
             if (number, seed) not in have:
-                trial = front[number]
+                trial = networks[number]
                 attrs: dict[str, Any] = {
                     "trial": number,
                     "seed": seed,

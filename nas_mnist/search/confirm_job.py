@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 from nas_mnist.errors import DivergedError
 from nas_mnist.search.artifacts import keep_weights
 from nas_mnist.search.config import CONFIRMATION, SearchConfig
-from nas_mnist.search.confirm import choose_run, wanted_runs
+from nas_mnist.search.confirm import choose_run, networks_to_confirm, wanted_runs
 from nas_mnist.search.job import Job
 from nas_mnist.search.queue import claim, finish, write_held
 from nas_mnist.search.study import load_study
@@ -19,12 +19,12 @@ from nas_mnist.training.runs import SEEDS_AT_ONCE
 
 
 class ConfirmJob(Job):
-    """Retrains networks of the front; the test images are looked at to report, and no more."""
+    """Retrains networks; the test images are looked at to report, and no more."""
 
     def __init__(self, config: SearchConfig, keep_going: Callable[[], None]) -> None:
         super().__init__(config, config.study + CONFIRMATION, keep_going)
         record = load_study(config.study, config.storage)
-        self.front = {trial.number: trial for trial in record.front()}
+        self.networks = {trial.number: trial for trial in networks_to_confirm(record, config)}
         self.wanted = wanted_runs(record, config)
         self.training = self.dataset.train.to(self.device)
 
@@ -46,7 +46,7 @@ class ConfirmJob(Job):
 
     def train(self, taken: list[int]) -> None:
         runs = [self.storage.get_trial(trial_id) for trial_id in taken]
-        trial = self.front[runs[0].user_attrs["trial"]]
+        trial = self.networks[runs[0].user_attrs["trial"]]
         if trial.architecture.parameters > self.config.budget:
             raise AssertionError(f"{trial.notation} is over the budget")
         recipe = self.config.trial_recipe(trial.peak_learning_rate)

@@ -20,7 +20,7 @@ from nas_mnist.arch.architecture import Architecture
 from nas_mnist.arch.notation import format_notation, parse_notation
 from nas_mnist.errors import ArchitectureError, RequestError, StudyError
 from nas_mnist.search.artifacts import Weights
-from nas_mnist.search.config import CONFIRMATION, SearchConfig
+from nas_mnist.search.config import CONFIRMATION, IDENTITY, SearchConfig
 from nas_mnist.search.pareto import front_places
 from nas_mnist.search.space import first_points, space_version
 from nas_mnist.search.storage import Storage, open_storage, shown, storage_errors
@@ -239,7 +239,9 @@ def _open_record(study: optuna.Study, storage: Storage, url: str) -> StudyRecord
         mean, std = map(float, attrs["normalization"])
         if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
             raise ValueError("normalization")
-        if attrs["config"].keys() != {item.name for item in fields(SearchConfig)}:
+        # A study made before a setting existed has its default.
+        known = {item.name for item in fields(SearchConfig)}
+        if not set(IDENTITY) <= attrs["config"].keys() <= known:
             raise ValueError("config")
         return StudyRecord(
             study,

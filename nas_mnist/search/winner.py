@@ -1,4 +1,5 @@
-"""Which of a study's networks is meant: the most accurate, one of a size, one by number."""
+"""The networks that a study has to show, and which of them is meant: the most accurate, one of a
+size, one by number."""
 
 from __future__ import annotations
 
@@ -9,35 +10,53 @@ from nas_mnist.search.confirm import Confirmed, confirmed
 from nas_mnist.search.study import StudyRecord, TrialRecord
 
 
-class Chosen(NamedTuple):
+class Candidate(NamedTuple):
     """A completed trial, and what its confirmation found, if it has one."""
 
     trial: TrialRecord
     confirmed: Confirmed | None
 
+    @property
+    def beside_front(self) -> bool:
+        """Whether it was confirmed though another network of the search beats it."""
+        return self.confirmed is not None and not self.confirmed.on_front
 
-def chosen(record: StudyRecord, trial: int | None = None, at_least: float | None = None) -> Chosen:
-    """The completed trial of that number; or the smallest network of the front with that
-    accuracy in percent: the confirmed mean, in a study without confirmation that on the
-    validation images; or the front's most accurate on the validation images.
 
-    Once the front is being confirmed, only networks that are confirmed can be chosen but by
-    their number. StudyError if there is none.
-    """
+def candidates(record: StudyRecord) -> list[Candidate]:
+    """The front, and what was confirmed beside it, from the fewest parameters up."""
     known = {found.trial.number: found for found in confirmed(record)}
+    trials = {trial.number: trial for trial in record.front()}
+    trials |= {number: found.trial for number, found in known.items()}
+    shown = [Candidate(trial, known.get(number)) for number, trial in trials.items()]
+    return sorted(
+        shown, key=lambda entry: (entry.trial.architecture.parameters, entry.trial.number)
+    )
+
+
+def chosen(
+    record: StudyRecord, trial: int | None = None, at_least: float | None = None
+) -> Candidate:
+    """The completed trial of that number; or the smallest network with that accuracy in percent:
+    the confirmed mean, in a study without confirmation that on the validation images; or the one
+    most accurate on the validation images.
+
+    Once some are confirmed, only those can be chosen but by their number. StudyError if there
+    is none.
+    """
+    shown = candidates(record)
     if trial is not None:
-        return Chosen(record.trial(trial), known.get(trial))
-    front = [Chosen(entry, known.get(entry.number)) for entry in record.front()]
-    if known:
-        front = [entry for entry in front if entry.confirmed]
+        known = {entry.trial.number: entry for entry in shown}
+        return known.get(trial) or Candidate(record.trial(trial), None)
+    if any(entry.confirmed for entry in shown):
+        shown = [entry for entry in shown if entry.confirmed]
     if at_least is not None:
-        front = [entry for entry in front if _accuracy(entry) >= at_least][:1]
-    if not front:
+        shown = [entry for entry in shown if _accuracy(entry) >= at_least][:1]
+    if not shown:
         what = "completed trial" if at_least is None else f"network of at least {at_least:g}%"
         raise StudyError(f"the study has no {what} yet; let search run on")
     # Chosen by validation accuracy: the best of several test accuracies is the luckiest.
-    return max(front, key=lambda entry: entry.trial.val_accuracy)
+    return max(shown, key=lambda entry: entry.trial.val_accuracy)
 
 
-def _accuracy(entry: Chosen) -> float:
+def _accuracy(entry: Candidate) -> float:
     return entry.confirmed.mean if entry.confirmed else entry.trial.val_accuracy

@@ -22,7 +22,7 @@ from nas_mnist.errors import StorageError
 from nas_mnist.output.export import check_weights, export_network, module_source
 from nas_mnist.output.provenance import Provenance
 from nas_mnist.search.study import load_study
-from nas_mnist.search.winner import Chosen
+from nas_mnist.search.winner import Candidate
 from nas_mnist.training.datasets import Dataset, data_folder, split_dataset
 from nas_mnist.training.epochs import EpochRecord, accuracy, logits
 from nas_mnist.training.pack import Member, Pack
@@ -81,7 +81,7 @@ def test_the_trained_network_and_its_file_agree(
     """Retrains a trial from its record alone: the file's logits are the trained network's."""
     record = digits_search.record()
     trial = record.front()[-1]
-    export_network(record, Chosen(trial, None), tmp_path / "made" / "network.py")
+    export_network(record, Candidate(trial, None), tmp_path / "made" / "network.py")
     copied = tmp_path / "copied"
     shutil.copytree(tmp_path / "made", copied)
 
@@ -201,17 +201,17 @@ def test_a_failed_export_leaves_the_last_one(digits_search: Search, tmp_path: Pa
     record = load_study("demo", f"sqlite:///{folder}/studies/demo.db")
     trial = record.front()[-1]
     file = tmp_path / "größe @ 1.py"  # a name of any kind finds its weights
-    weights = export_network(record, Chosen(trial, None), file)
+    weights = export_network(record, Candidate(trial, None), file)
     before = file.read_bytes(), weights.read_bytes()
     logits_of(file, torch.zeros(1, 1, 28, 28, dtype=torch.uint8), "größe @ 1")
 
     (tmp_path / "taken.py").mkdir()
     with pytest.raises(StorageError, match=r"taken\.py: Is a directory"):
-        export_network(record, Chosen(trial, None), tmp_path / "taken.py")
+        export_network(record, Candidate(trial, None), tmp_path / "taken.py")
     assert not (tmp_path / "taken.pt").exists()
 
     (folder / "studies" / "demo" / "artifacts" / trial.weights.artifact).write_bytes(b"damaged")
     with pytest.raises(StorageError, match="not those of"):
-        export_network(record, Chosen(trial, None), file)
+        export_network(record, Candidate(trial, None), file)
     assert (file.read_bytes(), weights.read_bytes()) == before
     assert sorted(path.suffix for path in tmp_path.glob("größe*")) == [".pt", ".py"]

@@ -149,6 +149,36 @@ def test_more_seeds_add_what_is_missing(folder: Path, tmp_path: Path) -> None:
     assert not Path(elsewhere).exists()  # a database does not say where to write
 
 
+def test_networks_beside_the_front(folder: Path, tmp_path: Path) -> None:
+    """The most accurate are confirmed too, whatever their size, and shown for what they are."""
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    record = load(copy)
+    front = [trial.number for trial in record.front()]
+    beside = {trial.number for trial in record.complete()} - set(front)
+    assert beside, "every trial is on the front: this shows nothing"
+    before = rows(copy)
+    done = runner(copy)("confirm", "demo", "--seeds", "2", "--most-accurate", "4", "--json")
+    assert done.code == 0, done.err
+    assert f"confirming {len(front)} networks of the front and {len(beside)} beside it" in done.err
+    assert rows(copy)[: len(before)] == before
+    values = done.json
+    assert [entry["trial"] for entry in values["front"]] == front
+    sizes = [entry["parameters"] for entry in values["confirmed"]]
+    assert sizes == sorted(sizes)
+    assert {e["trial"] for e in values["confirmed"] if not e["on_front"]} == beside
+    assert {entry["seeds"] for entry in values["confirmed"]} == {2}
+    said = runner(copy)("front", "demo", "--csv", "front.csv").out
+    assert all(f"{number}*" in said for number in beside)
+    assert "*: not on the search's front" in said
+    assert len((copy / "front.csv").read_text().splitlines()) == 1 + len(sizes)
+    # The winner is whoever is most accurate on the validation images.
+    assert chosen(record) == chosen(load(folder))
+    largest = max(values["confirmed"], key=lambda entry: entry["test_accuracy_mean"])
+    meant = chosen(record, at_least=largest["test_accuracy_mean"])
+    assert meant.trial.number == largest["trial"]
+
+
 def test_the_exported_winner_is_the_first_seeds(folder: Path, networks: list[Confirmed]) -> None:
     done = runner(folder)("export", "demo", "-o", "made/best.py")
     assert done.code == 0, done.err
@@ -217,6 +247,8 @@ def test_bad_requests(nas_mnist: CommandLine, tmp_path: Path) -> None:
     for arguments, code, message in (
         (("confirm", "nosuch"), 1, "no such file"),
         (("confirm", "demo", "--seeds", "0"), 2, "--seeds"),
+        (("confirm", "demo", "--most-accurate", "-1"), 2, "--most-accurate"),
+        (("search", "--most-accurate", "2000"), 2, "--most-accurate 2,000 is not within 0"),
         (("search", "--study", "demo" + CONFIRMATION), 2, "reserved"),
     ):
         done = nas_mnist(*arguments)

@@ -88,6 +88,20 @@ def test_a_study_that_says_nonsense(record: StudyRecord, name: str, value: objec
         load_study("demo", record.url)
 
 
+def test_a_study_made_before_a_setting_existed(record: StudyRecord) -> None:
+    """It has the setting's default, unless a result depends on it."""
+    stored = record.study.user_attrs["config"]
+
+    def without(name: str) -> dict[str, object]:
+        return {key: value for key, value in stored.items() if key != name}
+
+    record.study.set_user_attr("config", without("most_accurate"))
+    assert load_study("demo", record.url).config == record.config
+    record.study.set_user_attr("config", without("pruner"))
+    with pytest.raises(StudyError, match="or by another version"):
+        load_study("demo", record.url)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
