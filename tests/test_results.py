@@ -1,0 +1,59 @@
+"""What is published holds: winners answer as their files say, and studies have what they show."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from nas_mnist.arch.notation import parse_notation
+from nas_mnist.output.front import write_front_csv
+from nas_mnist.search.study import load_studies
+from nas_mnist.training.datasets import Dataset
+
+RESULTS = Path(__file__).parents[1] / "results"
+WINNERS = sorted(RESULTS.glob("*/winner.py"))
+STUDIES = sorted(RESULTS.glob("*/study.db"))
+
+
+def named(file: Path) -> str:
+    return file.parent.name
+
+
+def test_there_are_some() -> None:
+    assert WINNERS
+    assert STUDIES
+
+
+@pytest.mark.parametrize("file", WINNERS, ids=named)
+def test_a_winner_is_as_accurate_as_it_says(file: Path, mnist: Dataset) -> None:
+    """Exactly, on the real test images."""
+    spec = importlib.util.spec_from_file_location("winner", file)
+    assert spec is not None and spec.loader is not None
+    winner = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(winner)
+    answers = winner.classify(winner.load(), mnist.test.images)
+    correct = int((answers == mnist.test.labels).sum())
+    said = re.search(r"^    test: +([\d.]+) % ", str(winner.__doc__), re.MULTILINE)
+    assert said
+    assert f"{100 * correct / len(answers):.2f}" == said[1]
+
+
+@pytest.mark.parametrize("file", STUDIES, ids=named)
+def test_a_study_has_what_is_shown_of_it(file: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "study.db"
+    shutil.copy(file, copy)  # opening one may write to it
+    (record,) = load_studies(f"sqlite:///{copy}")
+    for trial in record.trials():
+        attrs = trial.user_attrs
+        if "notation" in attrs:
+            network = parse_notation(attrs["notation"])
+            assert network.parameters == attrs["parameters"] <= record.config.budget
+    assert record.counts().running == 0
+    shown = file.with_name("front.csv")
+    if shown.exists():
+        write_front_csv(record, tmp_path / "front.csv")
+        assert (tmp_path / "front.csv").read_text() == shown.read_text()
