@@ -17,9 +17,10 @@ h1 { font-size: 1.6rem; margin-bottom: 0; }
 h2 { font-size: 1.15rem; margin: 2.4rem 0 .4rem; border-top: 1px solid #ddd; padding-top: 1.2rem; }
 p, figcaption { max-width: 46rem; }
 table { border-collapse: collapse; margin: .8rem 0; font-variant-numeric: tabular-nums; }
-th, td { padding: .15rem .7rem; text-align: right; border-bottom: 1px solid #eee;
+th, td { padding: .15rem .5rem; text-align: right; border-bottom: 1px solid #eee;
          white-space: nowrap; }
-th { border-bottom: 1px solid #999; font-weight: 600; }
+th { border-bottom: 1px solid #999; font-weight: 600; white-space: normal;
+     vertical-align: bottom; }
 th.text, td.text { text-align: left; }
 td.notation, pre { font: 12.5px/1.4 ui-monospace, monospace; }
 td.notation { overflow-wrap: anywhere; white-space: normal; min-width: 14rem; }
