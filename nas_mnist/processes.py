@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -29,7 +30,7 @@ _FORKS = sys.platform == "linux"
 _PRELOAD = ["nas_mnist.search.worker"]
 # How a process ended, where the template was killed and nobody knows.
 _UNKNOWN = 255
-_TRIES = 3
+_TRIES_SECONDS = 10.0
 
 
 def prepare() -> None:
@@ -42,14 +43,17 @@ def start_process(target: Callable[..., object], *arguments: object) -> BaseProc
     """A new process of one thread that calls `target`, a function of a module, with this
     process's environment. It never hears Ctrl-C. Raises OSError if there can be none."""
     call = (target, arguments, dict(os.environ))
+    deadline = time.monotonic() + _TRIES_SECONDS
     with interrupts_held():
-        for _ in range(_TRIES):
+        while True:
             process: BaseProcess = _context().Process(target=_call, args=call, daemon=True)  # type: ignore[attr-defined]
             try:
                 process.start()
-            except (EOFError, ConnectionError):  # the template was killed; there is another now
-                continue
-            return process
+                return process
+            except (EOFError, ConnectionError):  # the template was killed
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(0.02)  # it may not be quite dead yet, and only then there is another
     raise OSError("the process it is forked from is killed again and again")
 
 

@@ -1,14 +1,37 @@
-"""Ctrl-C where it must not strike at once."""
+"""Processes that outlive the one they are forked from, and Ctrl-C where it must not strike at
+once."""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
+from multiprocessing import forkserver
 
 import pytest
 
-from nas_mnist.processes import interrupts_noted
+from nas_mnist import processes
+from nas_mnist.processes import interrupts_noted, start_process
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there processes are forked")
+def test_a_process_starts_though_its_template_has_just_been_killed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However little dead it is yet."""
+    monkeypatch.setattr(processes, "_PRELOAD", [])  # to start again at once
+
+    def kill_template() -> None:
+        os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)  # type: ignore[attr-defined]
+
+    for _ in range(20):
+        processes.prepare()
+        kill_template()
+        process = start_process(time.sleep, 0)
+        process.join(60)
+        assert process.exitcode == 0
+    kill_template()  # others want what they preload
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
