@@ -16,11 +16,7 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from nas_mnist.errors import StorageError
 from nas_mnist.output.export import export_network
 from nas_mnist.output.figures import front_figure
-from nas_mnist.output.front import (
-    front_caption,
-    front_rows,
-    spending_text,
-)
+from nas_mnist.output.front import front_caption, front_rows, spending_text
 from nas_mnist.output.provenance import confirmed_text
 from nas_mnist.output.study_figures import curves_figure
 from nas_mnist.search.artifacts import artifact_store
@@ -110,7 +106,7 @@ def study_note(record: StudyRecord) -> str:
         [
             *lines,
             "",
-            front_caption(record),
+            front_caption(record, shown),
             "",
             spending_text(record),
             "",

@@ -74,12 +74,13 @@ def confirmed_values(found: Confirmed) -> dict[str, Any]:
 def front_table(record: StudyRecord) -> Table:
     """The front; with what its confirmation found, once that has begun."""
     config = record.config
-    headings, *rows = front_rows(candidates(record))
+    shown = candidates(record)
+    headings, *rows = front_rows(shown)
     table = Table(
         title=f"{config.study}: front within {config.budget:,} parameters "
         f"on {config.dataset}, {config.epochs} epochs",
         title_justify="left",
-        caption=f"{front_caption(record)}\n{spending_text(record)}",
+        caption=f"{front_caption(record, shown)}\n{spending_text(record)}",
         caption_justify="left",
     )
     for heading in headings[:-1]:
@@ -128,9 +129,8 @@ def _confirmed_cells(entry: Candidate) -> list[str]:
     ]
 
 
-def front_caption(record: StudyRecord) -> str:
+def front_caption(record: StudyRecord, shown: Sequence[Candidate]) -> str:
     """What the figures of `front_rows` are."""
-    shown = candidates(record)
     if not any(entry.confirmed for entry in shown):
         return UNCONFIRMED
     text = (

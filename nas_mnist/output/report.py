@@ -86,8 +86,9 @@ def _summary(record: StudyRecord, winner: Candidate) -> str:
 
 def _front(record: StudyRecord) -> Iterator[str]:
     yield heading_part("The front")
-    yield text_part(front_caption(record))
-    headings, *rows = front_rows(candidates(record))
+    shown = candidates(record)
+    yield text_part(front_caption(record, shown))
+    headings, *rows = front_rows(shown)
     yield table_part(headings, rows, ["notation"])
 
 
