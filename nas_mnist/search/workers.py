@@ -53,8 +53,9 @@ def supervise(
     with interrupts_noted() as strike:
         try:
             with workers:
+                used = 0.0
                 while True:
-                    used = time.thread_time()
+                    before, began = used, time.thread_time()
                     give_back()
                     progress = look(time.monotonic() - start)
                     yield progress
@@ -62,12 +63,21 @@ def supervise(
                         return
                     strike()
                     workers.keep(fill(), progress.steps)
-                    # Reading a large study must not take the workers' cores.
-                    time.sleep(max(_POLL_SECONDS, (time.thread_time() - used) / _POLL_SHARE))
-                    strike()
+                    # Reading a large study must not take the workers' cores; one round alone that
+                    # took long, as the first may, does not tell of a large one.
+                    used = time.thread_time() - began
+                    _pause(max(_POLL_SECONDS, min(used, before) / _POLL_SHARE), strike)
         finally:
             with suppress(StorageError):  # what a worker could not give back itself
                 give_back()
+
+
+def _pause(seconds: float, strike: Callable[[], None]) -> None:
+    """Sleep that long, unless interrupted: then not for half a second."""
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        time.sleep(min(left, _POLL_SECONDS))
+        strike()
 
 
 class Workers:

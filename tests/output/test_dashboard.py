@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from optuna.trial import TrialState
 from PIL import Image
 
 from nas_mnist.output.dashboard import dress_study, study_note
@@ -22,7 +21,7 @@ from nas_mnist.output.figures import FRONT_COLOR
 from nas_mnist.search.study import load_study
 from tests.browser import look, photograph
 from tests.conftest import CommandLine, Search, command, runner
-from tests.search.whole import started, url_of, wait_for
+from tests.search.whole import started, url_of, wait_for_complete
 
 
 @contextmanager
@@ -96,20 +95,20 @@ def test_the_dashboard_in_a_browser(digits_search: Search, tmp_path: Path) -> No
 def test_it_shows_a_search_that_runs(tmp_path: Path) -> None:
     (tmp_path / "studies").mkdir()
     url = url_of(tmp_path)
-    search = started(tmp_path, "--trials", "5000", "--workers", "1")  # does not end here
-    wait_for(url, TrialState.COMPLETE)
-    with served(tmp_path, "demo") as page:
-        first = look(page + "/note", tmp_path / "first")
-        before = said_complete(first.dom)
-        wait_for(url, TrialState.COMPLETE, before + 4)
-        deadline = time.monotonic() + 60
-        while said_complete(look(page + "/note", tmp_path / "next").dom) <= before:
-            assert time.monotonic() < deadline
-        seen = look(page, tmp_path / "study")
-    check_drawn(seen.dom, "front")
-    assert not first.console + seen.console
-    search.send_signal(signal.SIGINT)
-    _, err = search.communicate(timeout=60)
+    with started(tmp_path, "--trials", "5000", "--workers", "1") as search:  # does not end here
+        wait_for_complete(search, url)
+        with served(tmp_path, "demo") as page:
+            first = look(page + "/note", tmp_path / "first")
+            before = said_complete(first.dom)
+            wait_for_complete(search, url, before + 4)
+            deadline = time.monotonic() + 60
+            while said_complete(look(page + "/note", tmp_path / "next").dom) <= before:
+                assert time.monotonic() < deadline
+            seen = look(page, tmp_path / "study")
+        check_drawn(seen.dom, "front")
+        assert not first.console + seen.console
+        search.send_signal(signal.SIGINT)
+        _, err = search.communicate(timeout=60)
     assert search.returncode == 130
     assert "Traceback" not in err
 

@@ -6,18 +6,25 @@ import json
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import psycopg
 import pytest
-from optuna.trial import TrialState
 
 from nas_mnist.search.study import load_study
 from tests.conftest import CommandLine, runner
 from tests.postgres import PASSWORD
 from tests.ray_cluster import Cluster, cluster
 from tests.search.test_survival import kill, workers_of
-from tests.search.whole import DIGITS, check_whole, started, trials, url_of, wait_for
+from tests.search.whole import (
+    DIGITS,
+    check_whole,
+    running_workers,
+    started,
+    url_of,
+    wait_for_complete,
+)
 
 
 def text_of(folder: Path) -> str:
@@ -33,22 +40,23 @@ def test_three_groups_of_workers_on_a_server(
     same front, and any of them has the winner's weights. Nobody ever sees the password."""
     monkeypatch.setenv("NAS_MNIST_STORAGE", postgres)
     machines = [tmp_path / name for name in ("one", "two", "three")]
-    more = ("--trials", "12", "--workers", "1", "--json")
-    searches = []
-    for folder in machines:
-        folder.mkdir()
-        searches.append(started(folder, *more))
-    wait_for(postgres, TrialState.COMPLETE, 2)
-    while not workers_of(machines[2]):
-        assert searches[2].poll() is None, "done before it could be killed"
-        time.sleep(0.1)
-    for process in (searches[2].pid, *workers_of(machines[2])):
-        kill(process)
-    assert searches[2].communicate()[0] == ""
-    said = [search.communicate(timeout=200) for search in searches[:2]]
+    more = ("--trials", "20", "--workers", "1", "--json")
+    with ExitStack() as stack:
+        searches = []
+        for folder in machines:
+            folder.mkdir()
+            searches.append(stack.enter_context(started(folder, *more)))
+        wait_for_complete(searches[2], postgres, 2)
+        while not workers_of(machines[2]):
+            assert searches[2].poll() is None, "done before it could be killed"
+            time.sleep(0.1)
+        for process in (searches[2].pid, *workers_of(machines[2])):
+            kill(process)
+        assert searches[2].communicate()[0] == ""
+        said = [search.communicate(timeout=200) for search in searches[:2]]
     for search, (_, err) in zip(searches, said, strict=False):
         assert search.returncode == 0, err
-    check_whole(postgres, 12)
+    check_whole(postgres, 20)
     fronts = [json.loads(out) for out, _ in said]
     assert fronts[0] == fronts[1]
 
@@ -99,10 +107,10 @@ def ray_cluster() -> Iterator[Cluster]:
 def test_ctrl_c_stops_the_workers_of_a_cluster(tmp_path: Path, ray_cluster: Cluster) -> None:
     (tmp_path / "studies").mkdir()
     address, _ = ray_cluster
-    search = started(tmp_path, "--trials", "30", "--ray", address)
-    wait_for(url_of(tmp_path), TrialState.COMPLETE, 1)
-    search.send_signal(signal.SIGINT)
-    _, err = search.communicate(timeout=60)
+    with started(tmp_path, "--trials", "30", "--ray", address) as search:
+        wait_for_complete(search, url_of(tmp_path))
+        search.send_signal(signal.SIGINT)
+        _, err = search.communicate(timeout=60)
     assert search.returncode == 130
     assert "trials are finished; the same command goes on" in err
     counts = load_study("demo", url_of(tmp_path)).counts()
@@ -115,22 +123,18 @@ def test_a_node_of_a_ray_cluster_is_killed(tmp_path: Path, ray_cluster: Cluster)
     cluster: one node of three is left."""
     (tmp_path / "studies").mkdir()
     address, kill_node = ray_cluster
-    search = started(tmp_path, *("--trials", "12", "--ray", address, "--worker-gpus", "0.5"))
-    wait_for(url_of(tmp_path), TrialState.RUNNING, 2)
-    owners = {
-        trial.user_attrs["worker"]["pid"]
-        for trial in trials(url_of(tmp_path))
-        if trial.state == TrialState.RUNNING
-    }
-    kill_node()
-    kill_node()
-    deadline = time.monotonic() + 60
-    while all(map(is_alive, owners)):  # of two workers on three nodes one is dead now
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    out, err = search.communicate(timeout=200)
+    more = ("--trials", "20", "--ray", address, "--worker-gpus", "0.5")
+    with started(tmp_path, *more) as search:
+        owners = running_workers(search, url_of(tmp_path), 2)
+        kill_node()
+        kill_node()
+        deadline = time.monotonic() + 60
+        while all(map(is_alive, owners)):  # of two workers on three nodes one is dead now
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        out, err = search.communicate(timeout=200)
     assert search.returncode == 0, err
-    check_whole(url_of(tmp_path), 12)
+    check_whole(url_of(tmp_path), 20)
     assert "demo: front within 1,500 parameters" in out
 
 

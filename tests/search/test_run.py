@@ -16,7 +16,15 @@ from nas_mnist.search.space import WIDTHS, first_points
 from nas_mnist.search.study import load_study
 from nas_mnist.training.datasets import data_folder
 from tests.conftest import CommandLine, Search, runner
-from tests.search.whole import DIGITS, check_whole, started, trials, url_of, wait_for
+from tests.search.whole import (
+    DIGITS,
+    check_whole,
+    running_workers,
+    started,
+    trials,
+    url_of,
+    wait_for_complete,
+)
 
 
 def test_a_search_ends_whole(digits_search: Search) -> None:
@@ -84,10 +92,10 @@ def test_one_seed_gives_one_study(tmp_path: Path) -> None:
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
 def test_interrupted_trials_return_to_the_queue(tmp_path: Path, sent: signal.Signals) -> None:
     (tmp_path / "studies").mkdir()
-    search = started(tmp_path, "--trials", "6", "--workers", "2")
-    wait_for(url_of(tmp_path), TrialState.COMPLETE)
-    search.send_signal(sent)
-    out, err = search.communicate(timeout=60)
+    with started(tmp_path, "--trials", "20", "--workers", "2") as search:
+        wait_for_complete(search, url_of(tmp_path))
+        search.send_signal(sent)
+        out, err = search.communicate(timeout=60)
     assert search.returncode == 130
     assert "demo: front within" in out
     assert "trials are finished; the same command goes on" in err
@@ -97,25 +105,22 @@ def test_interrupted_trials_return_to_the_queue(tmp_path: Path, sent: signal.Sig
     assert TrialState.WAITING in states
     kept = [trial for trial in trials(url_of(tmp_path)) if trial.state.is_finished()]
 
-    assert runner(tmp_path)(*DIGITS, "--trials", "6").code == 0
-    check_whole(url_of(tmp_path), 6)
+    assert runner(tmp_path)(*DIGITS, "--trials", "20").code == 0
+    check_whole(url_of(tmp_path), 20)
     assert [trials(url_of(tmp_path))[trial.number] for trial in kept] == kept
 
 
 def test_a_worker_that_is_terminated_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "studies").mkdir()
-    search = started(tmp_path, "--trials", "4", "--workers", "2")
-    wait_for(url_of(tmp_path), TrialState.RUNNING, count=2)
-    owner = None
-    while owner is None:  # a trial is taken, then signed
-        first = next(
-            trial for trial in trials(url_of(tmp_path)) if trial.state == TrialState.RUNNING
-        )
-        owner = first.user_attrs.get("worker")
-    os.kill(owner["pid"], signal.SIGTERM)
-    _, err = search.communicate(timeout=120)
+    with started(tmp_path, "--trials", "12", "--workers", "2") as search:
+        terminated = running_workers(search, url_of(tmp_path))[0]
+        os.kill(terminated, signal.SIGTERM)
+        _, err = search.communicate(timeout=120)
     assert search.returncode == 0, err
-    check_whole(url_of(tmp_path), 4)
+    check_whole(url_of(tmp_path), 12)
+    owners = [trial.user_attrs["worker"]["pid"] for trial in trials(url_of(tmp_path))]
+    assert owners[-1] != terminated
+    assert len({*owners, terminated}) > 2
 
 
 def test_where_no_process_is_forked(

@@ -90,17 +90,20 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
     total = TOTAL
     while moments < KILLS:
         errors = tmp_path / f"errors-{runs}"
-        with errors.open("w") as file:
-            more = ("--trials", str(total), "--workers", "4")
-            search = started(tmp_path, *more, stdout=file, stderr=file)
+        more = ("--trials", str(total), "--workers", "4")
+        with (
+            errors.open("w") as file,
+            started(tmp_path, *more, stdout=file, stderr=file) as search,
+        ):
+            while search.poll() is None and moments < KILLS:
+                wait_a_while(search, tmp_path, chance)
+                some = 0 if search.poll() is not None else kill_some(search, tmp_path, chance)
+                killed, moments = killed + some, moments + bool(some)
+            if moments == KILLS:
+                kill(search.pid)
+            code = search.wait()
         runs += 1
-        while search.poll() is None and moments < KILLS:
-            wait_a_while(search, tmp_path, chance)
-            some = 0 if search.poll() is not None else kill_some(search, tmp_path, chance)
-            killed, moments = killed + some, moments + bool(some)
-        if moments == KILLS:
-            kill(search.pid)
-        code, said = search.wait(), errors.read_text()
+        said = errors.read_text()
         if code == 0:
             total += 20
         elif code != -signal.SIGKILL:  # out of patience with workers that die before a trial ends
@@ -130,10 +133,11 @@ def test_eight_workers_on_one_file(tmp_path: Path) -> None:
 def test_searches_that_begin_together_share_one_study(tmp_path: Path) -> None:
     """Neither loses a trial to the other, and the total is that of one."""
     (tmp_path / "studies").mkdir()
-    searches = [started(tmp_path, "--trials", "8", "--workers", "1") for _ in range(2)]
-    for search in searches:
-        _, err = search.communicate(timeout=120)
-        assert search.returncode == 0, err
+    more = ("--trials", "8", "--workers", "1")
+    with started(tmp_path, *more) as one, started(tmp_path, *more) as other:
+        for search in (one, other):
+            _, err = search.communicate(timeout=120)
+            assert search.returncode == 0, err
     check_whole(url_of(tmp_path), 8)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +39,38 @@ def trials(url: str) -> list[FrozenTrial]:
     return []
 
 
-def wait_for(url: str, state: TrialState, count: int = 1, seconds: float = 120) -> None:
+def wait_for_complete(search: subprocess.Popen[str], url: str, count: int = 1) -> None:
+    """Until that many trials are complete, with the search still running."""
+    for found in _looks(search, url):
+        if sum(trial.state == TrialState.COMPLETE for trial in found) >= count:
+            return
+
+
+def running_workers(search: subprocess.Popen[str], url: str, count: int = 1) -> list[int]:
+    """The process numbers of the workers that have a trial, once there are that many; a trial is
+    taken first, and signed a moment later."""
+    for found in _looks(search, url):
+        owners = [
+            trial.user_attrs["worker"]["pid"]
+            for trial in found
+            if trial.state == TrialState.RUNNING and "worker" in trial.user_attrs
+        ]
+        if len(owners) >= count:
+            return owners
+    raise AssertionError  # looks do not end by themselves
+
+
+def _looks(
+    search: subprocess.Popen[str], url: str, seconds: float = 120
+) -> Iterator[list[FrozenTrial]]:
+    """The trials, again and again while the search runs."""
     deadline = time.monotonic() + seconds
-    while sum(trial.state == state for trial in trials(url)) < count:
-        assert time.monotonic() < deadline, f"no {state} within {seconds} s"
-        time.sleep(0.2)
+    while True:
+        assert search.poll() is None, f"the search ended too early: {search.communicate()}"
+        found = trials(url)
+        yield found
+        assert time.monotonic() < deadline, [trial.state.name for trial in found]
+        time.sleep(0.1)
 
 
 def check_whole(url: str, total: int, epochs: int = 3) -> None:
@@ -68,9 +96,14 @@ def check_whole(url: str, total: int, epochs: int = 3) -> None:
             assert attrs["pruned"]["epoch"] == len(done) < epochs
 
 
-def started(folder: Path, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-    """Such a search, running."""
+@contextmanager
+def started(folder: Path, *arguments: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """Such a search, running; it does not outlive the block."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(
+    with subprocess.Popen(
         command(*DIGITS, *arguments), cwd=folder, text=True, **{**pipes, **options}
-    )
+    ) as search:
+        try:
+            yield search
+        finally:
+            search.kill()
