@@ -7,6 +7,7 @@ import re
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from nas_mnist.arch.notation import parse_notation
@@ -57,3 +58,18 @@ def test_a_study_has_what_is_shown_of_it(file: Path, tmp_path: Path) -> None:
     if shown.exists():
         write_front_csv(record, tmp_path / "front.csv")
         assert (tmp_path / "front.csv").read_text() == shown.read_text()
+
+
+def test_the_readme_leads_with_what_the_front_has() -> None:
+    """Of the networks within a size, the one most accurate on the validation images."""
+    front = pd.read_csv(RESULTS / "mnist-8k" / "front.csv")
+    readme = (RESULTS.parent / "README.md").read_text()
+    shown = re.findall(r"^\| ([\d,]+) \| ([\d,]+ \| [\d.]+ ± [\d.]+ \| [\d.]+) \|", readme, re.M)
+    assert len(shown) > 2
+    for limit, figures in shown:
+        within = front[front.parameters <= int(limit.replace(",", ""))]
+        best = within.loc[within.val_accuracy.idxmax()]
+        assert figures == (
+            f"{best.parameters:,} | {best.test_accuracy_mean:.2f} ± {best.test_accuracy_sd:.2f} | "
+            f"{best.last4_min:.2f}"
+        )

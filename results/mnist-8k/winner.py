@@ -1,37 +1,46 @@
-"""A network of 7,914 parameters for 28×28 digits.
+"""A network of 7,850 parameters for 28×28 digits.
 
-    layer     output shape  parameters  receptive field
-    conv1         10×26×26          90                3
-    relu1         10×26×26                            3
-    norm1         10×26×26          20                3
-    dropout1      10×26×26                            3
-    conv2         20×24×24       1,800                5
-    relu2         20×24×24                            5
-    norm2         20×24×24          40                5
-    dropout2      20×24×24                            5
-    pool1         20×12×12                            6
-    conv3         10×10×10       1,800               10
-    relu3         10×10×10                           10
-    norm3         10×10×10          20               10
-    dropout3      10×10×10                           10
-    conv4           20×8×8       1,800               14
-    relu4           20×8×8                           14
-    norm4           20×8×8          40               14
-    dropout4        20×8×8                           14
-    pool2           20×4×4                           16
-    conv5           12×2×2       2,160               24
-    relu5           12×2×2                           24
-    norm5           12×2×2          24               24
-    dropout5        12×2×2                           24
-    gap1            12×1×1                           28
-    conv6           10×1×1         120               28
+    layer       output shape  parameters  receptive field
+    conv1           23×26×26         207                3
+    relu1           23×26×26                            3
+    norm1           23×26×26          46                3
+    dropout1        23×26×26                            3
+    depthwise1      23×24×24         207                5
+    conv2           33×24×24         759                5
+    relu2           33×24×24                            5
+    norm2           33×24×24          66                5
+    dropout2        33×24×24                            5
+    pool1           33×12×12                            6
+    conv3           24×12×12         792                6
+    relu3           24×12×12                            6
+    norm3           24×12×12          48                6
+    dropout3        24×12×12                            6
+    depthwise2      24×10×10         216               10
+    conv4           35×10×10         840               10
+    relu4           35×10×10                           10
+    norm4           35×10×10          70               10
+    dropout4        35×10×10                           10
+    depthwise3        35×8×8         315               14
+    conv5             50×8×8       1,750               14
+    relu5             50×8×8                           14
+    norm5             50×8×8         100               14
+    dropout5          50×8×8                           14
+    pool2             50×4×4                           16
+    depthwise4        50×2×2         450               24
+    conv6             32×2×2       1,600               24
+    relu6             32×2×2                           24
+    norm6             32×2×2          64               24
+    dropout6          32×2×2                           24
+    gap1              32×1×1                           28
+    conv7             10×1×1         320               28
 
-    study:      mnist-8000, trial 0, seed 1318842689
-    trained:    on 10,000 of the training images of mnist
-    epochs:     3, peak learning rate 0.1
-    validation: 98.25 % after the final epoch
-    test:       98.61 % after the final epoch: one run, unconfirmed
-    date:       2026-11-20T23:41:06
+    study:      mnist-8k, trial 171, confirmed with seed 703387920
+    trained:    on all training images of mnist
+    epochs:     15, peak learning rate 0.250374
+    search:     validation 99.55 % after the final epoch, on 5 in 6 of those images
+    test:       99.43 % with this seed, after the final epoch
+    confirmed:  99.50 ± 0.06 % over 3 seeds, at least 99.42 % over the last 4 epochs
+    date:       2026-11-22T10:19:47
     versions:   python 3.11.7, nas-mnist 0.1.0, torch 2.15.0, torchvision 0.29.2, optuna 5.0.0
 
 Run it on the folder of the MNIST test files, or on a picture of one light digit on a dark ground:
@@ -55,34 +64,46 @@ MEAN, STD = 0.13066047627384286, 0.3081078038564627  # of the training pixels, f
 class Network(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(1, 10, 3, bias=False)
-        self.norm1 = nn.BatchNorm2d(10)
+        self.conv1 = nn.Conv2d(1, 23, 3, bias=False)
+        self.norm1 = nn.BatchNorm2d(23)
         self.dropout1 = nn.Dropout(0.01)
-        self.conv2 = nn.Conv2d(10, 20, 3, bias=False)
-        self.norm2 = nn.BatchNorm2d(20)
+        self.depthwise1 = nn.Conv2d(23, 23, 3, groups=23, bias=False)
+        self.conv2 = nn.Conv2d(23, 33, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(33)
         self.dropout2 = nn.Dropout(0.01)
-        self.conv3 = nn.Conv2d(20, 10, 3, bias=False)
-        self.norm3 = nn.BatchNorm2d(10)
+        self.conv3 = nn.Conv2d(33, 24, 1, bias=False)
+        self.norm3 = nn.BatchNorm2d(24)
         self.dropout3 = nn.Dropout(0.01)
-        self.conv4 = nn.Conv2d(10, 20, 3, bias=False)
-        self.norm4 = nn.BatchNorm2d(20)
+        self.depthwise2 = nn.Conv2d(24, 24, 3, groups=24, bias=False)
+        self.conv4 = nn.Conv2d(24, 35, 1, bias=False)
+        self.norm4 = nn.BatchNorm2d(35)
         self.dropout4 = nn.Dropout(0.01)
-        self.conv5 = nn.Conv2d(20, 12, 3, bias=False)
-        self.norm5 = nn.BatchNorm2d(12)
+        self.depthwise3 = nn.Conv2d(35, 35, 3, groups=35, bias=False)
+        self.conv5 = nn.Conv2d(35, 50, 1, bias=False)
+        self.norm5 = nn.BatchNorm2d(50)
         self.dropout5 = nn.Dropout(0.01)
-        self.conv6 = nn.Conv2d(12, 10, 1, bias=False)
+        self.depthwise4 = nn.Conv2d(50, 50, 3, groups=50, bias=False)
+        self.conv6 = nn.Conv2d(50, 32, 1, bias=False)
+        self.norm6 = nn.BatchNorm2d(32)
+        self.dropout6 = nn.Dropout(0.01)
+        self.conv7 = nn.Conv2d(32, 10, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (batch, 10) of normalized images (batch, 1, 28, 28)."""
         x = self.dropout1(self.norm1(functional.relu(self.conv1(x))))
+        x = self.depthwise1(x)
         x = self.dropout2(self.norm2(functional.relu(self.conv2(x))))
         x = functional.max_pool2d(x, 2)
         x = self.dropout3(self.norm3(functional.relu(self.conv3(x))))
+        x = self.depthwise2(x)
         x = self.dropout4(self.norm4(functional.relu(self.conv4(x))))
-        x = functional.max_pool2d(x, 2)
+        x = self.depthwise3(x)
         x = self.dropout5(self.norm5(functional.relu(self.conv5(x))))
+        x = functional.max_pool2d(x, 2)
+        x = self.depthwise4(x)
+        x = self.dropout6(self.norm6(functional.relu(self.conv6(x))))
         x = functional.adaptive_avg_pool2d(x, 1)
-        x = self.conv6(x)
+        x = self.conv7(x)
         return x.flatten(1)
 
 
