@@ -23,7 +23,7 @@ th { border-bottom: 1px solid #999; font-weight: 600; white-space: normal;
      vertical-align: bottom; }
 th.text, td.text { text-align: left; }
 td.notation, pre { font: 12.5px/1.4 ui-monospace, monospace; }
-td.notation { overflow-wrap: anywhere; white-space: normal; min-width: 14rem; }
+td.notation { overflow-wrap: anywhere; white-space: normal; min-width: 13rem; }
 pre { background: #f6f6f6; padding: .8rem; overflow-x: auto; }
 .images { display: flex; flex-wrap: wrap; gap: .6rem; }
 .images figure { margin: 0; text-align: center; }

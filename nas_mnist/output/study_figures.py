@@ -15,6 +15,7 @@ from nas_mnist.search.spending import Spending
 from nas_mnist.search.study import TrialRecord
 
 _FINISHED, _STOPPED = FRONT_COLOR, "#c98a2b"
+_MARGIN = {"t": 40, "r": 20}  # below plotly's own buttons
 
 
 def curves_figure(front: Sequence[TrialRecord], known: Sequence[Confirmed]) -> go.Figure:
@@ -41,7 +42,7 @@ def curves_figure(front: Sequence[TrialRecord], known: Sequence[Confirmed]) -> g
         ticktext=[f"{accuracy:g}" for accuracy in ACCURACY_TICKS],
     )
     figure.update_layout(
-        template="plotly_white", height=520, margin={"t": 20, "r": 20}, legend_title="parameters"
+        template="plotly_white", height=520, margin=_MARGIN, legend_title="parameters"
     )
     return figure
 
@@ -61,9 +62,7 @@ def spending_figure(spent: Spending, epochs: int) -> go.Figure:
     )
     figure.update_xaxes(title="epochs trained")
     figure.update_yaxes(automargin=True)
-    figure.update_layout(
-        template="plotly_white", height=120 + 40 * len(bars), margin={"t": 20, "r": 20}
-    )
+    figure.update_layout(template="plotly_white", height=120 + 40 * len(bars), margin=_MARGIN)
     return figure
 
 
@@ -81,9 +80,7 @@ def importance_figure(shares: Mapping[str, float]) -> go.Figure:
     )
     figure.update_xaxes(title="share", rangemode="tozero")
     figure.update_yaxes(automargin=True)
-    figure.update_layout(
-        template="plotly_white", height=120 + 26 * len(names), margin={"t": 20, "r": 20}
-    )
+    figure.update_layout(template="plotly_white", height=120 + 26 * len(names), margin=_MARGIN)
     return figure
 
 
