@@ -32,10 +32,16 @@ def print_json(values: Any) -> None:
 def print_tables(*tables: Table) -> None:
     from rich.console import Console
 
-    # A file or a pipe has no width: long notations stay whole there.
-    console = Console() if sys.stdout.isatty() else Console(width=1000)
+    console = Console(width=terminal_width() or 1000)
     for table in tables:
         console.print(table)
+
+
+def terminal_width() -> int | None:
+    """In characters; a file or a pipe has none: long notations stay whole there."""
+    from rich.console import Console
+
+    return Console().width if sys.stdout.isatty() else None
 
 
 def print_front(record: StudyRecord, as_json: bool) -> None:
@@ -44,7 +50,7 @@ def print_front(record: StudyRecord, as_json: bool) -> None:
     if as_json:
         print_json(front_values(record))
     else:
-        print_tables(front_table(record))
+        print_tables(front_table(record, terminal_width()))
 
 
 @contextmanager

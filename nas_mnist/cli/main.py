@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import signal
 import sys
 from types import FrameType
+from typing import Annotated
 
 import typer
 
@@ -14,10 +16,21 @@ from nas_mnist.errors import NasMnistError, is_out_of_memory
 
 app = typer.Typer(
     name="nas-mnist",
-    help="Search small MNIST networks under a hard parameter budget.",
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+@app.callback(invoke_without_command=True)
+def _say_version(
+    version: Annotated[bool, typer.Option("--version", help="Say which version this is.")] = False,
+) -> None:
+    """Search small MNIST networks under a hard parameter budget."""
+    if version:
+        print(importlib.metadata.version("nas-mnist"))
+        raise typer.Exit
+
+
 for command in (
     search.search,
     search.confirm,

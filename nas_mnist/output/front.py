@@ -17,6 +17,8 @@ from nas_mnist.search.winner import Candidate, candidates
 UNCONFIRMED = (
     "This front is unconfirmed: each accuracy is that of one run on the search's training images."
 )
+_LEFT_OUT_FIRST = ("MACs", "receptive field", "notation", "gap", "seeds")
+_NOTATION_WIDTH = 24
 _FRONT_COLUMNS = [
     *("trial", "notation", "parameters", "macs", "receptive_field"),
     *("val_accuracy", "test_accuracy", "seeds", "test_accuracy_mean", "test_accuracy_sd"),
@@ -71,24 +73,57 @@ def confirmed_values(found: Confirmed) -> dict[str, Any]:
     }
 
 
-def front_table(record: StudyRecord) -> Table:
-    """The front; with what its confirmation found, once that has begun."""
+def front_table(record: StudyRecord, width: int | None = None) -> Table:
+    """The front; with what its confirmation found, once that has begun.
+
+    Given a terminal's `width` in characters, with the columns that it has room for, their numbers
+    whole.
+    """
     config = record.config
     shown = candidates(record)
-    headings, *rows = front_rows(shown)
+    rows = front_rows(shown)
+    widths = [_least_width(column) for column in zip(*rows, strict=True)]
+    left_out = set() if width is None else _left_out(rows[0], widths, width)
+    caption = f"{front_caption(record, shown)}\n{spending_text(record)}"
+    if left_out:
+        names = ", ".join(heading for heading in rows[0] if heading in left_out)
+        caption += f"\nNo room here for {names}; --json, --csv and wider terminals have it."
     table = Table(
         title=f"{config.study}: front within {config.budget:,} parameters "
         f"on {config.dataset}, {config.epochs} epochs",
         title_justify="left",
-        caption=f"{front_caption(record, shown)}\n{spending_text(record)}",
+        caption=caption,
         caption_justify="left",
     )
-    for heading in headings[:-1]:
-        table.add_column(heading, justify="right")
-    table.add_column(headings[-1], overflow="fold")
-    for row in rows:
-        table.add_row(*row)
+    places = [place for place, heading in enumerate(rows[0]) if heading not in left_out]
+    for place in places:
+        if rows[0][place] == "notation":
+            table.add_column("notation", overflow="fold")
+        else:
+            least = None if width is None else widths[place]
+            table.add_column(rows[0][place], justify="right", width=least)
+    for row in rows[1:]:
+        table.add_row(*(row[place] for place in places))
     return table
+
+
+def _least_width(column: Sequence[str]) -> int:
+    """In which a heading can wrap, but no cell has to; notations can be folded."""
+    heading, *cells = column
+    if heading == "notation":
+        return _NOTATION_WIDTH
+    return max(map(len, [*heading.split(), *cells]))
+
+
+def _left_out(headings: Sequence[str], widths: Sequence[int], width: int) -> set[str]:
+    """The columns for which there is no room."""
+    needed = {heading: least + 3 for heading, least in zip(headings, widths, strict=True)}
+    left_out: set[str] = set()
+    for heading in _LEFT_OUT_FIRST:
+        if 1 + sum(needed.values()) > width and heading in needed:
+            del needed[heading]
+            left_out.add(heading)
+    return left_out
 
 
 def front_rows(shown: Sequence[Candidate]) -> list[list[str]]:
