@@ -280,7 +280,7 @@ def read_picture(file: Path) -> Tensor:
     try:
         picture = Image.open(file).convert("L").resize((28, 28))
     except OSError as error:
-        raise SystemExit(f"{{file}}: {{error}}") from None
+        raise SystemExit(f"{{file}}: {{error.strerror or error}}") from None
     return torch.tensor(list(picture.tobytes()), dtype=torch.uint8).view(1, 1, 28, 28)
 
 

@@ -183,7 +183,9 @@ def test_running_the_file_tests_it_on_the_mnist_files(mnist: Dataset, tmp_path: 
 
     Image.fromarray(mnist.test.images[0, 0].numpy()).save(tmp_path / "digit.png")
     assert run(str(tmp_path / "digit.png")).stdout == f"{int(logits[0].argmax())}\n"
-    assert "No such file" in run(str(tmp_path / "none.png")).stderr
+    none = tmp_path / "none.png"
+    assert run(str(none)).stderr == f"{none}: No such file or directory\n"
+    assert "cannot identify" in run(str(file)).stderr
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
