@@ -73,7 +73,7 @@ def supervise(
 
 
 def _pause(seconds: float, strike: Callable[[], None]) -> None:
-    """Sleep that long, unless interrupted: then not for half a second."""
+    """Sleep that long; an interrupt ends it within half a second."""
     until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0:
         time.sleep(min(left, _POLL_SECONDS))
