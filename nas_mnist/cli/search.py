@@ -245,8 +245,8 @@ def confirm_front(
     besides = len(networks_to_confirm(record, settings)) - front
     more = f" and {besides} beside it" if besides else ""
     note(
-        f"confirming {front} networks of the front{more} with {settings.seeds} seeds each, on all "
-        f"{images:,} training images"
+        f"confirming {front} networks of the front{more} with {settings.seeds} "
+        f"{'seed' if settings.seeds == 1 else 'seeds'} each, on all {images:,} training images"
     )
     try:
         with closing(run_confirmation(record, settings, engine)) as updates:
