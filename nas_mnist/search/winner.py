@@ -49,11 +49,14 @@ def chosen(
         return known.get(trial) or Candidate(record.trial(trial), None)
     if any(entry.confirmed for entry in shown):
         shown = [entry for entry in shown if entry.confirmed]
-    if at_least is not None:
-        shown = [entry for entry in shown if _accuracy(entry) >= at_least][:1]
     if not shown:
-        what = "completed trial" if at_least is None else f"network of at least {at_least:g}%"
-        raise StudyError(f"the study has no {what} yet; let search run on")
+        raise StudyError("the study has no completed trial yet; let search run on")
+    if at_least is not None:
+        enough = [entry for entry in shown if _accuracy(entry) >= at_least]
+        if not enough:
+            most = max(map(_accuracy, shown))
+            raise StudyError(f"the study has no network of {at_least:g}%; its best has {most:.3f}%")
+        return enough[0]
     # Chosen by validation accuracy: the best of several test accuracies is the luckiest.
     return max(shown, key=lambda entry: entry.trial.val_accuracy)
 
