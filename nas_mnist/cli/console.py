@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,15 +27,31 @@ def note(text: str) -> None:
 
 
 def print_json(values: Any) -> None:
-    print(json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False))
+    with _printing():
+        print(json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False))
 
 
 def print_tables(*tables: Table) -> None:
     from rich.console import Console
 
     console = Console(width=terminal_width() or 1000)
-    for table in tables:
-        console.print(table)
+    with _printing():
+        for table in tables:
+            console.print(table)
+
+
+@contextmanager
+def _printing() -> Iterator[None]:
+    """Say in one line if standard output cannot be written, as on a full disk."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # What is left in the buffer must go somewhere at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise StorageError(f"standard output: {reason(error)}") from None
 
 
 def terminal_width() -> int | None:

@@ -13,7 +13,9 @@ from nas_mnist.cli.options import DataDir, Dataset, Json, Workers
 
 
 def reproduce(
-    lifecycle: str,
+    lifecycle: Annotated[
+        str, typer.Argument(help="As `references` lists them.", show_default=False)
+    ],
     seeds: Annotated[int, typer.Option(min=1, max=100, help="Seeds of each step.")] = 1,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="The first seed.")] = 0,
     most_parameters: Annotated[

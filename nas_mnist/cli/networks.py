@@ -7,11 +7,19 @@ from typing import Annotated
 import typer
 
 from nas_mnist.cli.console import note, print_json, print_tables
-from nas_mnist.cli.options import DataDir, Dataset, Device, Json, RecipeSettings, Storage
+from nas_mnist.cli.options import (
+    DataDir,
+    Dataset,
+    Device,
+    Json,
+    RecipeSettings,
+    Storage,
+    Target,
+)
 
 
-def inspect(target: str, storage: Storage = None, as_json: Json = False) -> None:
-    """Show a network's layers: a notation, a reference's name, or STUDY:TRIAL."""
+def inspect(target: Target, storage: Storage = None, as_json: Json = False) -> None:
+    """Show a network's layers: shapes, parameters, MACs and receptive fields."""
     from nas_mnist.output.tables import architecture_table, architecture_values
     from nas_mnist.search.target import resolve_target
 
@@ -35,8 +43,8 @@ def references(as_json: Json = False) -> None:
 
 
 def train(
-    target: str,
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, side by side.")] = 1,
+    target: Target,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="How many seeds, side by side.")] = 1,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="The first seed.")] = 0,
     dataset: Dataset = "mnist",
     train_samples: Annotated[

@@ -14,6 +14,11 @@ from nas_mnist.errors import RequestError
 if TYPE_CHECKING:
     from nas_mnist.search.engine import Engine
 
+Study = Annotated[str, typer.Argument(help="Name of the study.", show_default=False)]
+Target = Annotated[
+    str,
+    typer.Argument(help="A notation, a reference's name, or STUDY:TRIAL.", show_default=False),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Storage = Annotated[
     str | None,
@@ -30,7 +35,7 @@ DataDir = Annotated[
 Dataset = Annotated[str, typer.Option(help="mnist, fashion-mnist, kmnist or digits.")]
 Workers = Annotated[
     int | None,
-    typer.Option(help="Processes of one thread.", show_default="one a core, here or of --ray"),
+    typer.Option(help="Processes of one thread.", show_default="one a core"),
 ]
 Ray = Annotated[
     str | None,

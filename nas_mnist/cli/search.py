@@ -25,6 +25,7 @@ from nas_mnist.cli.options import (
     Ray,
     RecipeSettings,
     Storage,
+    Study,
     WorkerGpus,
     Workers,
     placing,
@@ -191,7 +192,7 @@ def search_and_confirm(settings: SearchConfig, engine: Engine, as_json: bool) ->
 
 
 def confirm(
-    study: str,
+    study: Study,
     seeds: Annotated[int, typer.Option(min=1, max=100, help="Fresh seeds of each network.")] = 5,
     most_accurate: MostAccurate = None,
     workers: Workers = None,
@@ -258,15 +259,15 @@ def confirm_front(
 
 
 def present(record: StudyRecord, results: Path, as_json: bool) -> None:
-    """Write the study's files, and print its front."""
+    """Print the study's front, and write its files."""
     from nas_mnist.output.dashboard import dress_study
     from nas_mnist.output.front import UNCONFIRMED
     from nas_mnist.output.results import write_results
     from nas_mnist.search.confirm import confirmed
 
-    files = write_results(record, results)
-    dress_study(record)
     print_front(record, as_json)
     if as_json and not confirmed(record):  # the table says it itself
         note(UNCONFIRMED)
+    files = write_results(record, results)
+    dress_study(record)
     note("wrote " + ", ".join(map(str, files)))

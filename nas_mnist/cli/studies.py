@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nas_mnist.cli.console import note, open_study, print_front, writing
-from nas_mnist.cli.options import DataDir, Json, Storage
+from nas_mnist.cli.options import DataDir, Json, Storage, Study
 
 if TYPE_CHECKING:
     from nas_mnist.search.study import StudyRecord
@@ -25,7 +25,7 @@ ReproducedFiles = Annotated[
 
 
 def front(
-    study: str,
+    study: Study,
     storage: Storage = None,
     csv: Annotated[Path | None, typer.Option(help="Also write the front as CSV.")] = None,
     figure: Annotated[
@@ -55,7 +55,7 @@ def front(
 
 
 def export(
-    study: str,
+    study: Study,
     output: Annotated[Path, typer.Option("--output", "-o", help="The module file, .py.")],
     trial: Annotated[
         int | None, typer.Option(help="This completed trial.", show_default="the most accurate")
@@ -94,7 +94,7 @@ def export(
 
 
 def report(
-    study: str,
+    study: Study,
     output: Annotated[Path, typer.Option("--output", "-o", help="The page, .html.")],
     storage: Storage = None,
     data_dir: DataDir = None,

@@ -213,8 +213,8 @@ def write_figure(figure: go.Figure, file: Path) -> None:
         figure.write_image(file, width=1000, height=600, scale=1 if file.suffix == ".svg" else 2)
     except (ImportError, ValueError, RuntimeError):
         raise RequestError(
-            f"figure {file}: pictures need kaleido (`pip install kaleido`) and an installed "
-            "Chrome or Chromium; or write .html"
+            f"figure {file}: pictures need kaleido (pip install 'nas-mnist[image]') and an "
+            "installed Chrome or Chromium; or write .html"
         ) from None
 
 

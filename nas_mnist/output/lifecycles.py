@@ -207,8 +207,11 @@ def _reading(file: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise DataError(f"{file}: {reason(error)}") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{file}: not the steps of a lifecycle ({error}); move it away") from None
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        said = f" ({error})" if isinstance(error, ValueError) else ""
+        raise DataError(
+            f"{file}: not a steps.json that `reproduce` kept{said}; move it away or name another"
+        ) from None
 
 
 def _lifecycle_and_trained(file: Path) -> tuple[str, list[dict[str, Any]]]:
@@ -219,7 +222,10 @@ def _lifecycle_and_trained(file: Path) -> tuple[str, list[dict[str, Any]]]:
 def _reproduced(step: Step, entry: Mapping[str, Any]) -> Reproduced:
     assert step.reference is not None
     runs = [Run(run["seed"], [_record(**epoch) for epoch in run["curve"]]) for run in entry["runs"]]
-    recipe = Recipe().changed(entry["trained"]["recipe"])
+    try:
+        recipe = Recipe().changed(entry["trained"]["recipe"])
+    except RequestError as error:
+        raise ValueError(str(error)) from None
     return Reproduced(step, references()[step.reference].architecture, recipe, tuple(runs))
 
 

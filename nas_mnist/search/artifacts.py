@@ -141,7 +141,9 @@ def read_weights(weights: Weights, study: str, storage: Storage, most_bytes: int
         with storage_errors(storage.engine.url), store.open_reader(weights.artifact) as file:
             content = file.read(most_bytes + 1)
     except (ArtifactNotFound, ValueError):
-        raise StorageError(f"its weights are not in {where}, where the search kept them") from None
+        raise StorageError(
+            f"its weights are not in {where}, where they belong; `front` shows the study without"
+        ) from None
     except OSError as error:
         raise StorageError(f"{error.filename or where}: {reason(error)}") from None
     if len(content) > most_bytes:

@@ -161,6 +161,8 @@ def read_preset(path: Path) -> dict[str, Any]:
 
 
 def default_storage(study: str) -> str:
+    """A study's database where no other is named. RequestError for a name that none can have."""
+    check_study_name(study)
     return f"sqlite:///studies/{study}.db"
 
 

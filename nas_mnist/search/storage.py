@@ -17,7 +17,7 @@ from optuna.storages._cached_storage import _CachedStorage
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from nas_mnist.errors import RequestError, StorageError, reason
+from nas_mnist.errors import RequestError, StorageError, StudyError, reason
 
 HEARTBEAT_SECONDS = 15
 """A running trial's sign of life; one that misses four is taken to be dead."""
@@ -40,7 +40,7 @@ def open_storage(url: str, *, create: bool) -> Storage:
     """The relational storage at `url`.
 
     With `create`, an SQLite file, its folder and Optuna's tables are made if missing; otherwise
-    what is missing is a StorageError, and nothing is made.
+    what is missing is a StudyError, and nothing is made.
     """
     try:
         parsed = make_url(url)
@@ -68,7 +68,7 @@ def open_storage(url: str, *, create: bool) -> Storage:
         except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
             if create or "version_info" not in str(_root(error)):
                 raise
-            raise StorageError(f"storage {shown(url)}: there are no studies in it") from None
+            raise StudyError(f"storage {shown(url)}: there are no studies in it") from None
 
 
 def _opened(url: str, engine_kwargs: dict[str, Any], create: bool) -> Storage:
@@ -121,7 +121,7 @@ def _prepare_sqlite(file: Path, *, create: bool) -> None:
         raise RequestError("--storage: SQLite needs a file, as in sqlite:///studies/my.db")
     if not create:
         if not file.exists():
-            raise StorageError(
+            raise StudyError(
                 f"storage {file}: no such file; name the study's database with --storage, or "
                 "run the command from the folder that search was run in"
             )

@@ -24,8 +24,8 @@ from nas_mnist.training.recipe import check_dataset
 # Of the training images, one in six validates: 10,000 of the 60,000 of MNIST.
 VALIDATION_SHARE = 6
 
-# The image sets by torchvision's names, which are those of their folders too.
-_CLASSES = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST"}
+# Those that come as files, by torchvision's names, which are those of their folders too.
+FILE_SETS = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST"}
 _FILES = (
     ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
@@ -139,7 +139,7 @@ def _check_train_samples(train_samples: int, available: int) -> None:
 
 def _idx_files(name: str, data_dir: Path | None) -> tuple[Images, Images]:
     folder = data_folder(data_dir)
-    raw = folder / _CLASSES[name] / "raw"
+    raw = folder / FILE_SETS[name] / "raw"
     try:
         if not all((raw / file).is_file() for files in _FILES for file in files):
             _download(name, folder)
@@ -171,7 +171,7 @@ def _download(name: str, folder: Path) -> None:
     # For this alone: importing torchvision takes as long as importing torch.
     from torchvision import datasets
 
-    kind = getattr(datasets, _CLASSES[name])
+    kind = getattr(datasets, FILE_SETS[name])
     # torchvision reports its downloads on standard output, which is for data.
     try:
         with redirect_stdout(sys.stderr):
@@ -180,7 +180,7 @@ def _download(name: str, folder: Path) -> None:
         raise DataError(f"{name}: cannot read {folder}: {reason(error)}") from None
     except (OSError, *_DAMAGE):
         raise DataError(
-            f"{name}: no files in {folder / _CLASSES[name] / 'raw'} and none could be "
+            f"{name}: no files in {folder / FILE_SETS[name] / 'raw'} and none could be "
             "downloaded; name a folder that has them with --data-dir, or try --dataset digits, "
             "which needs none"
         ) from None

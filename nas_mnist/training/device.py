@@ -27,7 +27,9 @@ def resolve_device(name: str) -> torch.device:
             raise RuntimeError
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError):
-        raise RequestError(f"device {name!r} is not usable here; take auto, cpu or cuda") from None
+        raise RequestError(
+            f"device {name!r} is not usable here; take auto, which is what there is, or cpu"
+        ) from None
     return device
 
 

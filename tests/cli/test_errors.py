@@ -51,9 +51,11 @@ REFUSED = [
     (["search", "--recipe", "learning_rate=1"], 2, "learning_rate cannot be set in a search"),
     (["search", "--dataset", "digits", "--storage", "x"], 2, "--storage must be a database URL"),
     (["search", "--dataset", "digits", "--storage", "oracle9://h/d"], 2, "no driver for"),
-    (["front", "nosuch"], 1, "storage studies/nosuch.db: no such file"),
+    (["front", "nosuch"], 2, "storage studies/nosuch.db: no such file"),
+    (["front", "a/b"], 2, "study name 'a/b' must be"),
+    (["front", ""], 2, "study name '' must be"),
     (["front"], 2, "Missing argument"),
-    (["inspect", "nosuch:3"], 1, "storage studies/nosuch.db: no such file"),
+    (["inspect", "nosuch:3"], 2, "storage studies/nosuch.db: no such file"),
     (["inspect", "demo:x"], 2, "'demo:x' is not STUDY:TRIAL"),
     (["inspect", "a7-no-dropout-7885"], 2, "is no reference; `nas-mnist references` lists"),
     (["inspect", "a7"], 2, "'a7' is no reference; `nas-mnist references` lists them, such as a7-"),
@@ -63,8 +65,9 @@ REFUSED = [
     (["inspect", "c10rq"], 2, "no layer starts with 'q' at character 5"),
     (["inspect", "c9rn-g"], 2, "ends in 9×1×1 values, not in 10 class scores"),
     (["train", "c10rn-g", "--seeds", "0"], 2, "Invalid value for '--seeds'"),
+    (["train", "c10rn-g", "--seeds", "101"], 2, "Invalid value for '--seeds'"),
     (["train", "c10rn-g", "--dataset", "digits", "--epochs", "0"], 2, "epochs 0 is not within"),
-    (["export", "nosuch", "-o", "w.py"], 1, "storage studies/nosuch.db: no such file"),
+    (["export", "nosuch", "-o", "w.py"], 2, "storage studies/nosuch.db: no such file"),
     (["export", "nosuch", "-o", "w.txt"], 2, "w.txt must end in .py"),
     (["export", "nosuch", "-o", "w.py", "--trial", "1", "--at-least", "9"], 2, "exclude each oth"),
     (["nosuch"], 2, "No such command 'nosuch'"),
@@ -276,6 +279,28 @@ def test_a_pipe_that_closes_early_is_no_error(tmp_path: Path) -> None:
     )
     assert "Hand-made networks" in done.stdout
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+@pytest.mark.parametrize("arguments", [("references",), ("references", "--json")], ids=" ".join)
+def test_output_that_cannot_be_written(arguments: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command(*arguments), stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr == "error: standard output: No space left on device\n"
+
+
+def test_weights_that_are_gone_hide_nothing_else(copied_search: Search) -> None:
+    results = copied_search.folder / "results" / "demo"
+    shutil.rmtree(copied_search.folder / "studies" / "demo")
+    shutil.rmtree(results)
+    done = runner(copied_search.folder)(*copied_search.arguments)
+    assert done.code == 1
+    assert done.json == copied_search.finished.json
+    assert "its weights are not in studies/demo/artifacts" in done.err.splitlines()[-1]
+    assert (results / "front.csv").exists()
 
 
 def test_closed_streams_are_no_error(tmp_path: Path) -> None:

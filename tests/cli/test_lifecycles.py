@@ -91,8 +91,27 @@ def test_its_steps_are_read_again(folder: Path) -> None:
         assert step.test_mean == pytest.approx(measured["test_accuracy_mean"], abs=1e-5)
     with pytest.raises(RequestError, match="was trained on digits, not on mnist"):
         read_reproduced(file, "mnist")
-    with pytest.raises(DataError, match="not the steps of a lifecycle"):
+    with pytest.raises(DataError, match=r"not a steps\.json that `reproduce` kept"):
         read_reproduced(folder / "results" / "s7-8k" / "table.md", "digits")
+
+
+@pytest.mark.parametrize(
+    ("found", "damage"),
+    [
+        ('"rotation": 0.0', '"rotation": NaN'),
+        ('"learning_rate": ', '"learning_rate": null, "rate": '),
+        ('"lifecycle": ', '"life": '),
+        ('"curve": [', '"curve": [null, '),
+        ('"trained": {', '"trained": [], "was": {'),
+    ],
+)
+def test_steps_that_are_damaged(folder: Path, tmp_path: Path, found: str, damage: str) -> None:
+    whole = (folder / "results" / "s7-8k" / "steps.json").read_text()
+    assert found in whole
+    file = tmp_path / "steps.json"
+    file.write_text(whole.replace(found, damage))
+    with pytest.raises(DataError, match=r"steps\.json: not a steps\.json that `reproduce` kept"):
+        read_reproduced(file, "digits")
 
 
 def test_bad_requests(nas_mnist: CommandLine, tmp_path: Path) -> None:
@@ -103,7 +122,7 @@ def test_bad_requests(nas_mnist: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "results" / "a7-8k" / "steps.json").write_text("{")
     done = nas_mnist("reproduce", "a7-8k")
     assert (done.code, len(done.err.splitlines())) == (1, 1)
-    assert "not the steps of a lifecycle" in done.err
+    assert "not a steps.json that `reproduce` kept" in done.err
 
 
 def test_every_step_has_a_recipe_or_a_reason() -> None:

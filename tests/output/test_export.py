@@ -19,13 +19,15 @@ from nas_mnist.arch.network import build_network
 from nas_mnist.arch.notation import parse_notation
 from nas_mnist.arch.references import references
 from nas_mnist.errors import StorageError
-from nas_mnist.output.export import check_weights, export_network, module_source
+from nas_mnist.output.export import check_weights, export_network
 from nas_mnist.output.provenance import Provenance
+from nas_mnist.output.source import module_source
 from nas_mnist.search.study import load_study
 from nas_mnist.search.winner import Candidate
 from nas_mnist.training.datasets import Dataset, data_folder, split_dataset
 from nas_mnist.training.epochs import EpochRecord, accuracy, logits
 from nas_mnist.training.pack import Member, Pack
+from nas_mnist.training.recipe import DATASETS
 from tests.arch.test_architecture import architectures
 from tests.conftest import Search
 
@@ -46,7 +48,7 @@ sys.meta_path.insert(0, Bare())
 
 def exported_module(architecture: Architecture, folder: Path) -> Path:
     file = folder / "network.py"
-    file.write_text(module_source(architecture, (0.13, 0.31), NO_FACTS))
+    file.write_text(module_source(architecture, "mnist", (0.13, 0.31), NO_FACTS))
     return file
 
 
@@ -114,7 +116,7 @@ def test_every_reference_exports(name: str, tmp_path: Path) -> None:
     architecture = references()[name].architecture
     network = build_network(architecture).eval()
     namespace: dict[str, object] = {"__file__": str(tmp_path / "network.py")}
-    exec(module_source(architecture, (0.1, 0.3), NO_FACTS), namespace)
+    exec(module_source(architecture, "mnist", (0.1, 0.3), NO_FACTS), namespace)
     exported = namespace["Network"]()  # type: ignore[operator]
     exported.load_state_dict(network.state_dict())
     images = torch.rand(2, 1, 28, 28)
@@ -126,8 +128,8 @@ def test_every_reference_exports(name: str, tmp_path: Path) -> None:
 def test_no_text_becomes_code(architecture: Architecture, text: str) -> None:
     """Whatever a database says, the file differs from a plain one in its docstring alone."""
     hostile = Provenance((("study", text + '"""\nimport os\n"""'), ("date", text)))
-    plain = ast.parse(module_source(architecture, (0.1, 0.3), NO_FACTS))
-    tree = ast.parse(module_source(architecture, (0.1, 0.3), hostile))
+    plain = ast.parse(module_source(architecture, "mnist", (0.1, 0.3), NO_FACTS))
+    tree = ast.parse(module_source(architecture, "mnist", (0.1, 0.3), hostile))
     assert ast.dump(ast.Module(tree.body[1:], [])) == ast.dump(ast.Module(plain.body[1:], []))
 
 
@@ -186,6 +188,28 @@ def test_running_the_file_tests_it_on_the_mnist_files(mnist: Dataset, tmp_path: 
     none = tmp_path / "none.png"
     assert run(str(none)).stderr == f"{none}: No such file or directory\n"
     assert "cannot identify" in run(str(file)).stderr
+
+
+def test_the_file_says_what_it_can_be_run_on(tmp_path: Path) -> None:
+    """On the files of its own dataset alone; scikit-learn's digits have none."""
+    architecture = parse_notation("c4rn-m2-c4rn-g-c10k1")
+    sources = {name: module_source(architecture, name, (0.13, 0.31), NO_FACTS) for name in DATASETS}
+    assert '"FashionMNIST" / "raw"' in sources["fashion-mnist"]
+    assert "FILE.py path/to/KMNIST/raw" in sources["kmnist"]
+    assert "raw" not in sources["digits"] and "gzip" not in sources["digits"]
+    file = tmp_path / "network.py"
+    file.write_text(sources["digits"])
+    torch.save(build_network(architecture).state_dict(), tmp_path / "network.pt")
+    done = subprocess.run(
+        [sys.executable, file, tmp_path], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (1, f"{tmp_path}: Is a directory\n")
+    for name, source in sources.items():
+        made = tmp_path / f"{name}.py"
+        made.write_text(source)
+        ruff = [sys.executable, "-m", "ruff", "check", "--isolated", "--quiet"]
+        ruff += ["--select", "E,F,I", "--line-length", "100", made]
+        subprocess.run(ruff, check=True)
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:

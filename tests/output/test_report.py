@@ -118,7 +118,7 @@ def test_the_page_needs_the_winners_weights(
     ("arguments", "code", "message"),
     [
         (("report", "demo", "-o", "report.txt"), 2, "must end in .html"),
-        (("report", "nosuch", "-o", "report.html"), 1, "no such file"),
+        (("report", "nosuch", "-o", "report.html"), 2, "no such file"),
     ],
 )
 def test_bad_requests(

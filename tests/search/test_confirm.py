@@ -245,7 +245,7 @@ def test_a_run_goes_to_who_trains_its_network() -> None:
 
 def test_bad_requests(nas_mnist: CommandLine, tmp_path: Path) -> None:
     for arguments, code, message in (
-        (("confirm", "nosuch"), 1, "no such file"),
+        (("confirm", "nosuch"), 2, "no such file"),
         (("confirm", "demo", "--seeds", "0"), 2, "--seeds"),
         (("confirm", "demo", "--most-accurate", "-1"), 2, "--most-accurate"),
         (("search", "--most-accurate", "2000"), 2, "--most-accurate 2,000 is not within 0"),

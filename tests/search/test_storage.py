@@ -136,7 +136,7 @@ def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:
     with sqlite3.connect(file) as connection:
         connection.execute("CREATE TABLE notes (text TEXT)")
     before = file.read_bytes()
-    with pytest.raises(StorageError, match="there are no studies in it"):
+    with pytest.raises(StudyError, match="there are no studies in it"):
         load_study("demo", f"sqlite:///{file}")
     assert file.read_bytes() == before
 
@@ -144,7 +144,7 @@ def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:
 def test_a_study_that_is_not_there(record: StudyRecord, tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="no study 'other' in this storage; it has 'demo'"):
         load_study("other", record.url)
-    with pytest.raises(StorageError, match="no such file"):
+    with pytest.raises(StudyError, match="no such file"):
         load_study("demo", f"sqlite:///{tmp_path}/none.db")
     assert not (tmp_path / "none.db").exists()
 
