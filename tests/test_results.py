@@ -12,6 +12,7 @@ import pytest
 
 from nas_mnist.arch.notation import parse_notation
 from nas_mnist.output.front import write_front_csv
+from nas_mnist.output.lifecycles import read_reproduced
 from nas_mnist.search.study import load_studies
 from nas_mnist.training.datasets import Dataset
 
@@ -73,3 +74,12 @@ def test_the_readme_leads_with_what_the_front_has() -> None:
             f"{best.parameters:,} | {best.test_accuracy_mean:.2f} ± {best.test_accuracy_sd:.2f} | "
             f"{best.last4_min:.2f}"
         )
+
+
+def test_the_readme_has_what_the_last_steps_came_to() -> None:
+    readme = (RESULTS.parent / "README.md").read_text()
+    shown = []
+    for name in ("a7-8k", "s7-8k"):
+        last = read_reproduced(RESULTS / name / "steps.json", "mnist")[-1]
+        shown.append(f"{last.test_mean:.2f} ± {last.test_sd:.2f}")
+    assert f"| {'; '.join(shown)} |" in readme

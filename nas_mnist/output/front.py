@@ -187,9 +187,10 @@ def spending_text(record: StudyRecord) -> str:
         text += f"; stopped: {rungs}"
     if record.config.pruner != "none":
         text += (
-            f"; {spent.exempt} {'trial was' if spent.exempt == 1 else 'trials were'} exempt from "
-            "stopping, it would have stopped "
+            f"; of the {spent.exempt} exempt from stopping the pruner would have stopped "
             f"{spent.spared}, {spent.wrongful} of them wrongly"
+            if spent.exempt
+            else "; no trial was exempt from stopping"
         )
     return f"{text}."
 

@@ -1,4 +1,4 @@
-"""A network of 7,850 parameters for 28×28 digits.
+"""A network of 7,850 parameters for the images of mnist.
 
     layer       output shape  parameters  receptive field
     conv1           23×26×26         207                3
@@ -43,10 +43,10 @@
     date:       2026-11-22T10:19:47
     versions:   python 3.11.7, nas-mnist 0.1.0, torch 2.15.0, torchvision 0.29.2, optuna 5.0.0
 
-Run it on the folder of the MNIST test files, or on a picture of one light digit on a dark ground:
+Run it on the folder of the test files, or on a picture that is light on dark as they are:
 
     python FILE.py path/to/MNIST/raw
-    python FILE.py digit.png
+    python FILE.py picture.png
 """
 
 import gzip
@@ -121,7 +121,7 @@ def normalize(images: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def classify(network: Network, images: Tensor) -> Tensor:
-    """The digit that each image (n, 1, 28, 28), of pixels from 0 to 255, shows: (n,)."""
+    """The class, 0 to 9, of each image (n, 1, 28, 28), of pixels from 0 to 255: (n,)."""
     batches = images.split(1000)
     return torch.cat([network(normalize(batch)).argmax(dim=1) for batch in batches])
 
