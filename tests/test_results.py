@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import shutil
 from pathlib import Path
@@ -73,6 +74,19 @@ def test_the_readme_leads_with_what_the_front_has() -> None:
         assert figures == (
             f"{best.parameters:,} | {best.test_accuracy_mean:.2f} ± {best.test_accuracy_sd:.2f} | "
             f"{best.last4_min:.2f}"
+        )
+
+
+def test_the_first_trials_came_to_what_is_shown_of_them() -> None:
+    shown = (RESULTS / "README.md").read_text()
+    files = sorted((RESULTS / "first-trials").glob("*.json"))
+    assert files
+    for file in files:
+        found = json.loads(file.read_text())
+        (row,) = re.findall(rf"^\| `{file.name}` .*$", shown, re.M)
+        mean, sd = found["test_accuracy_mean"], found["test_accuracy_sd"]
+        assert (
+            f"| {found['parameters']:,} | {mean:.2f} ± {sd:.2f} | {found['last4_min']:.2f} |" in row
         )
 
 

@@ -72,8 +72,8 @@ _COMMON = Choices(first_pool_receptive_field=5, pools=2, convolutions_2=2, convo
 _HAND_MADE = {
     "s7-dropout-7914": (replace(_COMMON, width_ratio_3=0.6, entry_ratio=0.5, dropout=0.01), 0.1),
 }
-# Shapes that did well under the final recipe at every size (`results/recipe`), and their rates: a
-# search that begins with them has something to prune by, and a front at once.
+# Shapes that did well under the default recipe at every size (`results/first-trials`), and their
+# rates: a search that begins with them has something to prune by, and a front at once.
 _DENSE = replace(_COMMON, width_ratio_2=1.5, width_ratio_3=1.17)
 _PROVEN = (
     (_DENSE, 0.2),
