@@ -28,6 +28,7 @@ from nas_mnist.training.runs import train_runs
 from tests.conftest import CommandLine, command, runner
 
 OPTIONS = ("confirm", "demo", "--seeds", "2", "--workers", "2", "--json")
+EPOCHS = 8
 
 
 def load(folder: Path) -> StudyRecord:
@@ -42,32 +43,39 @@ def rows(folder: Path) -> list[FrozenTrial]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A confirmed search: interrupted on the way, and gone on with."""
+    """A search confirmed with a seed, then with another: interrupted on the way, and gone on
+    with."""
     folder = tmp_path_factory.mktemp("confirmed")
     done = runner(folder)(
         *("search", "--dataset", "digits", "--study", "demo", "--budget", "1000", "--trials", "4"),
-        *("--epochs", "2", "--train-samples", "200", "--pruner", "none", "--no-confirm"),
+        *("--epochs", str(EPOCHS), "--train-samples", "200", "--pruner", "none", "--no-confirm"),
         *("--workers", "1"),
     )
     assert done.code == 0, done.err
-    first = subprocess.Popen(
-        command(*OPTIONS), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    done = runner(folder)("confirm", "demo", "--seeds", "1", "--workers", "2")
+    assert done.code == 0, done.err
+    kept = rows(folder)
+    assert [row.state for row in kept] == [TrialState.COMPLETE] * len(load(folder).front())
+
+    # One worker, whose two networks take seconds: a slow look finds it at work.
+    second = subprocess.Popen(
+        command(*OPTIONS, "--workers", "1"),
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        try:
-            if any(row.state == TrialState.COMPLETE for row in rows(folder)):
-                break
-        except KeyError:
-            pass  # not begun
+    while time.monotonic() < deadline and second.poll() is None:
+        if any(row.state == TrialState.RUNNING for row in rows(folder)):
+            break
         time.sleep(0.1)
-    first.send_signal(signal.SIGINT)
-    _, err = first.communicate(timeout=60)
-    assert first.returncode == 130, err
+    second.send_signal(signal.SIGINT)
+    _, err = second.communicate(timeout=60)
+    assert second.returncode == 130, err
     assert "what is confirmed is kept" in err and "Traceback" not in err
-    kept = [row for row in rows(folder) if row.state.is_finished()]
-    assert kept
-    assert all(row.state != TrialState.RUNNING for row in rows(folder))
+    states = {row.state for row in rows(folder)}
+    assert TrialState.WAITING in states and TrialState.RUNNING not in states
 
     done = runner(folder)(*OPTIONS)
     assert done.code == 0, done.err
@@ -88,8 +96,8 @@ def test_every_network_of_the_front_is_confirmed(folder: Path, networks: list[Co
     for found in networks:
         assert [run.seed for run in found.runs] == seeds
         for run in found.runs:
-            assert [entry["epoch"] for entry in run.curve] == [1, 2]
-            assert run.last4_min == min(entry["test_accuracy"] for entry in run.curve)
+            assert [entry["epoch"] for entry in run.curve] == [*range(1, EPOCHS + 1)]
+            assert run.last4_min == min(entry["test_accuracy"] for entry in run.curve[-4:])
     assert len(rows(folder)) == 2 * len(networks)
 
 
