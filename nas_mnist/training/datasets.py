@@ -24,7 +24,7 @@ from nas_mnist.training.recipe import check_dataset
 # Of the training images, one in six validates: 10,000 of the 60,000 of MNIST.
 VALIDATION_SHARE = 6
 
-# Those that come as files, by torchvision's names, which are those of their folders too.
+# The image sets that come as files, by torchvision's names, which are those of their folders too.
 FILE_SETS = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST"}
 _FILES = (
     ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),

@@ -62,6 +62,12 @@ def test_in_words(record: StudyRecord) -> None:
     )
 
 
+def test_in_words_where_no_trial_is_exempt(tmp_path: Path) -> None:
+    settings = SearchConfig(study="demo", storage=f"sqlite:///{tmp_path}/none.db", trials=1)
+    nothing = make_study(settings, (0.1, 0.3), [])
+    assert spending_text(nothing) == "0 of 0 epochs run; no trial was exempt from stopping."
+
+
 def test_of_a_real_search(digits_search: Search) -> None:
     record = digits_search.record()
     spent = spending(record)
