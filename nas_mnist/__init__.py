@@ -15,20 +15,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nas_mnist.arch.architecture import Architecture
-    from nas_mnist.arch.network import build_network
-    from nas_mnist.arch.notation import format_notation, parse_notation
-    from nas_mnist.arch.references import references
-    from nas_mnist.arch.skeleton import Choices, decode
     from nas_mnist.errors import NasMnistError
-    from nas_mnist.output.export import export_network
-    from nas_mnist.output.figures import front_figure
-    from nas_mnist.search.config import SearchConfig
-    from nas_mnist.search.confirm import confirmed, prepare_confirmation, run_confirmation
+    from nas_mnist.execution.confirmation import confirmed, prepare_confirmation, run_confirmation
+    from nas_mnist.execution.run import prepare_search, run_search
+    from nas_mnist.execution.spec import SearchConfig
+    from nas_mnist.execution.study import load_study
+    from nas_mnist.execution.winner import chosen
+    from nas_mnist.networks.architecture import Architecture
+    from nas_mnist.networks.build import build_network
+    from nas_mnist.networks.notation import format_notation, parse_notation
+    from nas_mnist.networks.references import references
+    from nas_mnist.networks.skeleton import Choices, decode
+    from nas_mnist.report.export import export_network
+    from nas_mnist.report.figures import front_figure
     from nas_mnist.search.pruner import DominancePruner
-    from nas_mnist.search.run import prepare_search, run_search
-    from nas_mnist.search.study import load_study
-    from nas_mnist.search.winner import chosen
     from nas_mnist.training.datasets import load_dataset, split_dataset
     from nas_mnist.training.pack import Member, Pack
     from nas_mnist.training.recipe import Augmentation, Recipe
@@ -64,20 +64,20 @@ __all__ = [
 ]
 
 _MODULES = {
-    "arch.architecture": ("Architecture",),
-    "arch.network": ("build_network",),
-    "arch.notation": ("format_notation", "parse_notation"),
-    "arch.references": ("references",),
-    "arch.skeleton": ("Choices", "decode"),
+    "networks.architecture": ("Architecture",),
+    "networks.build": ("build_network",),
+    "networks.notation": ("format_notation", "parse_notation"),
+    "networks.references": ("references",),
+    "networks.skeleton": ("Choices", "decode"),
     "errors": ("NasMnistError",),
-    "output.export": ("export_network",),
-    "output.figures": ("front_figure",),
-    "search.config": ("SearchConfig",),
-    "search.confirm": ("confirmed", "prepare_confirmation", "run_confirmation"),
+    "report.export": ("export_network",),
+    "report.figures": ("front_figure",),
+    "execution.spec": ("SearchConfig",),
+    "execution.confirmation": ("confirmed", "prepare_confirmation", "run_confirmation"),
     "search.pruner": ("DominancePruner",),
-    "search.run": ("prepare_search", "run_search"),
-    "search.study": ("load_study",),
-    "search.winner": ("chosen",),
+    "execution.run": ("prepare_search", "run_search"),
+    "execution.study": ("load_study",),
+    "execution.winner": ("chosen",),
     "training.datasets": ("load_dataset", "split_dataset"),
     "training.pack": ("Member", "Pack"),
     "training.recipe": ("Augmentation", "Recipe"),

@@ -27,7 +27,7 @@ from types import FrameType
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _FORKS = sys.platform == "linux"
 # The module that imports whatever a worker needs.
-_PRELOAD = ["nas_mnist.search.worker"]
+_PRELOAD = ["nas_mnist.execution.worker"]
 # How a process ended, where the template was killed and nobody knows.
 _UNKNOWN = 255
 _TRIES_SECONDS = 10.0

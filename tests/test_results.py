@@ -11,10 +11,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from nas_mnist.arch.notation import parse_notation
-from nas_mnist.output.front import write_front_csv
-from nas_mnist.output.lifecycles import read_reproduced
-from nas_mnist.search.study import load_studies
+from nas_mnist.execution.study import load_studies
+from nas_mnist.networks.notation import parse_notation
+from nas_mnist.report.front_table import write_front_csv
+from nas_mnist.report.lifecycle_table import read_reproduced
 from nas_mnist.training.datasets import Dataset
 
 RESULTS = Path(__file__).parents[1] / "results"

@@ -4,6 +4,6 @@ What a command needs is imported when it runs: `--help` is instant, and only tra
 torch.
 """
 
-from nas_mnist.cli.main import main
+from nas_mnist.cli.app import main
 
 __all__ = ["main"]

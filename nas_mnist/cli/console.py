@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from nas_mnist.search.study import StudyRecord
+    from nas_mnist.execution.study import StudyRecord
 
 _LINE_SECONDS = 5.0
 
@@ -62,7 +62,7 @@ def terminal_width() -> int | None:
 
 
 def print_front(record: StudyRecord, as_json: bool) -> None:
-    from nas_mnist.output.front import front_table, front_values
+    from nas_mnist.report.front_table import front_table, front_values
 
     if as_json:
         print_json(front_values(record))
@@ -87,8 +87,8 @@ def quiet_optuna() -> None:
 
 
 def open_study(name: str, storage: str | None) -> StudyRecord:
-    from nas_mnist.search.config import default_storage
-    from nas_mnist.search.study import load_study
+    from nas_mnist.execution.spec import default_storage
+    from nas_mnist.execution.study import load_study
 
     quiet_optuna()
     return load_study(name, storage or default_storage(name))

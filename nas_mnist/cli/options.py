@@ -12,7 +12,7 @@ import typer
 from nas_mnist.errors import RequestError
 
 if TYPE_CHECKING:
-    from nas_mnist.search.engine import Engine
+    from nas_mnist.execution.launcher import Engine
 
 Study = Annotated[str, typer.Argument(help="Name of the study.", show_default=False)]
 Target = Annotated[
@@ -63,12 +63,12 @@ def placing(ray: str | None, worker_gpus: float) -> Iterator[Engine]:
     if ray is None:
         if worker_gpus:
             raise RequestError("--worker-gpus goes with --ray; here all workers share the GPU")
-        from nas_mnist.search.engine import LocalEngine
+        from nas_mnist.execution.launcher import LocalEngine
 
         yield LocalEngine()
         return
     try:
-        from nas_mnist.search.ray_engine import ray_engine
+        from nas_mnist.execution.ray_launcher import ray_engine
     except ModuleNotFoundError:
         raise RequestError("--ray needs Ray: pip install 'nas-mnist[ray]'") from None
     with ray_engine(ray, worker_gpus) as engine:

@@ -1,1 +1,1 @@
-"""Floor 2: the search. It never prints and draws nothing."""
+"""The method: space, sampler, pruner and front. No torch, no database, no processes."""

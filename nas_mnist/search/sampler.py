@@ -13,8 +13,8 @@ from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from nas_mnist.arch.notation import format_notation
-from nas_mnist.search.pareto import on_log_scale
+from nas_mnist.networks.notation import format_notation
+from nas_mnist.search.front import on_log_scale
 from nas_mnist.search.space import SPACE, sample_of, spread_fill
 from nas_mnist.training.seeds import derived_seed
 

@@ -16,10 +16,10 @@ from optuna.distributions import (
     distribution_to_json,
 )
 
-from nas_mnist.arch.architecture import Architecture
-from nas_mnist.arch.notation import format_notation
-from nas_mnist.arch.references import references
-from nas_mnist.arch.skeleton import (
+from nas_mnist.networks.architecture import Architecture
+from nas_mnist.networks.notation import format_notation
+from nas_mnist.networks.references import references
+from nas_mnist.networks.skeleton import (
     CONVOLUTIONS,
     MAX_CONVOLUTIONS,
     MAX_POOLS,

@@ -18,11 +18,11 @@ import pandas as pd
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import TrialState
 
-from nas_mnist.arch.architecture import CLASSES
-from nas_mnist.arch.notation import parse_notation
 from nas_mnist.errors import DataError, NasMnistError, reason
+from nas_mnist.execution.study import StudyRecord
+from nas_mnist.networks.architecture import CLASSES
+from nas_mnist.networks.notation import parse_notation
 from nas_mnist.search.space import SPACE, spread_fill
-from nas_mnist.search.study import StudyRecord
 
 # A surrogate and its noise can be fitted on that many.
 LEAST_NETWORKS = 6

@@ -11,12 +11,12 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState
 
-from nas_mnist.arch.notation import format_notation
-from nas_mnist.search.pareto import front_places, hypervolume
+from nas_mnist.execution.study import DIRECTIONS
+from nas_mnist.networks.notation import format_notation
+from nas_mnist.search.front import front_places, hypervolume
 from nas_mnist.search.pruner import EXEMPT_SHARE, Pruner, Standing
 from nas_mnist.search.sampler import SearchSampler
 from nas_mnist.search.space import first_points, suggest
-from nas_mnist.search.study import DIRECTIONS
 from nas_mnist.simulation.curves import Curve, Network
 from nas_mnist.simulation.surrogate import Surrogate
 

@@ -17,7 +17,7 @@ from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from nas_mnist.arch.architecture import (
+from nas_mnist.networks.architecture import (
     Architecture,
     Conv,
     DepthwiseConv,
@@ -25,8 +25,8 @@ from nas_mnist.arch.architecture import (
     GlobalAveragePool,
     MaxPool,
 )
-from nas_mnist.arch.notation import parse_notation
-from nas_mnist.search.pareto import LEAST_ERROR
+from nas_mnist.networks.notation import parse_notation
+from nas_mnist.search.front import LEAST_ERROR
 from nas_mnist.simulation.curves import Curve, CurveTable
 
 _FOLDS = 10

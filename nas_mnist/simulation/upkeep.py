@@ -20,14 +20,14 @@ from optuna.trial import Trial, TrialState
 from sqlalchemy import Engine, insert
 from sqlalchemy.orm import Session
 
-from nas_mnist.arch.notation import format_notation
-from nas_mnist.search.config import SearchConfig
+from nas_mnist.execution.queue import claim, finish, first_waiting, give_back_abandoned
+from nas_mnist.execution.running_trial import RunningTrial
+from nas_mnist.execution.spec import SearchConfig
+from nas_mnist.execution.study import StudyRecord, counts_of, fill_queue, load_study, make_study
+from nas_mnist.networks.notation import format_notation
 from nas_mnist.search.pruner import make_pruner
-from nas_mnist.search.queue import claim, finish, first_waiting, give_back_abandoned
 from nas_mnist.search.sampler import SAMPLER, SearchSampler
 from nas_mnist.search.space import SPACE, sample_of, suggest
-from nas_mnist.search.study import StudyRecord, counts_of, fill_queue, load_study, make_study
-from nas_mnist.search.trial import RunningTrial
 from nas_mnist.simulation.curves import drawn_points
 from nas_mnist.training.epochs import EpochRecord
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nas_mnist.arch.architecture import Architecture
-from nas_mnist.arch.references import Step, references, steps
 from nas_mnist.errors import RequestError
+from nas_mnist.networks.architecture import Architecture
+from nas_mnist.networks.references import Step, references, steps
 from nas_mnist.processes import interrupts_held, process_pool
 from nas_mnist.training.recipe import Recipe
 from nas_mnist.training.runs import Run, mean_and_sd

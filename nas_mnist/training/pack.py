@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nas_mnist.arch.architecture import Architecture
-from nas_mnist.arch.network import build_network
 from nas_mnist.errors import DivergedError
+from nas_mnist.networks.architecture import Architecture
+from nas_mnist.networks.build import build_network
 from nas_mnist.training.augmentation import augment
 from nas_mnist.training.datasets import Images, Normalization
 from nas_mnist.training.device import training_precision
@@ -28,9 +28,9 @@ from nas_mnist.training.epochs import (
     seeded,
     unit,
 )
+from nas_mnist.training.optimizers import Updates
 from nas_mnist.training.packed import PackedNetwork
 from nas_mnist.training.recipe import Recipe, average_shares, learning_rates
-from nas_mnist.training.updates import Updates
 
 # In bfloat16 a processor's vectors want channels in sixteens; in float32, no padding is faster.
 _LANES = 16

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nas_mnist.arch.architecture import (
+from nas_mnist.networks.architecture import (
     CLASSES,
     BatchNorm,
     Conv,

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from nas_mnist.arch.architecture import Architecture
 from nas_mnist.errors import DivergedError
+from nas_mnist.networks.architecture import Architecture
 from nas_mnist.training.recipe import Recipe
 
 if TYPE_CHECKING:  # what reads runs need not wait for torch

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from nas_mnist.arch.notation import parse_notation
-from nas_mnist.output.bench import bench_values
-from nas_mnist.training.bench import Measured, loops
+from nas_mnist.networks.notation import parse_notation
+from nas_mnist.report.speed_table import bench_values
+from nas_mnist.training.speed import Measured, loops
 from tests.conftest import CommandLine, run_process
 
 SMALL = "c4rn-m2-c6rn-g-c10k1"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from nas_mnist.arch.references import references, steps
 from nas_mnist.errors import DataError, RequestError
-from nas_mnist.output.lifecycles import read_reproduced
+from nas_mnist.networks.references import references, steps
+from nas_mnist.report.lifecycle_table import read_reproduced
 from nas_mnist.training.epochs import EpochRecord
 from nas_mnist.training.lifecycles import (
     Left,

@@ -9,10 +9,10 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from nas_mnist.arch.notation import format_notation
+from nas_mnist.execution.study import DIRECTIONS
+from nas_mnist.networks.notation import format_notation
 from nas_mnist.search.sampler import SAMPLER, SAMPLERS, SearchSampler
 from nas_mnist.search.space import SPACE, sample_of, suggest
-from nas_mnist.search.study import DIRECTIONS
 
 BUDGET = 1000
 # Trials after which every sampler draws from what it has seen.

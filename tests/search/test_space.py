@@ -5,8 +5,8 @@ from __future__ import annotations
 import optuna
 import pytest
 
-from nas_mnist.arch.references import references
-from nas_mnist.arch.skeleton import smallest
+from nas_mnist.networks.references import references
+from nas_mnist.networks.skeleton import smallest
 from nas_mnist.search.space import SPACE, first_points, sample_of, space_version, suggest
 
 

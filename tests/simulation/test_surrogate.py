@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nas_mnist.arch.notation import parse_notation
+from nas_mnist.networks.notation import parse_notation
 from nas_mnist.simulation.curves import CurveTable
 from nas_mnist.simulation.surrogate import Surrogate, features, seed_noise
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from nas_mnist.arch.notation import parse_notation
 from nas_mnist.errors import DivergedError
+from nas_mnist.networks.notation import parse_notation
 from nas_mnist.training.datasets import Dataset, split_dataset
 from nas_mnist.training.epochs import EpochRecord, accuracy
 from nas_mnist.training.pack import Member, Pack

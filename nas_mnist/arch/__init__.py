@@ -1,1 +1,0 @@
-"""Floor 0: networks as values. Nothing here but `network.py` imports torch."""

@@ -1,0 +1,99 @@
+"""The commands together, and how they end."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from nas_mnist.cli import (
+    bench_command,
+    dashboard_command,
+    network_commands,
+    reproduce_command,
+    search_commands,
+    simulation_commands,
+    study_commands,
+)
+from nas_mnist.errors import NasMnistError, is_out_of_memory
+
+app = typer.Typer(
+    name="nas-mnist",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback(invoke_without_command=True)
+def _say_version(
+    version: Annotated[bool, typer.Option("--version", help="Say which version this is.")] = False,
+) -> None:
+    """Search small MNIST networks under a hard parameter budget."""
+    if version:
+        print(importlib.metadata.version("nas-mnist"))
+        raise typer.Exit
+
+
+for command in (
+    search_commands.search,
+    search_commands.confirm,
+    study_commands.front,
+    network_commands.inspect,
+    network_commands.references,
+    network_commands.train,
+    study_commands.export,
+    study_commands.report,
+    dashboard_command.dashboard,
+    simulation_commands.curves,
+    simulation_commands.simulate,
+    reproduce_command.reproduce,
+    bench_command.bench,
+):
+    app.command()(command)
+
+
+def main() -> int:
+    """Run the command line; the exit code: 0 done, 1 failed, 2 wrong request, 130 interrupted."""
+    _open_streams()
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0
+    except NasMnistError as error:
+        return _fail(str(error), error.exit_code)
+    except typer.TyperException as error:
+        return _fail(_usage_message(error), 2)
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        sys.stderr.close()
+        return 1
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return _fail("out of memory; use a smaller network, batch or number of workers", 1)
+
+
+def _open_streams() -> None:
+    """Where the command was started with closed streams (`>&-`), let them lead nowhere: else the
+    next file that is opened, a study's perhaps, takes their place."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _usage_message(error: typer.TyperException) -> str:
+    format_message = getattr(error, "format_message", None)
+    message = format_message() if format_message else str(error)
+    return f"{' '.join(message.split())} (--help shows what there is)"
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return code

@@ -1,0 +1,114 @@
+"""`bench`: how fast training is here, and what a study of many trials costs."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nas_mnist.cli.console import note, print_json, print_tables, quiet_optuna
+from nas_mnist.cli.options import DataDir, Dataset, Device, Json, Storage, Workers
+
+
+def bench(
+    target: Annotated[
+        str, typer.Argument(help="A notation, a reference's name, or STUDY:TRIAL.")
+    ] = "a7-no-dropout-7884",
+    dataset: Dataset = "mnist",
+    pack: Annotated[int, typer.Option(min=2, max=256, help="Networks trained as one.")] = 3,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, max=600, help="Training of a measurement.")
+    ] = 6.0,
+    rounds: Annotated[int, typer.Option(min=1, max=100, help="Measurements of each loop.")] = 5,
+    workers: Workers = None,
+    storage: Storage = None,
+    data_dir: DataDir = None,
+    device: Device = "auto",
+    study_of: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1,
+            max=10**5,
+            metavar="TRIALS",
+            help="Measure instead what a study of so many trials costs; repeatable.",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure training here: the usual loop against this engine, in one run of minutes."""
+    if study_of:
+        bench_studies(study_of, as_json)
+        return
+    from nas_mnist.execution.spec import available_cores
+    from nas_mnist.execution.target import resolve_target
+    from nas_mnist.networks.notation import format_notation
+
+    name, architecture = resolve_target(target, storage)
+
+    import torch
+
+    from nas_mnist.report.speed_table import bench_table, bench_values
+    from nas_mnist.training.datasets import load_dataset
+    from nas_mnist.training.device import resolve_device, training_precision
+    from nas_mnist.training.recipe import DATASET_RECIPES, Recipe
+    from nas_mnist.training.speed import Measured, Request, loops, measure
+
+    where = resolve_device(device)
+    load_dataset(dataset, data_dir)  # what is wrong with it is said once, and first
+    request = Request(
+        notation=format_notation(architecture),
+        dataset=dataset,
+        data_dir=None if data_dir is None else str(data_dir),
+        device=str(where),
+        seconds=seconds,
+        recipe=DATASET_RECIPES.get(dataset, {}),
+    )
+    wanted = loops(workers or available_cores(), pack, where.type)
+    measured: list[Measured] = []
+    for count, measured in enumerate(measure(request, wanted, rounds), start=1):
+        latest = measured[(count - 1) % len(measured)]
+        note(
+            f"{count}/{rounds * len(wanted)} {latest.loop.name}: "
+            f"{latest.images_per_second[-1]:,.0f} images/s"
+        )
+    precision = str(training_precision(where)).removeprefix("torch.")
+    machine = {
+        "network": name,
+        "parameters": architecture.parameters,
+        "dataset": dataset,
+        "device": torch.cuda.get_device_name(where) if where.type == "cuda" else "cpu",
+        "vectors": torch.backends.cpu.get_cpu_capability(),
+        "cores": available_cores(),
+        "precision": precision,
+        "batch_size": Recipe().changed(request.recipe).batch_size,
+        "torch": torch.__version__,
+    }
+    values = {**machine, **bench_values(measured)}
+    if as_json:
+        print_json(values)
+    else:
+        title = (
+            f"{name} ({architecture.parameters:,} parameters) on {machine['device']}, "
+            f"{machine['cores']} cores, {machine['vectors']}, {precision}"
+        )
+        print_tables(bench_table(title, values))
+
+
+def bench_studies(sizes: Sequence[int], as_json: bool) -> None:
+    """What storage and sampling cost a trial, in studies of these numbers of trials."""
+    from nas_mnist.report.speed_table import upkeep_table, upkeep_values
+    from nas_mnist.simulation.upkeep import measure_upkeep
+
+    quiet_optuna()
+    measured = []
+    for size in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            measured.append(measure_upkeep(Path(folder), size))
+        note(f"{size:,} trials: {measured[-1].trial:.2f} s a trial beside its training")
+    if as_json:
+        print_json([upkeep_values(upkeep) for upkeep in measured])
+    else:
+        print_tables(upkeep_table(measured))

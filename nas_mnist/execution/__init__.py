@@ -1,0 +1,1 @@
+"""Runs trials reliably: what is asked, the store, the queue, workers and their supervision."""

@@ -1,0 +1,153 @@
+"""Workers placed by Ray over the machines of a cluster."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import ray
+from sqlalchemy.engine import make_url
+
+from nas_mnist.errors import RequestError, WorkerError, reason
+from nas_mnist.execution.launcher import Ended, Worker, ended_with
+from nas_mnist.execution.spec import SearchConfig
+from nas_mnist.processes import ONE_THREAD
+
+_CONNECT_SECONDS = 10
+
+
+@contextmanager
+def ray_engine(address: str, gpus: float) -> Iterator[RayEngine]:
+    """Workers of the Ray cluster at `address`, each with a core and so many GPUs.
+
+    Raises WorkerError if no cluster answers there.
+    """
+    try:
+        where = re.fullmatch(r"(?:ray://)?(.+):(\d+)", address)
+        if where:  # where nobody listens Ray itself waits for minutes
+            socket.create_connection((where[1], int(where[2])), _CONNECT_SECONDS).close()
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+    except OSError as error:
+        raise _unanswered(address, reason(error)) from None
+    except (RuntimeError, ValueError, OverflowError) as error:
+        raise _unanswered(address, str(error).strip().partition("\n")[0]) from None
+    try:
+        yield RayEngine(gpus)
+    finally:
+        ray.shutdown()
+
+
+class RayEngine:
+    """Places each worker where the cluster has room, and waits where it has none yet."""
+
+    def __init__(self, gpus: float) -> None:
+        self._gpus = gpus
+
+    @property
+    def places(self) -> int:
+        """As many as the cluster has cores, or shares of GPUs."""
+        places = _cluster("CPU")
+        if self._gpus:
+            places = min(places, _cluster("GPU") / self._gpus)
+        return max(1, int(places))
+
+    def check(self, config: SearchConfig) -> None:
+        if config.device == "cuda" and not self._gpus:
+            raise RequestError("--device cuda with --ray: say with --worker-gpus what a worker has")
+        if self._gpus and not _cluster("GPU"):
+            raise RequestError(f"--worker-gpus {self._gpus:g}: the cluster has no GPU")
+
+    def start(self, config: SearchConfig, job: str) -> Worker:
+        return _Actor(self._gpus, _for_any_folder(config), job)
+
+
+class _Actor:
+    def __init__(self, gpus: float, config: SearchConfig, job: str) -> None:
+        environment = dict(ONE_THREAD)
+        data = os.environ.get("NAS_MNIST_DATA")
+        if data:
+            environment["NAS_MNIST_DATA"] = str(Path(data).resolve())
+        # Two threads: one works, the other hears that it is to stop.
+        options: Any = {"num_cpus": 1, "num_gpus": gpus, "max_restarts": 0, "max_concurrency": 2}
+        actor: Any = ray.remote(**options, runtime_env={"env_vars": environment})(_RayWorker)
+        self._actor = actor.remote()
+        self._placed = self._actor.__ray_ready__.remote()
+        self._done = self._actor.run.remote(config.as_dict(), job)
+
+    def ended(self) -> Ended | None:
+        ready, _ = ray.wait([self._done], timeout=0)
+        if not ready:
+            return None
+        try:
+            code, error = ray.get(self._done)
+        except ray.exceptions.RayTaskError as failure:  # what a process would have died of
+            code, error = 1, str(failure).strip().splitlines()[-1]
+        except ray.exceptions.RayError:  # its process, or the whole node
+            return Ended(True, "workers of the cluster die; see its logs")
+        else:
+            ray.kill(self._actor)
+        return ended_with(code, error)
+
+    def stop(self) -> None:
+        placed, _ = ray.wait([self._placed], timeout=0)
+        if placed:
+            self._actor.stop.remote()
+        else:  # nowhere yet, it could not hear
+            self.kill()
+
+    def kill(self) -> None:
+        ray.kill(self._actor)
+
+
+class _RayWorker:
+    def __init__(self) -> None:
+        self._stopped = threading.Event()
+
+    def run(self, config: dict[str, Any], job: str) -> tuple[int, str]:
+        from nas_mnist.execution.worker import work
+
+        return work(SearchConfig(**config), job, self._keep_going)
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def _keep_going(self) -> None:
+        if self._stopped.is_set():
+            raise KeyboardInterrupt
+
+
+def _unanswered(address: str, said: str) -> WorkerError:
+    return WorkerError(
+        f"--ray {address}: no cluster answers ({said}); start one with `ray start --head`"
+    )
+
+
+def _cluster(resource: str) -> float:
+    """How much of a resource the cluster has."""
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return resources.get(resource, 0.0)
+
+
+def _for_any_folder(config: SearchConfig) -> SearchConfig:
+    """The request with whole paths: workers run in folders of their own."""
+
+    def whole(path: str) -> str:
+        return str(Path(path).resolve())
+
+    url = make_url(config.storage)
+    if url.get_backend_name() == "sqlite" and url.database:
+        url = url.set(database=whole(url.database))
+    return replace(
+        config,
+        storage=url.render_as_string(hide_password=False),
+        data_dir=config.data_dir and whole(config.data_dir),
+        artifact_dir=config.artifact_dir and whole(config.artifact_dir),
+    )

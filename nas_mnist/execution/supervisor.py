@@ -1,0 +1,140 @@
+"""The workers of a search or a confirmation, started, replaced and stopped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from contextlib import suppress
+from typing import Protocol, Self, TypeVar
+
+from nas_mnist.errors import StorageError, WorkerError, reason
+from nas_mnist.execution.launcher import Engine, Worker
+from nas_mnist.execution.queue import give_back_abandoned
+from nas_mnist.execution.spec import SearchConfig
+from nas_mnist.execution.store import Storage, storage_errors
+from nas_mnist.processes import interrupts_noted
+
+_POLL_SECONDS = 0.5
+_POLL_SHARE = 0.03
+_STOP_SECONDS = 30.0
+_MOST_KILLED = 4
+
+
+class _Progress(Protocol):
+    @property
+    def steps(self) -> int: ...
+    @property
+    def done(self) -> bool: ...
+
+
+P = TypeVar("P", bound=_Progress)
+
+
+def supervise(
+    storage: Storage,
+    study_id: int,
+    workers: Workers,
+    look: Callable[[float], P],
+    fill: Callable[[], int],
+) -> Generator[P]:
+    """Keep workers at the trials of a study, with a progress about twice a second.
+
+    `look` gives, after that many seconds, how far the study is; `fill` keeps its queue, and
+    gives how many trials wait. Trials whose process is gone go back to the queue. Closing the
+    iterator stops the workers. Raises the first error of a worker once all have ended and trials
+    still wait.
+    """
+    start = time.monotonic()
+
+    def give_back() -> None:
+        with storage_errors(workers.config.storage):
+            give_back_abandoned(storage, study_id)
+
+    with interrupts_noted() as strike:
+        try:
+            with workers:
+                used = 0.0
+                while True:
+                    before, began = used, time.thread_time()
+                    give_back()
+                    progress = look(time.monotonic() - start)
+                    yield progress
+                    if progress.done:
+                        return
+                    strike()
+                    workers.keep(fill(), progress.steps)
+                    # Reading a large study must not take the workers' cores; one round alone that
+                    # took long, as the first may, does not tell of a large one.
+                    used = time.thread_time() - began
+                    _pause(max(_POLL_SECONDS, min(used, before) / _POLL_SHARE), strike)
+        finally:
+            with suppress(StorageError):  # what a worker could not give back itself
+                give_back()
+
+
+def _pause(seconds: float, strike: Callable[[], None]) -> None:
+    """Sleep that long; an interrupt ends it within half a second."""
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        time.sleep(min(left, _POLL_SECONDS))
+        strike()
+
+
+class Workers:
+    """Workers at one job; leaving the block stops those still running."""
+
+    def __init__(self, engine: Engine, config: SearchConfig, job: str) -> None:
+        """`job`: what they do, one of `worker.JOBS`."""
+        self.config = config
+        self._engine = engine
+        self._job = job
+        self._workers: list[Worker] = []
+        self._steps = 0
+        self._killed = 0
+        self._failed = False
+        self._error: WorkerError | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def keep(self, waiting: int, steps: int) -> None:
+        """Start workers for the trials that wait, up to the configured number at a time.
+
+        `steps`: how far the job is. A worker that was killed is replaced, a few times between
+        one step and the next; one that ended in an error is not, for the next would meet the
+        same. Raises the error once no worker is left.
+        """
+        if steps != self._steps:
+            self._steps, self._killed = steps, 0
+        self._reap()
+        if not self._failed and self._killed <= _MOST_KILLED:
+            try:
+                for _ in range(min(waiting, self.config.workers - len(self._workers))):
+                    self._workers.append(self._engine.start(self.config, self._job))
+            except OSError as error:
+                raise WorkerError(f"no worker can be started: {reason(error)}") from None
+        elif waiting and not self._workers and self._error is not None:
+            raise self._error
+
+    def _reap(self) -> None:
+        """Forget the workers that have ended, but not what they ended in."""
+        for worker in list(self._workers):
+            ended = worker.ended()
+            if ended is None:
+                continue
+            self._workers.remove(worker)
+            self._killed += ended.killed
+            self._failed |= bool(ended.error) and not ended.killed
+            if ended.error:
+                self._error = self._error or WorkerError(ended.error)
+
+    def __exit__(self, *exception: object) -> None:
+        for worker in self._workers:
+            worker.stop()
+        deadline = time.monotonic() + _STOP_SECONDS
+        running = self._workers
+        while running and time.monotonic() < deadline:
+            running = [worker for worker in running if worker.ended() is None]
+            time.sleep(0.05 if running else 0)
+        for worker in running:
+            worker.kill()

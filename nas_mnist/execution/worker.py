@@ -1,0 +1,79 @@
+"""A worker: takes waiting trials of a study and trains them.
+
+It ends with 0 when no trial waits, 130 when it was told to stop, and otherwise with an error's exit
+code and one line that says what. A trial that it had begun goes back to the queue whenever it does
+not end by itself.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import optuna
+import torch
+
+from nas_mnist.errors import INTERRUPTED, NasMnistError, is_out_of_memory
+from nas_mnist.execution.confirm_job import ConfirmJob
+from nas_mnist.execution.job import Job
+from nas_mnist.execution.search_job import SearchJob
+from nas_mnist.execution.spec import SearchConfig
+from nas_mnist.execution.store import storage_errors
+from nas_mnist.processes import make_orphaned
+from nas_mnist.training.device import keep_freed_memory
+
+JOBS: dict[str, Callable[[SearchConfig, Callable[[], None]], Job]] = {
+    "search": SearchJob,
+    "confirm": ConfirmJob,
+}
+
+
+def _stop_on_request() -> Callable[[], None]:
+    """What raises KeyboardInterrupt once SIGTERM has come, or once the parent is gone.
+
+    The signal only leaves a note: an exception out of a handler can strike between two halves of
+    a claim, or where Python swallows it.
+    """
+    told: list[int] = []
+    orphaned = make_orphaned()
+
+    def leave_note(signum: int, frame: FrameType | None) -> None:
+        told.append(signum)
+
+    signal.signal(signal.SIGTERM, leave_note)
+
+    def keep_going() -> None:
+        if told or orphaned():
+            raise KeyboardInterrupt
+
+    return keep_going
+
+
+def work(config: SearchConfig, job: str, keep_going: Callable[[], None]) -> tuple[int, str]:
+    """Run the study's waiting trials until none is left; an exit code, and its error's line.
+
+    `job` is one of JOBS; `keep_going` is called at every step, and raises KeyboardInterrupt to
+    stop.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    try:
+        with storage_errors(config.storage):
+            JOBS[job](config, keep_going).run()
+    except KeyboardInterrupt:
+        return INTERRUPTED, ""
+    except NasMnistError as error:
+        return error.exit_code, str(error)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return 1, "a worker ran out of memory; try fewer --workers"
+    return 0, ""
+
+
+def main(config: dict[str, Any], job: str) -> tuple[int, str]:
+    """Be a worker of this request until its parent says to stop; as `work`."""
+    return work(SearchConfig(**config), job, _stop_on_request())

@@ -1,0 +1,1 @@
+"""Networks as values: layers, costs, notation, the skeleton and its fit to a limit."""

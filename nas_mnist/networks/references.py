@@ -1,0 +1,124 @@
+"""The hand-made networks and lifecycles that the search is measured against.
+
+The facts are data (`references.json`): 18 networks with every layer, and the 48 steps of five
+lifecycles with what their authors published: the best epoch of one run, in percent.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any, cast
+
+from nas_mnist.networks.architecture import (
+    Architecture,
+    BatchNorm,
+    Conv,
+    Dropout,
+    Dropout2d,
+    GlobalAveragePool,
+    Layer,
+    MaxPool,
+    ReLU,
+)
+
+# The write-ups have numbers, not names; these say where each one arrived.
+LIFECYCLE_NAMES = {
+    "000_5fa1da352d002b1d.txt": "early-14k",
+    "001_d262b8fe89519190.txt": "s7-8k",
+    "002_20d0c98e0ac6bc5b.txt": "early-20k",
+    "003_370aaf563ef6faa9.txt": "evai6-10k",
+    "004_bceb74268da49b3e.txt": "a7-8k",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a hand-made lifecycle, as its author published it."""
+
+    lifecycle: str
+    number: int
+    title: str
+    reference: str | None
+    """name of the step's network; None where its layers were not published"""
+    parameters: int
+    """as published: some authors rounded"""
+    train_accuracy: float
+    """percent, best epoch"""
+    test_accuracy: float
+    """percent, best epoch"""
+    note: str
+    recipe: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A hand-made network and every step that published a result for it."""
+
+    name: str
+    architecture: Architecture
+    steps: tuple[Step, ...]
+
+    @property
+    def published_accuracy(self) -> float | None:
+        """The best test accuracy published for it, in percent: one run, best epoch."""
+        return max((step.test_accuracy for step in self.steps), default=None)
+
+
+@cache
+def references() -> dict[str, Reference]:
+    """All hand-made networks by name, in the order of their lifecycles."""
+    return {
+        entry["name"]: Reference(
+            name=entry["name"],
+            architecture=Architecture(tuple(_layer(**layer) for layer in entry["layers"])),
+            steps=tuple(step for step in steps() if step.reference == entry["name"]),
+        )
+        for entry in _data()["architectures"]
+    }
+
+
+@cache
+def steps() -> tuple[Step, ...]:
+    """All 48 published steps, lifecycle by lifecycle."""
+    return tuple(
+        Step(
+            lifecycle=LIFECYCLE_NAMES[entry["document"]],
+            number=entry["step"],
+            title=entry["title"],
+            reference=entry.get("architecture"),
+            parameters=entry["parameters"],
+            train_accuracy=entry["best_train_accuracy"],
+            test_accuracy=entry["best_test_accuracy"],
+            note=entry.get("note", ""),
+            recipe=entry.get("recipe", ""),
+        )
+        for entry in _data()["lifecycles"]
+    )
+
+
+@cache
+def _data() -> dict[str, Any]:
+    file = resources.files(__package__).joinpath("references.json")
+    return cast("dict[str, Any]", json.loads(file.read_text("utf-8")))
+
+
+def _layer(op: str, **facts: Any) -> Layer:
+    match op:
+        case "conv":
+            return Conv(**facts)
+        case "maxpool":
+            return MaxPool(**facts)
+        case "dropout":
+            return Dropout(**facts)
+        case "dropout2d":
+            return Dropout2d(**facts)
+        case "batchnorm":
+            return BatchNorm()
+        case "relu":
+            return ReLU()
+        case "gap":
+            return GlobalAveragePool()
+    raise ValueError(f"references.json: unknown layer {op!r}")

@@ -1,1 +1,0 @@
-"""Floor 4: tables, figures and files made from studies. It decides nothing."""

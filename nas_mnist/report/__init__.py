@@ -1,0 +1,1 @@
+"""Tables, figures and files made from studies. It decides nothing."""

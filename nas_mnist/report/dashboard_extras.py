@@ -1,0 +1,162 @@
+"""What Optuna's dashboard shows of a study beside its own pages: a note with the front, the
+tool's figures, the winner's files."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+import optuna_dashboard
+from optuna.artifacts import upload_artifact
+from optuna.artifacts.exceptions import ArtifactNotFound
+
+from nas_mnist.errors import StorageError
+from nas_mnist.execution.artifacts import artifact_store
+from nas_mnist.execution.confirmation import confirmed
+from nas_mnist.execution.store import storage_errors
+from nas_mnist.execution.study import StudyRecord
+from nas_mnist.execution.winner import Candidate, candidates, chosen
+from nas_mnist.report.export import export_network
+from nas_mnist.report.figures import front_figure
+from nas_mnist.report.front_table import front_caption, front_rows, spending_text
+from nas_mnist.report.provenance import confirmed_text
+from nas_mnist.report.study_figures import curves_figure
+
+FRONT_FIGURE, CURVES_FIGURE = "front", "learning-curves"
+_FIGURE_PIXELS = 450  # the height of the dashboard's own boxes
+# Not the folder that the study names: no database says where to write.
+_OWN_STORE = ""
+_WINNER = "winner"
+"""user attribute: which winner's files are among the study's artifacts"""
+_ARTIFACT = "artifacts:"
+"""how Optuna begins the names of the system attributes that describe artifacts"""
+
+
+class StudyArtifacts:
+    """The artifacts of several studies as one store, for a dashboard that shows them all."""
+
+    def __init__(self, records: list[StudyRecord]) -> None:
+        self._stores = [
+            artifact_store(folder, record.name, record.storage)
+            for record in records
+            for folder in (_OWN_STORE, record.config.artifact_dir)
+        ]
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        """Raises ArtifactNotFound if no study has it."""
+        for store in self._stores:
+            try:
+                return store.open_reader(artifact_id)
+            except ArtifactNotFound:
+                continue
+        raise ArtifactNotFound("not found")
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        self._stores[0].write(artifact_id, content_body)
+
+    def remove(self, artifact_id: str) -> None:
+        for store in self._stores:
+            try:
+                store.remove(artifact_id)
+            except ArtifactNotFound:
+                continue
+
+
+def dress_study(record: StudyRecord) -> None:
+    """Store the study's note, figures and winner for the dashboard, in place of earlier ones.
+
+    Raises StorageError if the database or the artifacts cannot be written.
+    """
+    with storage_errors(record.url):
+        optuna_dashboard.save_note(record.study, study_note(record))
+        if not record.front():
+            return
+        curves = curves_figure(record.front(), confirmed(record))
+        curves.update_layout(title="Learning curves of the front")
+        for name, figure in ((FRONT_FIGURE, front_figure(record)), (CURVES_FIGURE, curves)):
+            figure.update_layout(height=_FIGURE_PIXELS, margin={"t": 70, "b": 60})
+            optuna_dashboard.save_plotly_graph_object(record.study, figure, graph_object_id=name)
+        _keep_winner(record)
+
+
+def study_note(record: StudyRecord) -> str:
+    """What the study is, and its front as a table, in Markdown."""
+    config, counts = record.config, record.counts()
+    lines = [
+        f"Networks of at most **{config.budget:,} parameters** on {config.dataset}, "
+        f"{config.epochs} epochs each: fewest parameters and highest validation accuracy after "
+        "the final epoch. No network over the budget is trained.",
+        "",
+        f"{counts.complete} trials completed, {counts.pruned} pruned, {counts.failed} diverged, "
+        f"{counts.running} running, {config.trials} asked for when the study was made.",
+        "",
+    ]
+    shown = candidates(record)
+    if not shown:
+        return "\n".join([*lines, "No trial has completed yet."])
+    headings, *rows = front_rows(shown)
+    lines += [_row(headings), _row(["--:"] * (len(headings) - 1) + [":--"])]
+    lines += [_row([*cells, f"`{notation}`"]) for *cells, notation in rows]
+    winner = chosen(record)
+    said = f", {confirmed_text(winner.confirmed)}" if winner.confirmed else ""
+    return "\n".join(
+        [
+            *lines,
+            "",
+            front_caption(record, shown),
+            "",
+            spending_text(record),
+            "",
+            f"Most accurate on the validation images: trial {winner.trial.number}{said}. Its "
+            "module and weights are among the study's artifacts.",
+        ]
+    )
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _keep_winner(record: StudyRecord) -> None:
+    """Put the winner's files among the study's artifacts, in place of an earlier winner's."""
+    winner = chosen(record)
+    which = _identity(winner)
+    before = record.study.user_attrs.get(_WINNER)
+    before = before if isinstance(before, dict) else {}
+    if before.get("is") == which:
+        return
+    store = artifact_store(_OWN_STORE, record.name, record.storage)
+    with tempfile.TemporaryDirectory() as scratch:
+        module = Path(scratch) / "winner.py"
+        try:
+            weights = export_network(record, winner, module)
+            made = [
+                upload_artifact(
+                    artifact_store=store,
+                    file_path=str(file),
+                    study_or_trial=record.study,
+                    mimetype=kind,
+                )
+                for file, kind in ((module, "text/x-python"), (weights, "application/octet-stream"))
+            ]
+        except OSError as error:
+            raise StorageError(f"artifacts: {error}") from None
+    record.study.set_user_attr(_WINNER, {"is": which, "artifacts": made})
+    for artifact in before.get("artifacts", []):
+        # As the dashboard itself forgets an artifact that its user deletes.
+        attribute = f"{_ARTIFACT}{artifact}"
+        record.storage.set_study_system_attr(record.study._study_id, attribute, json.dumps(None))
+        with suppress(ArtifactNotFound, ValueError):  # its user has deleted it there
+            store.remove(str(artifact))
+
+
+def _identity(winner: Candidate) -> list[int]:
+    """The trial, and the seed of the run whose weights are its own."""
+    return [
+        winner.trial.number,
+        winner.confirmed.runs[0].seed if winner.confirmed else winner.trial.seed,
+        len(winner.confirmed.runs) if winner.confirmed else 0,
+    ]

@@ -1,0 +1,251 @@
+"""The text of an exported network's module file.
+
+It is generated from the architecture value, layer by layer; no text of a study's database reaches
+it but what `_plain` lets through into its docstring.
+"""
+
+from __future__ import annotations
+
+import re
+
+from nas_mnist.networks.architecture import (
+    Architecture,
+    BatchNorm,
+    Conv,
+    DepthwiseConv,
+    Dropout,
+    Dropout2d,
+    GlobalAveragePool,
+    MaxPool,
+    ReLU,
+)
+from nas_mnist.networks.build import layer_names
+from nas_mnist.report.provenance import Provenance
+from nas_mnist.training.datasets import FILE_SETS
+
+_LINE = 88
+
+
+def module_source(
+    architecture: Architecture,
+    dataset: str,
+    normalization: tuple[float, float],
+    provenance: Provenance,
+) -> str:
+    """The text of the module file, which loads the weights file of its own name. Run, it classifies
+    a picture, or tests itself on the files of its dataset, if that one comes as files.
+
+    `normalization`: mean and standard deviation of the training pixels, from 0 to 1.
+    """
+    mean, std = normalization
+    folder = FILE_SETS.get(dataset)
+    return _TEMPLATE.format(
+        title=f"A network of {architecture.parameters:,} parameters for the images of {dataset}.",
+        usage=(_USAGE_OF_FILES if folder else _USAGE).format(folder=folder),
+        argument="FOLDER_OR_PICTURE" if folder else "PICTURE",
+        gzip="import gzip\n" if folder else "",
+        read_idx=_READ_IDX.format(folder=folder) if folder else "",
+        main=_MAIN_OF_FILES if folder else _MAIN,
+        table=_table(architecture),
+        facts="\n".join(_fact(name, text) for name, text in provenance.facts),
+        mean=repr(float(mean)),
+        std=repr(float(std)),
+        layers="\n".join(_layers(architecture)),
+        forward="\n".join(_forward(architecture)),
+    )
+
+
+def _table(architecture: Architecture) -> str:
+    rows = [("layer", "output shape", "parameters", "receptive field")]
+    rows += [
+        (
+            name,
+            "×".join(map(str, cost.output_shape)),
+            f"{cost.parameters:,}" if cost.parameters else "",
+            str(cost.receptive_field),
+        )
+        for name, cost in zip(layer_names(architecture), architecture.costs, strict=True)
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "    "
+        + "  ".join(
+            cell.ljust(width) if place == 0 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    )
+
+
+def _fact(name: str, text: str) -> str:
+    return f"    {name + ':':<12}{_plain(text)}"
+
+
+def _plain(text: str) -> str:
+    """Text that cannot end a docstring, start an escape or leave its line."""
+    return re.sub(r"[^A-Za-z0-9 .,:;%+_/()±-]", "?", text)
+
+
+def _layers(architecture: Architecture) -> list[str]:
+    """The module's trained layers and dropouts, a line each."""
+    lines = []
+    channels = 1
+    for name, cost in zip(layer_names(architecture), architecture.costs, strict=True):
+        made = None
+        match cost.layer:
+            case Conv() as conv:
+                made = f"nn.Conv2d({channels}, {conv.out}, {_window(conv)})"
+            case DepthwiseConv() as conv:
+                groups = f"groups={channels}"
+                made = f"nn.Conv2d({channels}, {channels}, {_window(conv, groups)})"
+            case BatchNorm():
+                made = f"nn.BatchNorm2d({channels})"
+            case Dropout(p):
+                made = f"nn.Dropout({p!r})"
+            case Dropout2d(p):
+                made = f"nn.Dropout2d({p!r})"
+        if made:
+            lines.append(f"        self.{name} = {made}")
+        channels = cost.output_shape[0]
+    return lines
+
+
+def _window(conv: Conv | DepthwiseConv, *more: str) -> str:
+    padding = [f"padding={conv.padding}"] if conv.padding else []
+    return ", ".join([str(conv.kernel), *padding, *more, f"bias={conv.bias}"])
+
+
+def _forward(architecture: Architecture) -> list[str]:
+    """One line a unit, as a person would write it: a convolution with what follows it, a pool."""
+    lines: list[str] = []
+    unit = ""
+    for name, layer in zip(layer_names(architecture), architecture.layers, strict=True):
+        match layer:
+            case ReLU():
+                call = "functional.relu({})"
+            case MaxPool(kernel):
+                call = f"functional.max_pool2d({{}}, {kernel})"
+            case GlobalAveragePool():
+                call = "functional.adaptive_avg_pool2d({}, 1)"
+            case _:
+                call = f"self.{name}({{}})"
+        starts = isinstance(layer, Conv | DepthwiseConv | MaxPool | GlobalAveragePool)
+        if unit and (starts or len(unit) + len(call) > _LINE - 16):
+            lines.append(f"        x = {unit}")
+            unit = ""
+        unit = call.format(unit or "x")
+    return [*lines, f"        x = {unit}"]
+
+
+_USAGE = """\
+Run it on a picture, light on a dark ground:
+
+    python FILE.py picture.png"""
+
+_USAGE_OF_FILES = """\
+Run it on the folder of the test files, or on a picture that is light on dark as they are:
+
+    python FILE.py path/to/{folder}/raw
+    python FILE.py picture.png"""
+
+_READ_IDX = '''
+def read_idx(folder: Path, name: str, header: int) -> Tensor:
+    """The bytes behind the header of an IDX file, plain or gzipped."""
+    for file in (folder / name, folder / "{folder}" / "raw" / name):
+        if file.exists():
+            return torch.frombuffer(bytearray(file.read_bytes()[header:]), dtype=torch.uint8)
+        if (zipped := file.with_name(name + ".gz")).exists():
+            data = gzip.decompress(zipped.read_bytes())
+            return torch.frombuffer(bytearray(data[header:]), dtype=torch.uint8)
+    raise SystemExit(f"{{folder}}: no {{name}} in it")
+
+'''
+
+_MAIN = """\
+    print(int(classify(load(), read_picture(path))))
+"""
+
+_MAIN_OF_FILES = """\
+    network = load()
+    if not path.is_dir():
+        print(int(classify(network, read_picture(path))))
+        return
+    images = read_idx(path, "t10k-images-idx3-ubyte", 16).view(-1, 1, 28, 28)
+    labels = read_idx(path, "t10k-labels-idx1-ubyte", 8)
+    correct = int((classify(network, images) == labels).sum())
+    print(f"{100 * correct / len(labels):.2f} % of {len(labels):,} test images")
+"""
+
+_TEMPLATE = '''"""{title}
+
+{table}
+
+{facts}
+
+{usage}
+"""
+
+{gzip}import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+WEIGHTS = Path(__file__).with_suffix(".pt")
+MEAN, STD = {mean}, {std}  # of the training pixels, from 0 to 1
+
+
+class Network(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+{layers}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (batch, 10) of normalized images (batch, 1, 28, 28)."""
+{forward}
+        return x.flatten(1)
+
+
+def load(weights: Path = WEIGHTS) -> Network:
+    """The trained network, ready to classify."""
+    network = Network()
+    network.load_state_dict(torch.load(weights, weights_only=True))
+    return network.eval()
+
+
+def normalize(images: Tensor) -> Tensor:
+    """Pixels from 0 to 255 as the network expects them: float32 about zero."""
+    return (images.float() / 255 - MEAN) / STD
+
+
+@torch.inference_mode()
+def classify(network: Network, images: Tensor) -> Tensor:
+    """The class, 0 to 9, of each image (n, 1, 28, 28), of pixels from 0 to 255: (n,)."""
+    batches = images.split(1000)
+    return torch.cat([network(normalize(batch)).argmax(dim=1) for batch in batches])
+
+{read_idx}
+def read_picture(file: Path) -> Tensor:
+    """A picture of any size as one image: (1, 1, 28, 28)."""
+    try:
+        from PIL import Image
+    except ImportError:
+        raise SystemExit("reading pictures needs pillow: pip install pillow") from None
+    try:
+        picture = Image.open(file).convert("L").resize((28, 28))
+    except OSError as error:
+        raise SystemExit(f"{{file}}: {{error.strerror or error}}") from None
+    return torch.tensor(list(picture.tobytes()), dtype=torch.uint8).view(1, 1, 28, 28)
+
+
+def main(path: Path) -> None:
+    if not WEIGHTS.exists():
+        raise SystemExit(f"{{WEIGHTS}}: no weights; keep them beside this file")
+{main}
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        raise SystemExit(f"usage: {{sys.argv[0]}} {argument}")
+    main(Path(sys.argv[1]))
+'''

@@ -1,0 +1,277 @@
+"""The confirmation of a digits search: interrupted, gone on with, extended, and quoted."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import statistics
+import subprocess
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from nas_mnist.execution.confirmation import (
+    Confirmed,
+    choose_run,
+    confirmation_seeds,
+    confirmed,
+)
+from nas_mnist.execution.spec import CONFIRMATION
+from nas_mnist.execution.study import StudyRecord, load_study
+from nas_mnist.execution.winner import chosen
+from nas_mnist.training.datasets import Dataset
+from nas_mnist.training.device import resolve_device, training_precision
+from nas_mnist.training.runs import train_runs
+from tests.conftest import CommandLine, command, runner
+
+OPTIONS = ("confirm", "demo", "--seeds", "2", "--workers", "2", "--json")
+EPOCHS = 8
+
+
+def load(folder: Path) -> StudyRecord:
+    return load_study("demo", f"sqlite:///{folder}/studies/demo.db")
+
+
+def rows(folder: Path) -> list[FrozenTrial]:
+    """The confirmation as plain Optuna reads it."""
+    url = f"sqlite:///{folder}/studies/demo.db"
+    return optuna.load_study(study_name="demo" + CONFIRMATION, storage=url).trials
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A search confirmed with a seed, then with another: interrupted on the way, and gone on
+    with."""
+    folder = tmp_path_factory.mktemp("confirmed")
+    done = runner(folder)(
+        *("search", "--dataset", "digits", "--study", "demo", "--budget", "1000", "--trials", "4"),
+        *("--epochs", str(EPOCHS), "--train-samples", "200", "--pruner", "none", "--no-confirm"),
+        *("--workers", "1"),
+    )
+    assert done.code == 0, done.err
+    done = runner(folder)("confirm", "demo", "--seeds", "1", "--workers", "2")
+    assert done.code == 0, done.err
+    first = rows(folder)
+    assert [row.state for row in first] == [TrialState.COMPLETE] * len(load(folder).front())
+
+    # One worker, whose two networks take seconds: a slow look finds it at work.
+    second = subprocess.Popen(
+        command(*OPTIONS, "--workers", "1"),
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and second.poll() is None:
+        if any(row.state == TrialState.RUNNING for row in rows(folder)):
+            break
+        time.sleep(0.1)
+    second.send_signal(signal.SIGINT)
+    _, err = second.communicate(timeout=60)
+    assert second.returncode == 130, err
+    assert "what is confirmed is kept" in err and "Traceback" not in err
+    kept = [row for row in rows(folder) if row.state.is_finished()]
+    assert kept[: len(first)] == first
+    unfinished = [row.state for row in rows(folder) if not row.state.is_finished()]
+    assert set(unfinished) == {TrialState.WAITING}
+
+    done = runner(folder)(*OPTIONS)
+    assert done.code == 0, done.err
+    assert [rows(folder)[row.number] for row in kept] == kept
+    return folder
+
+
+@pytest.fixture(scope="module")
+def networks(folder: Path) -> list[Confirmed]:
+    return confirmed(load(folder))
+
+
+def test_every_network_of_the_front_is_confirmed(folder: Path, networks: list[Confirmed]) -> None:
+    record = load(folder)
+    assert [found.trial for found in networks] == record.front()
+    seeds = confirmation_seeds(record.config.seed, 2)
+    assert not set(seeds) & {trial.seed for trial in record.complete()}
+    for found in networks:
+        assert [run.seed for run in found.runs] == seeds
+        for run in found.runs:
+            assert [entry["epoch"] for entry in run.curve] == [*range(1, EPOCHS + 1)]
+            assert run.last4_min == min(entry["test_accuracy"] for entry in run.curve[-4:])
+    assert len(rows(folder)) == 2 * len(networks)
+
+
+def test_what_is_quoted(folder: Path, networks: list[Confirmed]) -> None:
+    values = runner(folder)("front", "demo", "--json").json
+    assert len(values["confirmed"]) == len(networks)
+    for entry, found in zip(values["confirmed"], networks, strict=True):
+        finals = [run.curve[-1]["test_accuracy"] for run in found.runs]
+        assert entry["seeds"] == 2
+        assert entry["test_accuracy_mean"] == pytest.approx(statistics.mean(finals))
+        assert entry["test_accuracy_sd"] == pytest.approx(statistics.stdev(finals))
+        assert entry["gap"] == pytest.approx(entry["test_accuracy_mean"] - entry["val_accuracy"])
+        lowest = min(epoch["test_accuracy"] for run in found.runs for epoch in run.curve[-4:])
+        assert entry["last4_min"] == lowest
+        assert entry["goal_met"] == (lowest >= 99.4)
+    table = runner(folder)("front", "demo").out
+    assert "confirmed test %" in table and "unconfirmed" not in table
+    assert f"{networks[0].mean:.2f} ± {networks[0].sd:.2f}" in table
+
+
+def test_a_run_is_that_of_its_seed(
+    networks: list[Confirmed], folder: Path, digits: Dataset
+) -> None:
+    """Trained again from the record alone, on all training images."""
+    record, found = load(folder), networks[-1]
+    device = resolve_device("cpu")
+    *_, runs = train_runs(
+        found.architecture,
+        record.config.trial_recipe(found.trial.peak_learning_rate),
+        digits,
+        [run.seed for run in found.runs],
+        device,
+        training_precision(device),
+    )
+    # Packs of other seeds round otherwise.
+    for run, again in zip(found.runs, runs, strict=True):
+        assert run.test_accuracy == pytest.approx(again.test_accuracy, abs=1.5)
+        assert run.curve[0]["train_loss"] == pytest.approx(again.curve[0].train_loss, rel=0.02)
+
+
+def test_more_seeds_add_what_is_missing(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    before = rows(copy)
+    study, elsewhere = load(copy).study, str(tmp_path / "elsewhere")
+    hostile = {**study.user_attrs["config"], "results_dir": elsewhere, "artifact_dir": elsewhere}
+    study.set_user_attr("config", hostile)
+    done = runner(copy)("confirm", "demo", "--seeds", "3", "--workers", "1", "--json")
+    assert done.code == 0, done.err
+    assert [entry["seeds"] for entry in done.json["confirmed"]] == [3] * (len(before) // 2)
+    after = rows(copy)
+    assert after[: len(before)] == before
+    assert len(after) == len(before) * 3 // 2
+    again = runner(copy)("confirm", "demo", "--seeds", "3", "--json")
+    assert again.json == done.json
+    assert rows(copy) == after
+    assert not Path(elsewhere).exists()  # a database does not say where to write
+
+
+def test_networks_beside_the_front(folder: Path, tmp_path: Path) -> None:
+    """The most accurate are confirmed too, whatever their size, and shown for what they are."""
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    record = load(copy)
+    front = [trial.number for trial in record.front()]
+    beside = {trial.number for trial in record.complete()} - set(front)
+    assert beside, "every trial is on the front: this shows nothing"
+    before = rows(copy)
+    done = runner(copy)("confirm", "demo", "--seeds", "2", "--most-accurate", "4", "--json")
+    assert done.code == 0, done.err
+    assert f"confirming {len(front)} networks of the front and {len(beside)} beside it" in done.err
+    assert rows(copy)[: len(before)] == before
+    values = done.json
+    assert [entry["trial"] for entry in values["front"]] == front
+    sizes = [entry["parameters"] for entry in values["confirmed"]]
+    assert sizes == sorted(sizes)
+    assert {e["trial"] for e in values["confirmed"] if not e["on_front"]} == beside
+    assert {entry["seeds"] for entry in values["confirmed"]} == {2}
+    said = runner(copy)("front", "demo", "--csv", "front.csv").out
+    assert all(f"{number}*" in said for number in beside)
+    assert "*: not on the search's front" in said
+    assert len((copy / "front.csv").read_text().splitlines()) == 1 + len(sizes)
+    # The winner is whoever is most accurate on the validation images.
+    assert chosen(record) == chosen(load(folder))
+    largest = max(values["confirmed"], key=lambda entry: entry["test_accuracy_mean"])
+    meant = chosen(record, at_least=largest["test_accuracy_mean"])
+    assert meant.trial.number == largest["trial"]
+
+
+def test_the_exported_winner_is_the_first_seeds(folder: Path, networks: list[Confirmed]) -> None:
+    done = runner(folder)("export", "demo", "-o", "made/best.py")
+    assert done.code == 0, done.err
+    best = max(networks, key=lambda found: found.trial.val_accuracy)
+    text = (folder / "made" / "best.py").read_text()
+    assert f"trial {best.trial.number}, confirmed with seed {best.runs[0].seed}" in text
+    assert f"{best.mean:.2f} ± {best.sd:.2f} % over 2 seeds" in text
+    assert f"test:       {best.runs[0].test_accuracy:.2f} % with this seed" in text
+    weights = folder / "studies" / "demo" / "artifacts" / best.runs[0].weights.artifact
+    assert (folder / "made" / "best.pt").read_bytes() == weights.read_bytes()
+
+
+def test_the_smallest_of_an_accuracy(folder: Path, networks: list[Confirmed]) -> None:
+    record = load(folder)
+    wanted = sorted(found.mean for found in networks)[len(networks) // 2]
+    smallest = next(found for found in networks if found.mean >= wanted)
+    assert chosen(record, at_least=wanted).trial == smallest.trial
+    assert chosen(record, trial=record.front()[0].number).confirmed == networks[0]
+    done = runner(folder)("export", "demo", "-o", "w.py", "--at-least", "100")
+    assert done.code == 2
+    assert "no network of 100%; its best has" in done.err
+
+
+def test_a_search_confirms_at_its_end(nas_mnist: CommandLine, tmp_path: Path) -> None:
+    done = nas_mnist(
+        *("search", "--dataset", "digits", "--study", "demo", "--budget", "1200", "--trials", "2"),
+        *("--epochs", "1", "--train-samples", "200", "--seeds", "2", "--workers", "1", "--json"),
+    )
+    assert done.code == 0, done.err
+    assert "confirming" in done.err and "on all 1,438 training images" in done.err
+    assert {entry["seeds"] for entry in done.json["confirmed"]} == {2}
+    lines = (tmp_path / "results" / "demo" / "front.csv").read_text().splitlines()
+    assert len(lines) == 1 + len(done.json["confirmed"])
+    columns = dict(zip(lines[0].split(","), lines[1].split(","), strict=True))
+    mean = done.json["confirmed"][0]["test_accuracy_mean"]
+    assert float(columns["test_accuracy_mean"]) == pytest.approx(mean, abs=1e-3)
+    winner = (tmp_path / "results" / "demo" / "winner.py").read_text()
+    assert "over 2 seeds" in winner
+
+
+def test_a_run_goes_to_who_trains_its_network() -> None:
+    """Two processes take networks of their own; a third helps where runs are left."""
+    wanted = [(7, 1), (7, 2), (3, 1), (3, 2)]
+    trials = []
+    for number, seed in [*wanted, (7, 1), (9, 1)]:
+        trial = create_trial(state=TrialState.WAITING, user_attrs={"trial": number, "seed": seed})
+        trials.append(trial)
+    for place, trial in enumerate(trials):
+        trial.number = place
+
+    def take(network: int | None) -> int | None:
+        found = choose_run(trials, wanted, network)
+        if found is not None:
+            found.state = TrialState.RUNNING
+        return None if found is None else found.number
+
+    assert take(None) == 0
+    assert take(None) == 2  # not 1: another has network 7
+    assert take(7) == 1
+    assert take(7) is None
+    assert take(None) == 3
+    assert take(None) is None  # neither the duplicate nor the network that nobody wants
+
+
+def test_bad_requests(nas_mnist: CommandLine, tmp_path: Path) -> None:
+    for arguments, code, message in (
+        (("confirm", "nosuch"), 2, "no such file"),
+        (("confirm", "demo", "--seeds", "0"), 2, "--seeds"),
+        (("confirm", "demo", "--most-accurate", "-1"), 2, "--most-accurate"),
+        (("search", "--most-accurate", "2000"), 2, "--most-accurate 2,000 is not within 0"),
+        (("search", "--study", "demo" + CONFIRMATION), 2, "reserved"),
+    ):
+        done = nas_mnist(*arguments)
+        assert (done.code, len(done.err.splitlines())) == (code, 1), done.err
+        assert message in done.err
+
+
+def test_other_images_are_refused(folder: Path, tmp_path: Path) -> None:
+    """A front is confirmed on the images that it was found on."""
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    record = load(copy)
+    record.study.set_user_attr("normalization", [0.1, 0.2])
+    done = runner(copy)("confirm", "demo")
+    assert done.code == 2
+    assert "was made on other images of digits" in done.err

@@ -1,0 +1,211 @@
+"""The queue of trials, on a file and on a server: handed out once each, and taken back when their
+process is gone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+from optuna.storages._rdb.models import TrialHeartbeatModel
+from optuna.trial import TrialState
+from sqlalchemy.orm import Session
+
+from nas_mnist.execution.queue import (
+    claim,
+    finish,
+    first_waiting,
+    give_back,
+    give_back_abandoned,
+    heartbeat,
+    is_held,
+    write_held,
+)
+from nas_mnist.execution.store import Storage, open_storage
+from nas_mnist.execution.study import StudyRecord, fill_queue, make_study
+from tests.execution.conftest import NORMALIZATION, config, take
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def record(request: pytest.FixtureRequest, tmp_path: Path) -> StudyRecord:
+    own = {}
+    if request.param == "postgresql":
+        own = {"storage": request.getfixturevalue("postgres")}
+    return make_study(config(tmp_path, **own), NORMALIZATION)
+
+
+def states(record: StudyRecord) -> list[TrialState]:
+    return [trial.state for trial in record.trials()]
+
+
+def test_all_trials_wait_from_the_start(record: StudyRecord) -> None:
+    assert states(record) == [TrialState.WAITING] * 6
+    assert record.study.user_attrs["first"][0]["pools"] == 2  # hand-made comes first
+
+
+def test_only_a_few_of_many_trials_wait_at_a_time(tmp_path: Path) -> None:
+    """Every process reads what has not ended again and again."""
+    settings = config(tmp_path, trials=1000, workers=2)
+    record = make_study(settings, NORMALIZATION)
+    assert record.counts().waiting == 20
+    while (trial_id := take(record.storage, record.study._study_id, 1000)) is not None:
+        record.storage.set_trial_state_values(trial_id, TrialState.FAIL)
+    assert fill_queue(record, settings) == 20
+    assert record.counts() == (0, 0, 20, 0, 20)
+
+
+def test_each_trial_is_taken_once(record: StudyRecord) -> None:
+    study_id = record.study._study_id
+    storages = [open_storage(record.url, create=False) for _ in range(8)]
+    barrier = Barrier(8)
+
+    def take_all(storage: Storage) -> list[int]:
+        barrier.wait()
+        taken = []
+        while (trial_id := take(storage, study_id, 6)) is not None:
+            taken.append(trial_id)
+        return taken
+
+    with ThreadPoolExecutor(8) as threads:
+        taken = [trial_id for each in threads.map(take_all, storages) for trial_id in each]
+    assert len(taken) == len(set(taken)) == 6
+    assert states(record) == [TrialState.RUNNING] * 6
+
+
+def test_trials_beyond_the_total_are_left(record: StudyRecord) -> None:
+    study_id = record.study._study_id
+    taken = [take(record.storage, study_id, 4) for _ in range(6)]
+    assert sum(trial is not None for trial in taken) == 4
+
+
+def test_a_trial_given_back_keeps_its_number(record: StudyRecord) -> None:
+    study_id = record.study._study_id
+    trial_id = take(record.storage, study_id, 6)
+    assert trial_id is not None
+    give_back(record.storage, trial_id)
+    assert states(record) == [TrialState.WAITING] * 6
+    assert take(record.storage, study_id, 6) == trial_id
+
+
+def test_a_finished_trial_stays_finished(record: StudyRecord) -> None:
+    trial_id = take(record.storage, record.study._study_id, 6)
+    assert trial_id is not None
+    record.storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [100.0, 90.0])
+    give_back(record.storage, trial_id)
+    assert record.counts().complete == 1
+
+
+def test_a_dead_process_gives_its_trial_back(record: StudyRecord) -> None:
+    """SIGKILL leaves no word: the next search finds the process gone."""
+    code = (
+        "import os, signal\n"
+        "from nas_mnist.execution.queue import claim, first_waiting, heartbeat\n"
+        "from nas_mnist.execution.store import open_storage\n"
+        f"storage = open_storage({record.url!r}, create=False)\n"
+        f"with heartbeat(storage, [claim(storage, {record.study._study_id}, first_waiting(6))]):\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+    assert record.counts().running == 1
+    assert give_back_abandoned(record.storage, record.study._study_id) == 1
+    assert record.counts().waiting == 6
+
+
+def test_a_living_process_keeps_its_trial(record: StudyRecord) -> None:
+    trial_id = take(record.storage, record.study._study_id, 6)
+    assert trial_id is not None
+    with heartbeat(record.storage, [trial_id]):
+        assert give_back_abandoned(record.storage, record.study._study_id) == 0
+    assert record.counts().running == 1
+
+
+def test_a_trial_is_held_until_it_is_given_back(record: StudyRecord) -> None:
+    trial_id = take(record.storage, record.study._study_id, 6)
+    assert trial_id is not None
+    assert is_held(record.storage, trial_id)
+    give_back(record.storage, trial_id)
+    assert not is_held(record.storage, trial_id)
+
+
+def owned_by(record: StudyRecord, trial_id: int, **changed: object) -> None:
+    """Sign the trial as another process would."""
+    owner = record.storage.get_trial(trial_id).user_attrs["worker"]
+    record.storage.set_trial_user_attr(trial_id, "worker", {**owner, **changed})
+
+
+def test_a_process_number_used_again_does_not_keep_a_trial(record: StudyRecord) -> None:
+    """After a crash of everything its number may be another program's."""
+    trial_id = take(record.storage, record.study._study_id, 6)
+    assert trial_id is not None
+    owned_by(record, trial_id, pid=os.getppid())
+    assert give_back_abandoned(record.storage, record.study._study_id) == 1
+    assert record.counts().waiting == 6
+
+
+def test_a_dead_process_that_nobody_asks_for_does_not_keep_a_trial(record: StudyRecord) -> None:
+    """In a container without an init, the dead stay in the process table."""
+    trial_id = take(record.storage, record.study._study_id, 6)
+    assert trial_id is not None
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
+        stat = Path(f"/proc/{process.pid}/stat")
+        owned_by(record, trial_id, pid=process.pid, started=int(stat.read_text().split()[21]))
+        assert give_back_abandoned(record.storage, record.study._study_id) == 0
+        process.kill()
+        while stat.read_text().split()[2] != "Z":
+            pass
+        assert give_back_abandoned(record.storage, record.study._study_id) == 1
+
+
+def test_another_machines_trial_comes_back_when_its_heartbeat_stops(record: StudyRecord) -> None:
+    study_id = record.study._study_id
+    trial_id = take(record.storage, study_id, 6)
+    assert trial_id is not None
+    owned_by(record, trial_id, machine="another", pid=1)
+    assert give_back_abandoned(record.storage, study_id) == 0
+    with Session(record.storage.engine) as session, session.begin():
+        for row in session.query(TrialHeartbeatModel):
+            row.heartbeat -= timedelta(seconds=61)
+    assert give_back_abandoned(record.storage, study_id) == 1
+    assert record.counts().waiting == 6
+
+
+def test_a_trial_that_changed_hands_is_not_given_back(record: StudyRecord) -> None:
+    """Two searches find the same worker dead; the first gives its trial to the next one."""
+    study_id = record.study._study_id
+    trial_id = take(record.storage, study_id, 6)
+    assert trial_id is not None
+    owned_by(record, trial_id, started=0)
+    barrier, urls = Barrier(8), [record.url] * 8
+
+    def give_back_and_take(url: str) -> tuple[int, int | None]:
+        storage = open_storage(url, create=False)
+        barrier.wait()
+        given = give_back_abandoned(storage, study_id)
+        return given, claim(storage, study_id, first_waiting(1))
+
+    with ThreadPoolExecutor(8) as threads:
+        outcomes = list(threads.map(give_back_and_take, urls))
+    assert sum(given for given, _ in outcomes) == 1
+    assert [taken for _, taken in outcomes if taken is not None] == [trial_id]
+    assert record.counts().running == 1
+
+
+def test_who_lost_a_trial_writes_nothing_more(record: StudyRecord) -> None:
+    """A machine that slept finds that its trial is another's."""
+    trial_id = take(record.storage, record.study._study_id, 6)
+    assert trial_id is not None
+    assert write_held(record.storage, trial_id, "curve", [1])
+    assert write_held(record.storage, trial_id, "curve", [1, 2])
+    owned_by(record, trial_id, machine="another")
+    assert not is_held(record.storage, trial_id)
+    assert not write_held(record.storage, trial_id, "curve", [1, 2, 3])
+    assert not finish(record.storage, trial_id, TrialState.COMPLETE, [100.0, 90.0])
+    assert not give_back(record.storage, trial_id)
+    trial = record.storage.get_trial(trial_id)
+    assert (trial.state, trial.user_attrs["curve"]) == (TrialState.RUNNING, [1, 2])

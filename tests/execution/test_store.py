@@ -1,0 +1,199 @@
+"""The study's database: made, continued, and refused."""
+
+from __future__ import annotations
+
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+from optuna.trial import TrialState
+
+from nas_mnist.errors import RequestError, StorageError, StudyError
+from nas_mnist.execution.store import open_storage, shown
+from nas_mnist.execution.study import StudyRecord, load_study, make_study
+from tests.execution.conftest import NORMALIZATION, config, take
+
+
+def test_resuming_adds_only_what_is_missing(record: StudyRecord, tmp_path: Path) -> None:
+    make_study(config(tmp_path), NORMALIZATION)
+    assert record.counts().waiting == 6
+    make_study(config(tmp_path, trials=9, workers=1, goal=99.0), NORMALIZATION)
+    assert record.counts().waiting == 9
+    make_study(config(tmp_path, trials=3), NORMALIZATION)
+    assert record.counts().waiting == 9
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"budget": 9000}, "made with budget 8000, not 9000; give the same --budget"),
+        ({"dataset": "digits"}, "made with dataset mnist, not digits"),
+        ({"epochs": 3}, "made with epochs 15, not 3"),
+        ({"seed": 1}, "made with seed 0, not 1"),
+        ({"pruner": "none"}, "made with pruner dominance, not none"),
+        ({"train_samples": 100}, "made with train-samples all, not 100"),
+        ({"recipe": {"batch_size": 64}}, "made with recipe batch_size=128, not batch_size=64"),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else next(iter(value)),
+)
+def test_a_study_of_another_request(
+    record: StudyRecord, tmp_path: Path, settings: dict[str, object], message: str
+) -> None:
+    before = record.counts()
+    with pytest.raises(StudyError) as caught:
+        make_study(config(tmp_path, **settings), NORMALIZATION)
+    assert message in str(caught.value)
+    assert record.counts() == before
+
+
+def test_a_study_of_another_tool(tmp_path: Path) -> None:
+    import optuna
+
+    url = f"sqlite:///{tmp_path}/demo.db"
+    study = optuna.create_study(study_name="demo", storage=url, directions=["minimize", "maximize"])
+    study.ask()
+    with pytest.raises(StudyError, match="was not made by nas-mnist search"):
+        make_study(config(tmp_path), NORMALIZATION)
+    with pytest.raises(StudyError, match="was not made by nas-mnist search"):
+        load_study("demo", url)
+
+
+def test_what_a_study_records(record: StudyRecord) -> None:
+    assert record.config.budget == 8000
+    assert record.versions.keys() == {"python", "nas-mnist", "torch", "torchvision", "optuna"}
+    assert record.normalization == NORMALIZATION
+    assert record.study.user_attrs["split_seed"] == 0
+    assert record.study.metric_names == ["parameters", "val_accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("config", {}),
+        ("config", "hello"),
+        ("config", {"budget": "8000"}),
+        ("config", {"budget": 8000, "study": "\x1b[31m"}),
+        ("config", {"dataset": "[/bold]"}),
+        ("config", {"train_samples": "many"}),
+        ("normalization", [0.1, float("nan")]),
+        ("normalization", 3),
+        ("versions", "1"),
+    ],
+)
+def test_a_study_that_says_nonsense(record: StudyRecord, name: str, value: object) -> None:
+    record.study.set_user_attr(name, value)
+    with pytest.raises(StudyError, match="was not made by nas-mnist search, or by another ver"):
+        load_study("demo", record.url)
+
+
+def test_a_study_made_before_a_setting_existed(record: StudyRecord) -> None:
+    """It has the setting's default, unless a result depends on it."""
+    stored = record.study.user_attrs["config"]
+
+    def without(name: str) -> dict[str, object]:
+        return {key: value for key, value in stored.items() if key != name}
+
+    record.study.set_user_attr("config", without("most_accurate"))
+    assert load_study("demo", record.url).config == record.config
+    record.study.set_user_attr("config", without("pruner"))
+    with pytest.raises(StudyError, match="or by another version"):
+        load_study("demo", record.url)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("notation", "import os"),
+        ("notation", None),
+        ("test_accuracy", float("nan")),
+        ("test_accuracy", 101),
+        ("seed", float("inf")),
+        ("weights", "x"),
+        ("weights", {"artifact": 1}),
+    ],
+)
+def test_a_trial_that_says_nonsense(record: StudyRecord, name: str, value: object) -> None:
+    trial_id = take(record.storage, record.study._study_id, 6)
+    assert trial_id is not None
+    good = {
+        "notation": "c4rn-g-c10k1",
+        "test_accuracy": 90.0,
+        "seed": 1,
+        "curve": [],
+        "weights": {"artifact": "a", "artifact_dir": ""},
+    }
+    for key, text in {**good, name: value}.items():
+        record.storage.set_trial_user_attr(trial_id, key, text)
+    record.storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [84.0, 90.0])
+    with pytest.raises(StudyError, match="trial 0: not a record of nas-mnist"):
+        record.front()
+
+
+def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "other.db"
+    with sqlite3.connect(file) as connection:
+        connection.execute("CREATE TABLE notes (text TEXT)")
+    before = file.read_bytes()
+    with pytest.raises(StudyError, match="there are no studies in it"):
+        load_study("demo", f"sqlite:///{file}")
+    assert file.read_bytes() == before
+
+
+def test_a_study_that_is_not_there(record: StudyRecord, tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="no study 'other' in this storage; it has 'demo'"):
+        load_study("other", record.url)
+    with pytest.raises(StudyError, match="no such file"):
+        load_study("demo", f"sqlite:///{tmp_path}/none.db")
+    assert not (tmp_path / "none.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "error", "message"),
+    [
+        ("nonsense", RequestError, "--storage must be a database URL"),
+        ("sqlite://", RequestError, "SQLite needs a file"),
+        ("sqlite:///:memory:", RequestError, "SQLite needs a file"),
+        ("nosuch://host/db", RequestError, "no driver for 'nosuch'"),
+        ("sqlite:////proc/none/demo.db", StorageError, "/proc/none"),
+    ],
+)
+def test_storages_that_are_refused(url: str, error: type[Exception], message: str) -> None:
+    with pytest.raises(error) as caught:
+        open_storage(url, create=True)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    file = tmp_path / "demo.db"
+    file.write_text("not a database, but someone's notes\n" * 100)
+    before = file.read_bytes()
+    with pytest.raises(StorageError, match="file is not a database"):
+        make_study(config(tmp_path), NORMALIZATION)
+    assert file.read_bytes() == before
+
+
+def test_passwords_are_not_shown() -> None:
+    assert shown("postgresql://me:secret@host/db") == "postgresql://me:***@host/db"
+
+
+@pytest.mark.parametrize("server", [False, True], ids=["sqlite", "postgresql"])
+def test_searches_that_make_the_same_tables(
+    server: bool, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Two machines begin at the same instant."""
+    url = f"sqlite:///{tmp_path}/demo.db"
+    if server:
+        url = request.getfixturevalue("postgres")
+    barrier = Barrier(6)
+
+    def make(_: int) -> StudyRecord:
+        barrier.wait()
+        return make_study(config(tmp_path, storage=url), NORMALIZATION)
+
+    with ThreadPoolExecutor(6) as threads:
+        records = list(threads.map(make, range(6)))
+    assert {record.study._study_id for record in records} == {1}
+    assert records[0].counts().waiting >= 6

@@ -1,0 +1,243 @@
+"""The exported file: the same logits, torch alone, and no code but ours."""
+
+from __future__ import annotations
+
+import ast
+import pickle
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nas_mnist.errors import StorageError
+from nas_mnist.execution.study import load_study
+from nas_mnist.execution.winner import Candidate
+from nas_mnist.networks.architecture import Architecture
+from nas_mnist.networks.build import build_network
+from nas_mnist.networks.notation import parse_notation
+from nas_mnist.networks.references import references
+from nas_mnist.report.export import check_weights, export_network
+from nas_mnist.report.provenance import Provenance
+from nas_mnist.report.source import module_source
+from nas_mnist.training.datasets import Dataset, data_folder, split_dataset
+from nas_mnist.training.epochs import EpochRecord, accuracy, logits
+from nas_mnist.training.pack import Member, Pack
+from nas_mnist.training.recipe import DATASETS
+from tests.conftest import Search
+from tests.networks.test_architecture import architectures
+
+NO_FACTS = Provenance(())
+
+# Refuses every import but torch's own and the standard library's, as a bare environment would.
+BARE = """
+import sys
+class Bare:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {
+            "nas_mnist", "torchvision", "optuna", "pandas", "plotly", "sklearn", "typer", "rich"
+        }:
+            raise ImportError(name)
+sys.meta_path.insert(0, Bare())
+"""
+
+
+def exported_module(architecture: Architecture, folder: Path) -> Path:
+    file = folder / "network.py"
+    file.write_text(module_source(architecture, "mnist", (0.13, 0.31), NO_FACTS))
+    return file
+
+
+def logits_of(file: Path, images: torch.Tensor, name: str = "network") -> torch.Tensor:
+    """Logits that a process with nothing but torch gets from the exported file."""
+    torch.save(images, file.parent / "images.pt")
+    code = BARE + (
+        "import importlib, torch\n"
+        f"network = importlib.import_module({name!r})\n"
+        "torch.set_num_threads(1)\n"
+        "model = network.load()\n"
+        "images = torch.load('images.pt', weights_only=True)\n"
+        "with torch.inference_mode():\n"
+        "    torch.save(model(network.normalize(images)), 'logits.pt')\n"
+        "print(sum(weights.numel() for weights in model.parameters()))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=file.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (file.parent / "parameters").write_text(done.stdout)
+    logits: torch.Tensor = torch.load(file.parent / "logits.pt", weights_only=True)
+    return logits
+
+
+def test_the_trained_network_and_its_file_agree(
+    digits_search: Search, digits: Dataset, tmp_path: Path
+) -> None:
+    """Retrains a trial from its record alone: the file's logits are the trained network's."""
+    record = digits_search.record()
+    trial = record.front()[-1]
+    export_network(record, Candidate(trial, None), tmp_path / "made" / "network.py")
+    copied = tmp_path / "copied"
+    shutil.copytree(tmp_path / "made", copied)
+
+    config = record.config
+    train, validation = split_dataset(digits, config.seed, config.train_samples)
+    recipe = config.trial_recipe(trial.peak_learning_rate)
+    pack = Pack(
+        [Member(trial.architecture, recipe, trial.seed)],
+        train,
+        validation,
+        normalization=digits.normalization,
+        device=torch.device("cpu"),
+    )
+    *_, last = pack
+    network = pack.network(0)
+    assert isinstance(last[0], EpochRecord)
+    assert last[0].accuracy == pytest.approx(trial.val_accuracy, abs=1e-5)
+    assert accuracy(network, digits.test, digits.normalization) == trial.test_accuracy
+
+    found = logits_of(copied / "network.py", digits.test.images)
+    # Evaluation goes batch by batch, the file takes all at once: sums may round otherwise.
+    trained = logits(network, digits.test, digits.normalization)
+    assert torch.allclose(found, trained, rtol=0, atol=1e-4)
+    assert torch.equal(found.argmax(dim=1), trained.argmax(dim=1))
+    assert int((copied / "parameters").read_text()) == trial.architecture.parameters
+
+
+@pytest.mark.parametrize("name", [name for name in references() if name != "setup-6m"])
+def test_every_reference_exports(name: str, tmp_path: Path) -> None:
+    architecture = references()[name].architecture
+    network = build_network(architecture).eval()
+    namespace: dict[str, object] = {"__file__": str(tmp_path / "network.py")}
+    exec(module_source(architecture, "mnist", (0.1, 0.3), NO_FACTS), namespace)
+    exported = namespace["Network"]()  # type: ignore[operator]
+    exported.load_state_dict(network.state_dict())
+    images = torch.rand(2, 1, 28, 28)
+    with torch.inference_mode():
+        assert torch.equal(exported.eval()(images), network(images))
+
+
+@given(architectures(), st.text())
+def test_no_text_becomes_code(architecture: Architecture, text: str) -> None:
+    """Whatever a database says, the file differs from a plain one in its docstring alone."""
+    hostile = Provenance((("study", text + '"""\nimport os\n"""'), ("date", text)))
+    plain = ast.parse(module_source(architecture, "mnist", (0.1, 0.3), NO_FACTS))
+    tree = ast.parse(module_source(architecture, "mnist", (0.1, 0.3), hostile))
+    assert ast.dump(ast.Module(tree.body[1:], [])) == ast.dump(ast.Module(plain.body[1:], []))
+
+
+def test_the_file_reads_as_a_person_would_write_it(tmp_path: Path) -> None:
+    source = exported_module(parse_notation("c4rn-m2-d-c6k1rnx0.05-g-c10k1"), tmp_path).read_text()
+    assert (
+        '''
+class Network(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 4, 3, bias=False)
+        self.norm1 = nn.BatchNorm2d(4)
+        self.depthwise1 = nn.Conv2d(4, 4, 3, groups=4, bias=False)
+        self.conv2 = nn.Conv2d(4, 6, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(6)
+        self.dropout1 = nn.Dropout(0.05)
+        self.conv3 = nn.Conv2d(6, 10, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (batch, 10) of normalized images (batch, 1, 28, 28)."""
+        x = self.norm1(functional.relu(self.conv1(x)))
+        x = functional.max_pool2d(x, 2)
+        x = self.depthwise1(x)
+        x = self.dropout1(self.norm2(functional.relu(self.conv2(x))))
+        x = functional.adaptive_avg_pool2d(x, 1)
+        x = self.conv3(x)
+        return x.flatten(1)
+'''
+        in source
+    )
+
+
+def test_running_the_file_tests_it_on_the_mnist_files(mnist: Dataset, tmp_path: Path) -> None:
+    file = exported_module(parse_notation("c4rn-m2-c4rn-g-c10k1"), tmp_path)
+    network = build_network(parse_notation("c4rn-m2-c4rn-g-c10k1")).eval()
+    torch.save(network.state_dict(), tmp_path / "network.pt")
+    with torch.inference_mode():
+        logits = network((mnist.test.images.float() / 255 - 0.13) / 0.31)
+    right = 100 * float((logits.argmax(dim=1) == mnist.test.labels).double().mean())
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, file, *arguments], capture_output=True, text=True, check=False
+        )
+
+    line = f"{right:.2f} % of 10,000 test images\n"
+    assert run(str(data_folder(None))).stdout == line
+    assert run(str(data_folder(None) / "MNIST" / "raw")).stdout == line
+    (tmp_path / "empty").mkdir()
+    assert run(str(tmp_path / "empty")).stderr.endswith("no t10k-images-idx3-ubyte in it\n")
+    assert run().stderr.startswith("usage:")
+    from PIL import Image
+
+    Image.fromarray(mnist.test.images[0, 0].numpy()).save(tmp_path / "digit.png")
+    assert run(str(tmp_path / "digit.png")).stdout == f"{int(logits[0].argmax())}\n"
+    none = tmp_path / "none.png"
+    assert run(str(none)).stderr == f"{none}: No such file or directory\n"
+    assert "cannot identify" in run(str(file)).stderr
+
+
+def test_the_file_says_what_it_can_be_run_on(tmp_path: Path) -> None:
+    """On the files of its own dataset alone; scikit-learn's digits have none."""
+    architecture = parse_notation("c4rn-m2-c4rn-g-c10k1")
+    sources = {name: module_source(architecture, name, (0.13, 0.31), NO_FACTS) for name in DATASETS}
+    assert '"FashionMNIST" / "raw"' in sources["fashion-mnist"]
+    assert "FILE.py path/to/KMNIST/raw" in sources["kmnist"]
+    assert "raw" not in sources["digits"] and "gzip" not in sources["digits"]
+    file = tmp_path / "network.py"
+    file.write_text(sources["digits"])
+    torch.save(build_network(architecture).state_dict(), tmp_path / "network.pt")
+    done = subprocess.run(
+        [sys.executable, file, tmp_path], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (1, f"{tmp_path}: Is a directory\n")
+    for name, source in sources.items():
+        made = tmp_path / f"{name}.py"
+        made.write_text(source)
+        ruff = [sys.executable, "-m", "ruff", "check", "--isolated", "--quiet"]
+        ruff += ["--select", "E,F,I", "--line-length", "100", made]
+        subprocess.run(ruff, check=True)
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "w.pt"
+    torch.save(build_network(parse_notation("c4-g-c10k1")).state_dict(), file)
+    check_weights(parse_notation("c4-g-c10k1"), file.read_bytes())
+    for weights in (file.read_bytes(), b"{}", b"", pickle.dumps(print)):
+        with pytest.raises(StorageError, match="not those of c5-g-c10k1"):
+            check_weights(parse_notation("c5-g-c10k1"), weights)
+
+
+def test_a_failed_export_leaves_the_last_one(digits_search: Search, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(digits_search.folder, folder)
+    record = load_study("demo", f"sqlite:///{folder}/studies/demo.db")
+    trial = record.front()[-1]
+    file = tmp_path / "größe @ 1.py"  # a name of any kind finds its weights
+    weights = export_network(record, Candidate(trial, None), file)
+    before = file.read_bytes(), weights.read_bytes()
+    logits_of(file, torch.zeros(1, 1, 28, 28, dtype=torch.uint8), "größe @ 1")
+
+    (tmp_path / "taken.py").mkdir()
+    with pytest.raises(StorageError, match=r"taken\.py: Is a directory"):
+        export_network(record, Candidate(trial, None), tmp_path / "taken.py")
+    assert not (tmp_path / "taken.pt").exists()
+
+    (folder / "studies" / "demo" / "artifacts" / trial.weights.artifact).write_bytes(b"damaged")
+    with pytest.raises(StorageError, match="not those of"):
+        export_network(record, Candidate(trial, None), file)
+    assert (file.read_bytes(), weights.read_bytes()) == before
+    assert sorted(path.suffix for path in tmp_path.glob("größe*")) == [".pt", ".py"]
