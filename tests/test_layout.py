@@ -14,6 +14,7 @@ import nas_mnist
 PACKAGE = Path(__file__).parents[1] / "nas_mnist"
 FLOORS = {
     "errors": 0,
+    "lookup": 0,
     "processes": 0,
     "networks": 1,
     "training": 2,

@@ -1,0 +1,77 @@
+"""Things found by name: one of a registry, or one of a user's own as `module:attribute`.
+
+A user's own modules are imported where the user names them, and nowhere else: a name that is read
+from a database is looked up among what is imported already, so that no database makes this program
+run code.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from nas_mnist.errors import RequestError
+
+_GIVEN: dict[str, Any] = {}
+
+
+def import_plugin(module: str) -> None:
+    """Import a user's own module; what it registers is then known.
+
+    Raises:
+        RequestError: if there is no such module, or if it fails while it is imported.
+    """
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # it may fail in any way
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise RequestError(f"module {module!r} cannot be imported: {said}") from None
+
+
+def module_of(text: str) -> str | None:
+    """The module that a `module:attribute` names; None for a plain name."""
+    module, colon, _ = text.partition(":")
+    return module if colon and text not in _GIVEN else None
+
+
+def give(label: str, value: Any) -> None:
+    """Let `find` answer `label` with an object that was made in Python."""
+    _GIVEN[label] = value
+
+
+def given() -> dict[str, Any]:
+    """All objects that were given, by their labels."""
+    return dict(_GIVEN)
+
+
+def find(option: str, text: str, known: Mapping[str, Any]) -> Any:
+    """What a name stands for.
+
+    Args:
+        option: how the user says it, such as `--pruner`, for the message.
+        text: a name in `known`, the label of a given object, or `module:attribute` of a module
+            that is imported already (see `import_plugin`).
+        known: the registry.
+
+    Raises:
+        RequestError: in one line, if it is none of these.
+    """
+    if text in known:
+        return known[text]
+    if text in _GIVEN:
+        return _GIVEN[text]
+    module, colon, attribute = text.partition(":")
+    if not colon:
+        raise RequestError(
+            f"{option} {text!r} is not one of {', '.join(known)}, and not MODULE:ATTRIBUTE"
+        )
+    found: Any = sys.modules.get(module)
+    if found is None:
+        raise RequestError(f"{option} {text!r}: module {module!r} is yours; add --plugin {module}")
+    for name in attribute.split("."):
+        found = getattr(found, name, None)
+        if found is None:
+            raise RequestError(f"{option} {text!r}: {module} has no {attribute!r}")
+    return found
