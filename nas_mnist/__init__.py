@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from nas_mnist.execution.spec import SearchConfig
     from nas_mnist.execution.study import load_study
     from nas_mnist.execution.winner import chosen
-    from nas_mnist.networks.architecture import Architecture
-    from nas_mnist.networks.build import build_network
+    from nas_mnist.networks.architecture import Architecture, build_network
     from nas_mnist.networks.notation import format_notation, parse_notation
     from nas_mnist.networks.references import references
     from nas_mnist.networks.skeleton import Choices, decode

@@ -5,20 +5,17 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from nas_mnist.errors import StorageError, reason
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
     from rich.table import Table
 
     from nas_mnist.execution.study import StudyRecord
-
-_LINE_SECONDS = 5.0
 
 
 def note(text: str) -> None:
@@ -92,36 +89,3 @@ def open_study(name: str, storage: str | None) -> StudyRecord:
 
     quiet_optuna()
     return load_study(name, storage or default_storage(name))
-
-
-class _Progress(Protocol):
-    @property
-    def seconds(self) -> float: ...
-    @property
-    def steps(self) -> int: ...
-    @property
-    def done(self) -> bool: ...
-
-
-P = TypeVar("P", bound=_Progress)
-
-
-def show_progress(
-    updates: Iterator[P], line: Callable[[P], str], panel: Callable[[P], RenderableType]
-) -> None:
-    """A live panel on a terminal; elsewhere a line every few seconds when there was a step, and
-    at the end."""
-    if sys.stderr.isatty():
-        from rich.console import Console
-        from rich.live import Live
-
-        with Live(console=Console(stderr=True), refresh_per_second=4) as live:
-            for progress in updates:
-                live.update(panel(progress))
-        return
-    shown, steps = -_LINE_SECONDS, -1
-    for progress in updates:
-        due = progress.seconds - shown >= _LINE_SECONDS
-        if progress.steps != steps and (due or progress.done):
-            note(line(progress))
-            shown, steps = progress.seconds, progress.steps

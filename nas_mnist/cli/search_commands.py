@@ -15,7 +15,6 @@ from nas_mnist.cli.console import (
     open_study,
     print_front,
     quiet_optuna,
-    show_progress,
     writing,
 )
 from nas_mnist.cli.options import (
@@ -160,7 +159,7 @@ def search_and_confirm(settings: SearchConfig, engine: Engine, as_json: bool) ->
     from nas_mnist.execution.run import prepare_search, run_search
     from nas_mnist.execution.spec import default_storage
     from nas_mnist.execution.store import shown
-    from nas_mnist.report.progress import progress_line, progress_panel
+    from nas_mnist.report.progress import progress_line, progress_panel, show_progress
 
     record = prepare_search(settings, engine=engine)
     results = Path(settings.results_dir) / record.name
@@ -239,7 +238,7 @@ def confirm_front(
         prepare_confirmation,
         run_confirmation,
     )
-    from nas_mnist.report.progress import confirmation_line, confirmation_panel
+    from nas_mnist.report.progress import confirmation_line, confirmation_panel, show_progress
 
     images = prepare_confirmation(record, settings, engine)
     front = len(record.front())

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from nas_mnist.cli.console import note, print_tables, quiet_optuna, show_progress, writing
+from nas_mnist.cli.console import note, print_tables, quiet_optuna, writing
 from nas_mnist.cli.options import DataDir, Dataset, Device, RecipeSettings, Storage, Workers
 from nas_mnist.errors import RequestError
 
@@ -61,7 +61,7 @@ def curves(
     )
 
     from nas_mnist.execution.run import prepare_search, run_search
-    from nas_mnist.report.progress import progress_line, progress_panel
+    from nas_mnist.report.progress import progress_line, progress_panel, show_progress
     from nas_mnist.training.datasets import load_dataset, split_dataset
 
     quiet_optuna()

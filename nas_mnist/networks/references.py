@@ -12,17 +12,8 @@ from functools import cache
 from importlib import resources
 from typing import Any, cast
 
-from nas_mnist.networks.architecture import (
-    Architecture,
-    BatchNorm,
-    Conv,
-    Dropout,
-    Dropout2d,
-    GlobalAveragePool,
-    Layer,
-    MaxPool,
-    ReLU,
-)
+from nas_mnist.networks.architecture import Architecture
+from nas_mnist.networks.layers import LAYERS, Layer
 
 # The write-ups have numbers, not names; these say where each one arrived.
 LIFECYCLE_NAMES = {
@@ -106,19 +97,4 @@ def _data() -> dict[str, Any]:
 
 
 def _layer(op: str, **facts: Any) -> Layer:
-    match op:
-        case "conv":
-            return Conv(**facts)
-        case "maxpool":
-            return MaxPool(**facts)
-        case "dropout":
-            return Dropout(**facts)
-        case "dropout2d":
-            return Dropout2d(**facts)
-        case "batchnorm":
-            return BatchNorm()
-        case "relu":
-            return ReLU()
-        case "gap":
-            return GlobalAveragePool()
-    raise ValueError(f"references.json: unknown layer {op!r}")
+    return LAYERS[op](**facts)

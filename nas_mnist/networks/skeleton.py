@@ -18,20 +18,11 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from nas_mnist.errors import RequestError
-from nas_mnist.networks.architecture import (
-    CLASSES,
-    INPUT_SHAPE,
-    MAX_CHANNELS,
-    Architecture,
-    BatchNorm,
-    Conv,
-    DepthwiseConv,
-    Dropout,
-    GlobalAveragePool,
-    Layer,
-    MaxPool,
-    ReLU,
-)
+from nas_mnist.networks.architecture import Architecture
+from nas_mnist.networks.layers import CLASSES, INPUT_SHAPE, MAX_CHANNELS, Layer
+from nas_mnist.networks.layers.convolution import Conv, DepthwiseConv
+from nas_mnist.networks.layers.pointwise import BatchNorm, Dropout, ReLU
+from nas_mnist.networks.layers.pooling import GlobalAveragePool, MaxPool
 
 POOL_RECEPTIVE_FIELDS = (3, 5, 7, 9)
 MAX_POOLS = 3

@@ -12,8 +12,7 @@ from nas_mnist.errors import StorageError, reason
 from nas_mnist.execution.artifacts import read_weights
 from nas_mnist.execution.study import StudyRecord
 from nas_mnist.execution.winner import Candidate
-from nas_mnist.networks.architecture import Architecture
-from nas_mnist.networks.build import build_network
+from nas_mnist.networks.architecture import Architecture, build_network
 from nas_mnist.networks.notation import format_notation
 from nas_mnist.report.provenance import Provenance
 from nas_mnist.report.source import module_source

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, TypeVar
 
-from rich.console import Group
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -13,6 +16,53 @@ from nas_mnist.execution.confirmation import ConfirmationProgress
 from nas_mnist.execution.run import Progress
 
 _SIZES = 8
+_LINE_SECONDS = 5.0
+
+
+class _Progress(Protocol):
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def done(self) -> bool: ...
+
+
+P = TypeVar("P", bound=_Progress)
+
+
+def show_progress(
+    updates: Iterator[P],
+    line: Callable[[P], str],
+    panel: Callable[[P], RenderableType],
+    *,
+    quiet: bool = False,
+) -> None:
+    """Follow a run to its end, on standard error.
+
+    Args:
+        updates: how far it is, about twice a second.
+        line: a progress in one line, for files and notebooks: one every few seconds when there
+            was a step, and one at the end.
+        panel: a progress as a live panel, for terminals.
+        quiet: show nothing.
+    """
+    if quiet:
+        for _ in updates:
+            pass
+        return
+    if sys.stderr.isatty():
+        with Live(console=Console(stderr=True), refresh_per_second=4) as live:
+            for progress in updates:
+                live.update(panel(progress))
+        return
+    shown, steps = -_LINE_SECONDS, -1
+    for progress in updates:
+        due = progress.seconds - shown >= _LINE_SECONDS
+        if progress.steps != steps and (due or progress.done):
+            sys.stderr.write(line(progress) + "\n")
+            sys.stderr.flush()
+            shown, steps = progress.seconds, progress.steps
 
 
 def progress_line(progress: Progress) -> str:

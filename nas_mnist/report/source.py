@@ -8,22 +8,10 @@ from __future__ import annotations
 
 import re
 
-from nas_mnist.networks.architecture import (
-    Architecture,
-    BatchNorm,
-    Conv,
-    DepthwiseConv,
-    Dropout,
-    Dropout2d,
-    GlobalAveragePool,
-    MaxPool,
-    ReLU,
-)
-from nas_mnist.networks.build import layer_names
+from nas_mnist.networks.architecture import Architecture
+from nas_mnist.networks.layers import forward_lines, layer_names
 from nas_mnist.report.provenance import Provenance
 from nas_mnist.training.datasets import FILE_SETS
-
-_LINE = 88
 
 
 def module_source(
@@ -51,7 +39,7 @@ def module_source(
         mean=repr(float(mean)),
         std=repr(float(std)),
         layers="\n".join(_layers(architecture)),
-        forward="\n".join(_forward(architecture)),
+        forward="\n".join(f"        {line}" for line in forward_lines(architecture.layers)),
     )
 
 
@@ -64,7 +52,7 @@ def _table(architecture: Architecture) -> str:
             f"{cost.parameters:,}" if cost.parameters else "",
             str(cost.receptive_field),
         )
-        for name, cost in zip(layer_names(architecture), architecture.costs, strict=True)
+        for name, cost in zip(layer_names(architecture.layers), architecture.costs, strict=True)
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
@@ -87,54 +75,12 @@ def _plain(text: str) -> str:
 
 
 def _layers(architecture: Architecture) -> list[str]:
-    """The module's trained layers and dropouts, a line each."""
-    lines = []
-    channels = 1
-    for name, cost in zip(layer_names(architecture), architecture.costs, strict=True):
-        made = None
-        match cost.layer:
-            case Conv() as conv:
-                made = f"nn.Conv2d({channels}, {conv.out}, {_window(conv)})"
-            case DepthwiseConv() as conv:
-                groups = f"groups={channels}"
-                made = f"nn.Conv2d({channels}, {channels}, {_window(conv, groups)})"
-            case BatchNorm():
-                made = f"nn.BatchNorm2d({channels})"
-            case Dropout(p):
-                made = f"nn.Dropout({p!r})"
-            case Dropout2d(p):
-                made = f"nn.Dropout2d({p!r})"
-        if made:
-            lines.append(f"        self.{name} = {made}")
-        channels = cost.output_shape[0]
-    return lines
-
-
-def _window(conv: Conv | DepthwiseConv, *more: str) -> str:
-    padding = [f"padding={conv.padding}"] if conv.padding else []
-    return ", ".join([str(conv.kernel), *padding, *more, f"bias={conv.bias}"])
-
-
-def _forward(architecture: Architecture) -> list[str]:
-    """One line a unit, as a person would write it: a convolution with what follows it, a pool."""
-    lines: list[str] = []
-    unit = ""
-    for name, layer in zip(layer_names(architecture), architecture.layers, strict=True):
-        match layer:
-            case ReLU():
-                call = "functional.relu({})"
-            case MaxPool(kernel):
-                call = f"functional.max_pool2d({{}}, {kernel})"
-            case GlobalAveragePool():
-                call = "functional.adaptive_avg_pool2d({}, 1)"
-            case _:
-                call = f"self.{name}({{}})"
-        starts = isinstance(layer, Conv | DepthwiseConv | MaxPool | GlobalAveragePool)
-        if unit and (starts or len(unit) + len(call) > _LINE - 16):
-            lines.append(f"        x = {unit}")
-            unit = ""
-        unit = call.format(unit or "x")
-    return [*lines, f"        x = {unit}"]
+    """What makes the trained layers and dropouts, a statement a line."""
+    return [
+        f"        {statement}"
+        for name, cost in zip(layer_names(architecture.layers), architecture.costs, strict=True)
+        for statement in cost.layer.made(name, cost.input_shape)
+    ]
 
 
 _USAGE = """\

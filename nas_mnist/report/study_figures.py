@@ -10,7 +10,7 @@ from plotly.colors import sample_colorscale
 
 from nas_mnist.execution.confirmation import Confirmed
 from nas_mnist.execution.study import TrialRecord
-from nas_mnist.networks.architecture import CLASSES
+from nas_mnist.networks.layers import CLASSES
 from nas_mnist.report.figures import ACCURACY_TICKS, FRONT_COLOR, drawn_error
 from nas_mnist.report.spending import Spending
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from nas_mnist.execution.confirmation import confirmed
 from nas_mnist.execution.study import StudyRecord
 from nas_mnist.execution.winner import Candidate, candidates, chosen
-from nas_mnist.networks.build import build_network
+from nas_mnist.networks.architecture import build_network
 from nas_mnist.report.export import stored_weights
 from nas_mnist.report.figures import front_figure
 from nas_mnist.report.front_table import front_caption, front_rows, spending_text

@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 
 from nas_mnist.errors import DataError, NasMnistError, reason
 from nas_mnist.execution.study import StudyRecord
-from nas_mnist.networks.architecture import CLASSES
+from nas_mnist.networks.layers import CLASSES
 from nas_mnist.networks.notation import parse_notation
 from nas_mnist.search.space import SPACE, spread_fill
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from nas_mnist.errors import DataError, RequestError, reason
-from nas_mnist.networks.architecture import CLASSES, INPUT_SHAPE
+from nas_mnist.networks.layers import CLASSES, INPUT_SHAPE
 from nas_mnist.training.recipe import check_dataset
 
 # Of the training images, one in six validates: 10,000 of the 60,000 of MNIST.

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nas_mnist.errors import DivergedError
-from nas_mnist.networks.architecture import Architecture
-from nas_mnist.networks.build import build_network
+from nas_mnist.networks.architecture import Architecture, build_network
 from nas_mnist.training.augmentation import augment
 from nas_mnist.training.datasets import Images, Normalization
 from nas_mnist.training.device import training_precision
@@ -159,13 +158,12 @@ class Pack:
     def _join(self, places: list[int]) -> None:
         """Make those members' networks one, as they stand, at the start of an optimizer's run."""
         self._places = places
-        architecture = self.members[0].architecture
         alone = len(places) == 1
         multiple = 1 if alone or self._precision != torch.bfloat16 else _LANES
 
         def packed(networks: Sequence[nn.Module]) -> PackedNetwork:
-            chosen = [networks[place] for place in places]
-            return PackedNetwork(architecture.layers, chosen, multiple)
+            architectures = [self.members[place].architecture for place in places]
+            return PackedNetwork(architectures, [networks[place] for place in places], multiple)
 
         self._packed = packed(self._networks)
         averaged = self._averages is not self._networks

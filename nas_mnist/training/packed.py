@@ -1,31 +1,19 @@
 """Networks of one topology as one network of grouped convolutions.
 
 Networks this small leave most of a processor idle: their channels do not fill its vectors, nor
-their steps a GPU. Side by side in one tensor they do. Each network's channels are padded with
-zeros to the widest of the pack; there a weight, its gradient and its update stay 0, so that
-nothing has to be masked: nothing is added to padding, and what follows maps 0 to 0.
+their steps a GPU. Side by side in one tensor they do (`networks/packing.py` has the layout).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from nas_mnist.networks.architecture import (
-    CLASSES,
-    BatchNorm,
-    Conv,
-    DepthwiseConv,
-    Dropout,
-    Dropout2d,
-    GlobalAveragePool,
-    Layer,
-    MaxPool,
-    ReLU,
-)
+from nas_mnist.networks.architecture import Architecture
+from nas_mnist.networks.layers import CLASSES
+from nas_mnist.networks.packing import PackedRun, padded
 
 
 class PackedValues:
@@ -54,7 +42,8 @@ class PackedValues:
             part = torch.full((len(tensors), *shape), end, device=device)
             for member, tensor in enumerate(tensors):
                 own = torch.arange(tensor.numel(), device=device) + starts[member]
-                part[member][tuple(slice(side) for side in tensor.shape)] = own.view(tensor.shape)
+                true = tensor.shape or (1,)
+                part[member][tuple(slice(side) for side in true)] = own.view(true)
                 starts[member] += tensor.numel()
             parts.append(part.flatten())
         sources = torch.cat(parts)
@@ -97,10 +86,9 @@ class PackedValues:
 
 
 def _shape(tensors: Sequence[Tensor], multiple: int) -> torch.Size:
-    sides = [max(sides) for sides in zip(*(tensor.shape for tensor in tensors), strict=True)]
-    # One channel is the image, or a depthwise filter's.
-    channels = [side if side == 1 else -(-side // multiple) * multiple for side in sides[:2]]
-    return torch.Size(channels + sides[2:])
+    shapes = [tensor.shape or (1,) for tensor in tensors]
+    sides = [max(sides) for sides in zip(*shapes, strict=True)]
+    return torch.Size([*(padded(side, multiple) for side in sides[:2]), *sides[2:]])
 
 
 class PackedNetwork:
@@ -110,11 +98,21 @@ class PackedNetwork:
     """
 
     def __init__(
-        self, layers: Sequence[Layer], networks: Sequence[nn.Module], multiple: int = 1
+        self,
+        architectures: Sequence[Architecture],
+        networks: Sequence[nn.Module],
+        multiple: int = 1,
     ) -> None:
-        """`layers`: those of one of the networks. `multiple`: see `PackedValues`."""
-        self._layers = tuple(layers)
+        """
+        Args:
+            architectures: those of the networks, of one topology.
+            networks: as `build_network` makes them.
+            multiple: see `PackedValues`.
+        """
         self.members = len(networks)
+        self._layers = [architecture.layers for architecture in architectures]
+        self._modules = [list(network.children())[: len(self._layers[0])] for network in networks]
+        self._multiple = multiple
         self.parameters = PackedValues([list(net.parameters()) for net in networks], multiple)
         statistics = [_statistics(net) for net in networks]
         self._statistics = PackedValues(statistics, multiple) if statistics[0] else None
@@ -139,102 +137,31 @@ class PackedNetwork:
     def run(
         self, images: Tensor, weights: Sequence[Tensor], *, training: bool, folds: int = 1
     ) -> Tensor:
-        """Class scores, (batch, folds, members, 10).
+        """Class scores of the networks.
 
-        `images`: (batch, folds x members, 28, 28), normalized. `weights`: as the parameters lie
-        side by side. With `folds`, a member's batch itself lies in that many parts side by side
-        (two small groups are faster than one); it is one batch all the same.
+        Args:
+            images: (batch, folds x members, 28, 28), normalized.
+            weights: as the parameters lie side by side.
+            training: whether this is a step of training.
+            folds: in how many parts, side by side, each network's batch lies (two small groups
+                are faster than one); it is one batch all the same.
+
+        Returns:
+            (batch, folds, members, 10)
         """
-        values = images
-        parameters, running = iter(weights), iter(self.running)
-        for layer in self._layers:
-            match layer:
-                case DepthwiseConv():
-                    weight, bias = self._of_convolution(layer, parameters, folds)
-                    values = functional.conv2d(
-                        values, weight, bias, padding=layer.padding, groups=len(weight)
-                    )
-                case Conv(kernel=1, padding=0):
-                    weight, bias = self._of_convolution(layer, parameters, 1)
-                    values = _unfolded(values, folds)
-                    values = functional.conv2d(values, weight, bias, groups=self.members)
-                    values = _refolded(values, folds)
-                case Conv():
-                    weight, bias = self._of_convolution(layer, parameters, folds)
-                    groups = folds * self.members
-                    values = functional.conv2d(
-                        values, weight, bias, padding=layer.padding, groups=groups
-                    )
-                case BatchNorm():
-                    weight, bias = next(parameters), next(parameters)
-                    mean, variance = next(running), next(running)
-                    values = _unfolded(values, folds)
-                    values = functional.batch_norm(values, mean, variance, weight, bias, training)
-                    values = _refolded(values, folds)
-                case ReLU():
-                    values = functional.relu(values)
-                case Dropout() if training:
-                    values = dropout(values, layer.p)
-                case Dropout2d():
-                    values = functional.dropout2d(values, layer.p, training)
-                case MaxPool():
-                    values = functional.max_pool2d(values, layer.kernel)
-                case GlobalAveragePool():
-                    values = functional.adaptive_avg_pool2d(values, 1)
+        run = PackedRun(
+            weights,
+            self.running,
+            members=self.members,
+            multiple=self._multiple,
+            folds=folds,
+            training=training,
+        )
+        values = run.sequence(images, self._layers, self._modules)
         scores = values.view(len(values), folds, self.members, -1)
         return scores[..., :CLASSES]
 
-    @staticmethod
-    def _of_convolution(
-        layer: Conv | DepthwiseConv, parameters: Iterator[Tensor], folds: int
-    ) -> tuple[Tensor, Tensor | None]:
-        weight = _repeated(next(parameters), folds)
-        return weight, _repeated(next(parameters), folds) if layer.bias else None
-
 
 def _statistics(network: nn.Module) -> list[Tensor]:
-    return [
-        tensor
-        for module in network.modules()
-        if isinstance(module, nn.BatchNorm2d)
-        for tensor in (module.running_mean, module.running_var)
-        if tensor is not None
-    ]
-
-
-def _repeated(values: Tensor, folds: int) -> Tensor:
-    return values if folds == 1 else values.repeat(folds, *[1] * (values.dim() - 1))
-
-
-def _unfolded(values: Tensor, folds: int) -> Tensor:
-    """(batch, folds x channels, height, width) as (batch, channels, height, width x folds): for
-    what treats all pixels alike. With the channels side by side in memory, it is a view."""
-    if folds == 1:
-        return values
-    batch, _, height, width = values.shape
-    return values.permute(0, 2, 3, 1).reshape(batch, height, width * folds, -1).permute(0, 3, 1, 2)
-
-
-def _refolded(values: Tensor, folds: int) -> Tensor:
-    """What `_unfolded` was, from what it gave."""
-    if folds == 1:
-        return values
-    batch, _, height, width = values.shape
-    return values.permute(0, 2, 3, 1).reshape(batch, height, width // folds, -1).permute(0, 3, 1, 2)
-
-
-def dropout(values: Tensor, rate: float) -> Tensor:
-    """Dropout of single values, for training.
-
-    On a CPU torch draws them one value at a time, which took a third of a small network's step;
-    this takes 4 values from each draw of 64 bits. The rate is met to within 1/131,072.
-    """
-    if rate == 0 or values.device.type != "cpu":
-        return functional.dropout(values, rate)
-    count = values.numel()
-    draws = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None)
-    # Laid out as the values are, or the product would be copied into another layout.
-    mask = torch.empty_like(values)
-    flat = mask.as_strided((count,), (1,))
-    torch.ge(draws.view(torch.int16)[:count], round(rate * 2**16) - 2**15, out=flat)
-    return values * mask.mul_(1 / (1 - rate))
+    """What networks keep of their batches, such as a norm's running mean and variance."""
+    return [buffer for buffer in network.buffers() if buffer.is_floating_point()]

@@ -160,7 +160,7 @@ def _usual_epochs(request: Request, loop: Loop) -> Iterator[int]:
     from torch.utils.data import DataLoader
     from torchvision import transforms
 
-    from nas_mnist.networks.build import build_network
+    from nas_mnist.networks.architecture import build_network
     from nas_mnist.training.datasets import load_dataset
     from nas_mnist.training.epochs import make_optimizer
 

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nas_mnist.networks.architecture import Architecture
-from nas_mnist.networks.build import build_network
+from nas_mnist.networks.architecture import Architecture, build_network
 from nas_mnist.training.augmentation import augment
 from nas_mnist.training.datasets import Images, Normalization
 from nas_mnist.training.epochs import (

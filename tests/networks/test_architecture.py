@@ -12,19 +12,13 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from nas_mnist.errors import ArchitectureError
-from nas_mnist.networks.architecture import (
-    Architecture,
-    BatchNorm,
-    Conv,
-    DepthwiseConv,
-    Dropout,
-    Dropout2d,
-    GlobalAveragePool,
-    Layer,
-    MaxPool,
-    ReLU,
-)
-from nas_mnist.networks.build import build_network, layer_names
+from nas_mnist.networks.architecture import Architecture, build_network
+from nas_mnist.networks.layers import Layer, layer_names
+from nas_mnist.networks.layers.composite import Repeat, Residual
+from nas_mnist.networks.layers.convolution import Conv, DepthwiseConv
+from nas_mnist.networks.layers.pointwise import BatchNorm, Dropout, Dropout2d, ReLU
+from nas_mnist.networks.layers.pooling import GlobalAveragePool, MaxPool
+from nas_mnist.networks.layers.squeeze_excite import SqueezeExcite
 from nas_mnist.networks.notation import parse_notation
 from nas_mnist.networks.references import references
 
@@ -67,7 +61,7 @@ def test_published_counts(name: str, parameters: int) -> None:
 def architectures(draw: st.DrawFn) -> Architecture:
     """Any legal run of layers that ends in a global average and ten scores."""
     layers: list[Layer] = []
-    side = 28
+    channels, side = 1, 28
     for _ in range(draw(st.integers(1, 8))):
         kernel = draw(st.integers(1, min(5, side)))
         padding = draw(st.integers(0, kernel - 1))
@@ -81,10 +75,22 @@ def architectures(draw: st.DrawFn) -> Architecture:
             Dropout(draw(st.integers(0, 9)) / 10),
             Dropout2d(draw(st.integers(0, 9)) / 10),
         ]
+        same = {"kernel": 3, "padding": 1, "bias": bias}
+        if side >= 3:
+            width = draw(st.integers(1, 12))
+            inner = (ReLU(), Conv(channels, **same), SqueezeExcite(width), BatchNorm())
+            nested = (Residual(inner[:2]), DepthwiseConv(**same))
+            choices += [
+                SqueezeExcite(width),
+                Residual(inner),
+                Residual(nested),
+                Repeat(draw(st.integers(1, 3)), Conv(channels, **same)),
+                Repeat(draw(st.integers(1, 3)), DepthwiseConv(kernel=1)),
+            ]
         if side >= 2:
             choices.append(MaxPool(draw(st.integers(2, min(3, side)))))
         layer = draw(st.sampled_from(choices))
-        side = layer.output_shape((1, side, side))[1]
+        channels, side, _ = layer.output_shape((channels, side, side))
         layers.append(layer)
     return Architecture((*layers, GlobalAveragePool(), Conv(10, kernel=1)))
 
@@ -115,6 +121,7 @@ def test_macs_equal_the_counted_flops(architecture: Architecture) -> None:
         ("c4-c4-g-c10k1", [3, 5, 28, 28]),
         ("c4-c4-m2-c4-g-c10k1", [3, 5, 6, 10, 28, 28]),
         ("c4k5p2-m3-d-m2-c10k1-g", [5, 7, 13, 16, 16, 28]),
+        ("c4-[c4p1c4p1]-m2-g-c10k1", [3, 7, 8, 32, 32]),
     ],
 )
 def test_receptive_fields(notation: str, receptive_fields: list[int]) -> None:
@@ -137,6 +144,12 @@ def test_receptive_fields(notation: str, receptive_fields: list[int]) -> None:
     assert reached == architecture.costs[before_gap - 1].receptive_field
 
 
+def test_a_repeated_convolution_sees_as_far_as_several() -> None:
+    repeated, several = (parse_notation(f"c4-m2-{run}-g-c10k1") for run in ("w3c4", "c4c4c4"))
+    assert repeated.costs[2].receptive_field == several.costs[4].receptive_field == 16
+    assert repeated.costs[2].macs == sum(cost.macs for cost in several.costs[2:5])
+
+
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
@@ -150,6 +163,14 @@ def test_receptive_fields(notation: str, receptive_fields: list[int]) -> None:
         ((MaxPool(29),), "max-pool 29 is not within 2 to the map's side (28)"),
         ((Dropout(1.0),), "dropout rate 1.0 is not within"),
         ((Dropout(0.12345678),), "more than six decimals"),
+        ((Residual(()),), "layer 1 (residual): a residual has layers within"),
+        ((Residual((Conv(1),)),), "its layers make 1×26×26 values of 1×28×28; pad them"),
+        ((Residual((Conv(2, padding=1),)),), "its layers make 2×28×28 values of 1×28×28"),
+        ((Repeat(2, Conv(2)),), "keeps its width: 1 channels, not 2"),
+        ((Repeat(0, Conv(1)),), "0 times is not within 1 to 16"),
+        ((Repeat(2, ReLU()),), "only a convolution is repeated, not relu"),
+        ((Repeat(14, Conv(1)),), "layer 1 (repeat): kernel 3 does not fit a 2×2 map"),
+        ((SqueezeExcite(0),), "width 0 is not within"),
         ((Conv(10),), "ends in 10×26×26 values, not in 10 class scores"),
         ((Conv(9), GlobalAveragePool()), "ends in 9×1×1 values"),
         ((ReLU(),) * 257, "257 layers are not within"),
@@ -163,7 +184,7 @@ def test_networks_that_do_not_exist(layers: tuple[Layer, ...], message: str) -> 
 
 
 def test_layer_names_are_unique() -> None:
-    names = layer_names(references()["evai6-best-9964"].architecture)
+    names = layer_names(references()["evai6-best-9964"].architecture.layers)
     assert len(set(names)) == len(names)
     assert names[:4] == ["conv1", "relu1", "norm1", "dropout1"]
 

@@ -52,8 +52,25 @@ def test_dashes_and_defaults_are_free(typed: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "notation",
+    [
+        "c8rn-[c8p1rn-dp1-c8k1rn]-m2-g-c10k1",
+        "c8rn-[c8p1r-[dp1n]s4]rn-g-c10k1",
+        "c8rn-w3c8p1b-w2dk1s2-g-c10k1",
+    ],
+)
+def test_composite_layers_round_trip(notation: str) -> None:
+    assert format_notation(parse_notation(notation)) == notation
+
+
+@pytest.mark.parametrize(
     ("typed", "message"),
     [
+        ("c4[c4p1", "no ']' at its end"),
+        ("c4]", "no layer starts with ']' at character 3"),
+        ("c4[c4p1-]-g-c10k1", "no layer starts with '-]-g-c10k1' at character 8"),
+        ("c4w2r", "no layer starts with 'w2r' at character 3"),
+        ("[" * 20, "nested more than 8 deep"),
         ("", "0 layers are not within"),
         ("c4rn-q-c10k1", "no layer starts with 'q-c10k1' at character 6"),
         ("c4--g-c10k1", "no layer starts with '-g-c10k1' at character 4"),
@@ -73,7 +90,7 @@ def test_refusals_name_the_place(typed: str, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-@given(st.one_of(st.text(), st.from_regex(r"[cdrnxymgkpb0-9.-]{0,40}", fullmatch=True)))
+@given(st.one_of(st.text(), st.from_regex(r"[][swcdrnxymgkpb0-9.-]{0,40}", fullmatch=True)))
 def test_any_text_parses_or_is_refused(text: str) -> None:
     try:
         architecture = parse_notation(text)

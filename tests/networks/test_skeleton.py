@@ -11,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nas_mnist.errors import RequestError
-from nas_mnist.networks.architecture import Conv, DepthwiseConv, MaxPool
+from nas_mnist.networks.layers.convolution import Conv, DepthwiseConv
+from nas_mnist.networks.layers.pooling import MaxPool
 from nas_mnist.networks.skeleton import (
     CONVOLUTIONS,
     MAX_CONVOLUTIONS,

@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from nas_mnist.errors import StorageError
 from nas_mnist.execution.study import load_study
 from nas_mnist.execution.winner import Candidate
-from nas_mnist.networks.architecture import Architecture
-from nas_mnist.networks.build import build_network
+from nas_mnist.networks.architecture import Architecture, build_network
 from nas_mnist.networks.notation import parse_notation
 from nas_mnist.networks.references import references
 from nas_mnist.report.export import check_weights, export_network
@@ -122,6 +121,40 @@ def test_every_reference_exports(name: str, tmp_path: Path) -> None:
     images = torch.rand(2, 1, 28, 28)
     with torch.inference_mode():
         assert torch.equal(exported.eval()(images), network(images))
+
+
+COMPOSITE = "c6rn-[c6p1rn-[c6p1n]rx0.1-c6p1n]rn-m2-w2c6p1s2-c8-rn-g-c10k1"
+
+
+def test_composite_layers_export(tmp_path: Path) -> None:
+    architecture = parse_notation(COMPOSITE)
+    torch.manual_seed(0)
+    network = build_network(architecture)
+    network(torch.randn(64, 1, 28, 28))  # running statistics that are not those of the start
+    file = exported_module(architecture, tmp_path)
+    torch.save(network.state_dict(), file.with_suffix(".pt"))
+    images = torch.randint(0, 256, (20, 1, 28, 28), dtype=torch.uint8)
+    with torch.inference_mode():
+        expected = network.eval()((images.float() / 255 - 0.13) / 0.31)
+    assert torch.equal(logits_of(file, images), expected)
+    assert """
+        x = self.norm1(functional.relu(self.conv1(x)))
+        y = self.residual1.norm1(functional.relu(self.residual1.conv1(x)))
+        z = self.residual1.residual1.norm1(self.residual1.residual1.conv1(y))
+        y = y + z
+        y = self.residual1.dropout1(functional.relu(y))
+        y = self.residual1.norm2(self.residual1.conv2(y))
+        x = x + y
+        x = self.norm2(functional.relu(x))
+        x = functional.max_pool2d(x, 2)
+        x = self.repeat1.norm1(functional.relu(self.repeat1.conv(x)))
+        x = self.repeat1.norm2(functional.relu(self.repeat1.conv(x)))
+        gate = functional.relu(self.excite1.reduce(functional.adaptive_avg_pool2d(x, 1)))
+        x = x * torch.sigmoid(self.excite1.expand(gate))
+        x = self.norm3(functional.relu(self.conv2(x)))
+        x = functional.adaptive_avg_pool2d(x, 1)
+        x = self.conv3(x)
+""" in file.read_text()
 
 
 @given(architectures(), st.text())

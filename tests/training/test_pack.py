@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nas_mnist.errors import DivergedError
+from nas_mnist.networks.layers import Layer, Shape
 from nas_mnist.networks.notation import parse_notation
 from nas_mnist.training.datasets import Dataset, split_dataset
 from nas_mnist.training.epochs import EpochRecord, accuracy
@@ -18,10 +20,51 @@ from nas_mnist.training.recipe import Recipe
 from nas_mnist.training.trainer import Trainer
 
 CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True, slots=True)
+class ScaledNorm(Layer):
+    """A layer of a user's own, without a batched forward: a norm with a trained number more, and
+    a running statistic for each channel."""
+
+    op = "scaled-norm"
+    pattern = r"q(?P<start>\d(?:\.\d)?)"
+    example = "q0.5"
+    start: float
+
+    def parameters(self, shape: Shape) -> int:
+        return 2 * shape[0] + 1
+
+    def notation(self) -> str:
+        return f"q{self.start:g}"
+
+    @classmethod
+    def from_match(cls, **groups: str | None) -> Layer:
+        return cls(float(groups["start"] or 0))
+
+    def module(self, shape: Shape) -> nn.Module:
+        return _ScaledNorm(shape[0], self.start)
+
+
+class _ScaledNorm(nn.Module):
+    def __init__(self, channels: int, start: float) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels)
+        self.scale = nn.Parameter(torch.tensor(start))
+
+    def forward(self, x: Tensor) -> Tensor:
+        normed: Tensor = self.norm(x)
+        return self.scale * normed
+
+
 # Every kind of layer, and widths of one topology: even, odd, a single channel.
 NOTATIONS = {
     "dense": ["c6rn-c4b-m2-c8k1-rn-c10rn-g-c10k1", "c5rn-c7b-m2-c3k1-rn-c1rn-g-c10k1"],
     "separable": ["c6rn-dc9k1rn-m2-dbc8k1-g-c10k1b", "c1rn-dc4k1rn-m2-dbc12k1-g-c10k1b"],
+    "squeeze-excite": ["c6rn-s3-m2-c8rns2-g-c10k1", "c5rn-s1-m2-c9rns4-g-c10k1"],
+    "residual": ["c6rn-[c6p1rn-c6p1n]r-m2-g-c10k1", "c4rn-[c4p1rn-c4p1n]r-m2-g-c10k1"],
+    "repeat": ["c6rn-w2c6p1-m2-w3dp1b-g-c10k1", "c5rn-w2c5p1-m2-w3dp1b-g-c10k1"],
+    "fallback": ["c6rn-[q0.5c6p1n]-m2-c8rq2-g-c10k1", "c4rn-[q0.5c4p1n]-m2-c9rq2-g-c10k1"],
     "normed head": ["c4p1rn-m2-c6rn-g-c10k1-n", "c7p1rn-m2-c2rn-g-c10k1-n"],
 }
 RECIPES = {
@@ -77,6 +120,7 @@ def furthest(first: nn.Module, second: nn.Module) -> float:
         # Not with adamw: behind a norm a constant channel has no gradient but rounding, which
         # Adam divides by its own size, so that any two orders of summation part at once.
         *(("separable", "sgd"), ("normed head", "sgd")),
+        *(("squeeze-excite", "sgd"), ("residual", "sgd"), ("repeat", "sgd"), ("fallback", "sgd")),
     ],
 )
 @pytest.mark.parametrize("count", [1, 2], ids=["alone", "pair"])

@@ -1,0 +1,155 @@
+"""The search from Python: plain scripts in fresh processes, without a main guard."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from optuna.trial import TrialState
+
+import nas_mnist
+from nas_mnist.errors import RequestError, StudyError
+from tests.conftest import SECONDS, Search
+from tests.execution.finished import check_finished, trials, url_of, wait_for_complete
+
+SETTINGS = (
+    'dataset="digits", budget=1500, study="demo", epochs=3, train_samples=200, confirm=False, '
+    "workers=2"
+)
+SCRIPT = f"""
+import nas_mnist
+
+study = nas_mnist.search({SETTINGS}, trials=TRIALS)
+frame = study.to_pandas()
+assert len(frame) == TRIALS and frame.on_front.sum() == len(study.front())
+winner = study.winner()
+network = winner.load()
+print(sum(weights.numel() for weights in network.parameters()), winner.export("made/winner.py"))
+"""
+# Everything that a script may define itself, and hand over as an object.
+OBJECTS = """
+import optuna
+import torch
+import nas_mnist
+
+
+class Never:
+    rungs = (1,)
+
+    def stop(self, curve, rivals):
+        return None
+
+
+base = nas_mnist.load_dataset("digits")
+small = nas_mnist.Dataset.of(
+    "halved", base.train.images // 2, base.train.labels, base.test.images, base.test.labels
+)
+study = nas_mnist.search(
+    small, 1500, 3, sampler=optuna.samplers.RandomSampler, pruner=Never(), study="demo",
+    epochs=1, train_samples=200, confirm=False, workers=2, progress=False,
+)
+print(sorted(study.to_pandas().state.unique()), study.normalization[0] < base.normalization.mean)
+"""
+
+
+def run(folder: Path, text: str, *, from_stdin: bool = False) -> subprocess.CompletedProcess[str]:
+    (folder / "script.py").write_text(text)
+    arguments = ["-"] if from_stdin else ["script.py"]
+    return subprocess.run(
+        [sys.executable, "-W", "error", *arguments],
+        cwd=folder,
+        input=text if from_stdin else None,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("from_stdin", [False, True], ids=["script", "standard input"])
+def test_a_plain_script(tmp_path: Path, from_stdin: bool) -> None:
+    done = run(tmp_path, SCRIPT.replace("TRIALS", "3"), from_stdin=from_stdin)
+    assert done.returncode == 0, done.stderr
+    assert "3/3 trials" in done.stderr  # it shows progress
+    parameters, weights = done.stdout.split()
+    assert int(parameters) <= 1500
+    assert (tmp_path / weights).exists()
+    check_finished(url_of(tmp_path), 3)
+
+
+def test_ctrl_c_keeps_what_is_finished(tmp_path: Path) -> None:
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "script.py").write_text(SCRIPT.replace("TRIALS", "20"))
+    with subprocess.Popen(
+        [sys.executable, "script.py"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as script:
+        wait_for_complete(script, url_of(tmp_path))
+        script.send_signal(signal.SIGINT)
+        _, err = script.communicate(timeout=60)
+    assert err.rstrip().endswith("KeyboardInterrupt")
+    found = trials(url_of(tmp_path))
+    assert TrialState.RUNNING not in [trial.state for trial in found]
+    kept = [trial for trial in found if trial.state.is_finished()]
+    assert kept
+    count = len(kept) + 1
+    assert run(tmp_path, SCRIPT.replace("TRIALS", str(count))).returncode == 0
+    assert [trials(url_of(tmp_path))[trial.number] for trial in kept] == kept
+
+
+def test_objects_of_the_script_itself(tmp_path: Path) -> None:
+    done = run(tmp_path, OBJECTS)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert done.stdout == "['complete'] True\n"
+
+
+def test_a_study_of_the_command_line(digits_search: Search, tmp_path: Path) -> None:
+    url = f"sqlite:///{digits_search.folder}/studies/demo.db"
+    study = nas_mnist.load_study("demo", url)
+    winner = study.winner()
+    frame = study.to_pandas()
+    assert len(frame) == 12
+    best = frame[frame.on_front].val_accuracy.max()
+    assert winner.candidate.trial.val_accuracy == best
+    network = winner.load()
+    assert not network.training
+    images = nas_mnist.load_dataset("digits").test.images[:5]
+    mean, std = study.normalization
+    with torch.inference_mode():
+        answers = network((images.float() / 255 - mean) / std)
+    assert answers.shape == (5, 10)
+    assert winner.export(tmp_path / "made.py") == tmp_path / "made.pt"
+    number = study.front()[0].number
+    assert study.winner(trial=number).candidate.trial.number == number
+    with pytest.raises(RequestError, match=r"must end in \.py"):
+        winner.export(tmp_path / "made.txt")
+    with pytest.raises(StudyError, match="no network of 100%"):
+        study.winner(at_least=100)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"dataset": "minst"}, "dataset 'minst' is not one of mnist"),
+        ({"pruner": "nosuch"}, "--pruner 'nosuch' is not one of dominance"),
+        ({"sampler": "nosuch"}, "--sampler 'nosuch' is not one of tpe-spread"),
+        ({"sampler": "no_such_module:thing"}, "module 'no_such_module' cannot be imported"),
+        ({"sampler": "optuna.samplers:Nothing"}, "optuna.samplers has no 'Nothing'"),
+        ({"trials": 0}, "--trials 0 is not within 1"),
+        ({"no_such_setting": 3}, "no_such_setting"),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else next(iter(value)),
+)
+def test_wrong_requests(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        nas_mnist.search(**settings)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
