@@ -21,7 +21,7 @@ import torch
 from hypothesis import settings
 
 from nas_mnist.cli.app import main
-from nas_mnist.execution.study import StudyRecord, load_study
+from nas_mnist.execution.records import StudyRecord, load_study
 from nas_mnist.training.datasets import Dataset, load_dataset
 
 settings.register_profile("house", deadline=None, derandomize=True)

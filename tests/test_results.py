@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from nas_mnist.execution.study import load_studies
+from nas_mnist.execution.records import load_studies
 from nas_mnist.networks.notation import parse_notation
 from nas_mnist.report.front_table import write_front_csv
 from nas_mnist.report.lifecycle_table import read_reproduced
@@ -54,7 +54,7 @@ def test_a_study_has_what_is_shown_of_it(file: Path, tmp_path: Path) -> None:
         attrs = trial.user_attrs
         if "notation" in attrs:
             network = parse_notation(attrs["notation"])
-            assert network.parameters == attrs["parameters"] <= record.config.budget
+            assert network.parameters == attrs["parameters"] <= record.spec.budget
     assert record.counts().running == 0
     shown = file.with_name("front.csv")
     if shown.exists():

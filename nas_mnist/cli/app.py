@@ -17,10 +17,11 @@ from nas_mnist.cli import (
     network_commands,
     reproduce_command,
     search_commands,
-    simulation_commands,
     study_commands,
 )
-from nas_mnist.errors import NasMnistError, is_out_of_memory
+from nas_mnist.errors import NasMnistError, RequestError, is_out_of_memory
+
+_ANY_ARGUMENTS = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 app = typer.Typer(
     name="nas-mnist",
@@ -49,12 +50,24 @@ for command in (
     study_commands.export,
     study_commands.report,
     dashboard_command.dashboard,
-    simulation_commands.curves,
-    simulation_commands.simulate,
     reproduce_command.reproduce,
     bench_command.bench,
 ):
     app.command()(command)
+
+
+_REPLACED = {
+    "curves": "studies/pruner_simulation/record_curves.py",
+    "simulate": "studies/pruner_simulation/simulate.py",
+}
+
+
+@app.command("curves", hidden=True, context_settings=_ANY_ARGUMENTS)
+@app.command("simulate", hidden=True, context_settings=_ANY_ARGUMENTS)
+def _replaced(context: typer.Context) -> None:
+    """What earlier versions had as a command."""
+    name = str(context.info_name)
+    raise RequestError(f"`nas-mnist {name}` is now a script: python {_REPLACED[name]}")
 
 
 def main() -> int:

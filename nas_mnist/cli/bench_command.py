@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from nas_mnist.cli.console import note, print_json, print_tables, quiet_optuna
-from nas_mnist.cli.options import DataDir, Dataset, Device, Json, Storage, Workers
+from nas_mnist.cli.console import note, print_json, print_tables
+from nas_mnist.cli.options import DataDir, Dataset, Device, Json, Plugins, Storage, Workers
+from nas_mnist.errors import RequestError
 
 
 def bench(
@@ -27,21 +25,18 @@ def bench(
     storage: Storage = None,
     data_dir: DataDir = None,
     device: Device = "auto",
+    plugins: Plugins = None,
     study_of: Annotated[
         list[int] | None,
-        typer.Option(
-            min=1,
-            max=10**5,
-            metavar="TRIALS",
-            help="Measure instead what a study of so many trials costs; repeatable.",
-        ),
+        typer.Option(hidden=True),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure training here: the usual loop against this engine, in one run of minutes."""
+    """Measure training here: the usual loop against batched training, in one run of minutes."""
     if study_of:
-        bench_studies(study_of, as_json)
-        return
+        raise RequestError(
+            "--study-of is now a script: python studies/storage_benchmark/measure.py TRIALS ..."
+        )
     from nas_mnist.execution.spec import available_cores
     from nas_mnist.execution.target import resolve_target
     from nas_mnist.networks.notation import format_notation
@@ -53,7 +48,7 @@ def bench(
     from nas_mnist.report.speed_table import bench_table, bench_values
     from nas_mnist.training.datasets import load_dataset
     from nas_mnist.training.device import resolve_device, training_precision
-    from nas_mnist.training.recipe import DATASET_RECIPES, Recipe
+    from nas_mnist.training.recipe import Recipe, dataset_source
     from nas_mnist.training.speed import Measured, Request, loops, measure
 
     where = resolve_device(device)
@@ -64,7 +59,7 @@ def bench(
         data_dir=None if data_dir is None else str(data_dir),
         device=str(where),
         seconds=seconds,
-        recipe=DATASET_RECIPES.get(dataset, {}),
+        recipe=dataset_source(dataset).recipe,
     )
     wanted = loops(workers or available_cores(), pack, where.type)
     measured: list[Measured] = []
@@ -95,20 +90,3 @@ def bench(
             f"{machine['cores']} cores, {machine['vectors']}, {precision}"
         )
         print_tables(bench_table(title, values))
-
-
-def bench_studies(sizes: Sequence[int], as_json: bool) -> None:
-    """What storage and sampling cost a trial, in studies of these numbers of trials."""
-    from nas_mnist.report.speed_table import upkeep_table, upkeep_values
-    from nas_mnist.simulation.upkeep import measure_upkeep
-
-    quiet_optuna()
-    measured = []
-    for size in sizes:
-        with tempfile.TemporaryDirectory() as folder:
-            measured.append(measure_upkeep(Path(folder), size))
-        note(f"{size:,} trials: {measured[-1].trial:.2f} s a trial beside its training")
-    if as_json:
-        print_json([upkeep_values(upkeep) for upkeep in measured])
-    else:
-        print_tables(upkeep_table(measured))

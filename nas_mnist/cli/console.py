@@ -15,7 +15,7 @@ from nas_mnist.errors import StorageError, reason
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from nas_mnist.execution.study import StudyRecord
+    from nas_mnist.execution.records import StudyRecord
 
 
 def note(text: str) -> None:
@@ -83,9 +83,9 @@ def quiet_optuna() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-def open_study(name: str, storage: str | None) -> StudyRecord:
+def open_study(name: str, storage: str | None, artifact_dir: str | None = None) -> StudyRecord:
+    from nas_mnist.execution.records import load_study
     from nas_mnist.execution.spec import default_storage
-    from nas_mnist.execution.study import load_study
 
     quiet_optuna()
-    return load_study(name, storage or default_storage(name))
+    return load_study(name, storage or default_storage(name), artifact_dir or "")

@@ -12,13 +12,18 @@ from nas_mnist.cli.options import (
     Dataset,
     Device,
     Json,
+    Plugins,
+    Precision,
     RecipeSettings,
     Storage,
     Target,
 )
+from nas_mnist.lookup import import_plugin, module_of
 
 
-def inspect(target: Target, storage: Storage = None, as_json: Json = False) -> None:
+def inspect(
+    target: Target, storage: Storage = None, plugins: Plugins = None, as_json: Json = False
+) -> None:
     """Show a network's layers: shapes, parameters, MACs and receptive fields."""
     from nas_mnist.execution.target import resolve_target
     from nas_mnist.report.tables import architecture_table, architecture_values
@@ -55,21 +60,22 @@ def train(
     storage: Storage = None,
     data_dir: DataDir = None,
     device: Device = "auto",
-    precision: Annotated[
-        str,
-        typer.Option(help="auto (what the device is best at), float32 or bfloat16."),
-    ] = "auto",
+    precision: Precision = "auto",
+    plugins: Plugins = None,
     as_json: Json = False,
 ) -> None:
     """Train one network on all training images and test it after every epoch."""
     from nas_mnist.execution.target import resolve_target
-    from nas_mnist.training.recipe import DATASET_RECIPES, Recipe, merged, parse_settings
+    from nas_mnist.training.recipe import Recipe, dataset_source, merged, parse_settings
 
     name, architecture = resolve_target(target, storage)
     given = parse_settings(recipe or [])
     if "epochs" in given:
         raise typer.BadParameter("--epochs sets the epochs", param_hint="--recipe")
-    settings = Recipe(epochs=epochs).changed(merged(DATASET_RECIPES.get(dataset, {}), given))
+    for text in (dataset, str(given.get("optimizer", ""))):
+        if module_of(text):
+            import_plugin(str(module_of(text)))
+    settings = Recipe(epochs=epochs).changed(merged(dataset_source(dataset).recipe, given))
 
     from nas_mnist.report.tables import runs_table, runs_values
     from nas_mnist.training.datasets import first_train_samples, load_dataset

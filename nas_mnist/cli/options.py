@@ -1,18 +1,29 @@
-"""Options that several commands share."""
+"""Options that several commands share, and those of `search`, which are the fields of its
+configuration."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nas_mnist.errors import RequestError
+from nas_mnist.execution.spec import SearchConfig
+from nas_mnist.lookup import import_plugin
 
 if TYPE_CHECKING:
-    from nas_mnist.execution.launcher import Engine
+    from nas_mnist.execution.launcher import Launcher
+
+
+def _import_plugins(modules: list[str] | None) -> list[str] | None:
+    for module in modules or []:
+        import_plugin(module)
+    return modules
+
 
 Study = Annotated[str, typer.Argument(help="Name of the study.", show_default=False)]
 Target = Annotated[
@@ -28,14 +39,24 @@ Storage = Annotated[
         show_default="sqlite:///studies/STUDY.db",
     ),
 ]
+ArtifactDir = Annotated[
+    str | None,
+    typer.Option(
+        help="Folder of all weights.", show_default="STUDY/artifacts by an SQLite file; the server"
+    ),
+]
+ResultsDir = Annotated[
+    str | None, typer.Option(help="Where STUDY/front.csv and the rest go.", show_default="results")
+]
 DataDir = Annotated[
     Path | None,
     typer.Option(help="Folder of the image files.", show_default="$NAS_MNIST_DATA, else the cache"),
 ]
-Dataset = Annotated[str, typer.Option(help="mnist, fashion-mnist, kmnist or digits.")]
+Dataset = Annotated[
+    str, typer.Option(help="mnist, fashion-mnist, kmnist, digits, or MODULE:ATTRIBUTE.")
+]
 Workers = Annotated[
-    int | None,
-    typer.Option(help="Processes of one thread.", show_default="one a core"),
+    int | None, typer.Option(help="Processes of one thread.", show_default="one a core")
 ]
 Ray = Annotated[
     str | None,
@@ -47,6 +68,9 @@ WorkerGpus = Annotated[
     float, typer.Option(min=0, help="GPUs of a worker with --ray; 0.25 puts four on one.")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Precision = Annotated[
+    str, typer.Option(help="auto (what the device is best at), float32 or bfloat16.")
+]
 RecipeSettings = Annotated[
     list[str] | None,
     typer.Option(
@@ -55,21 +79,109 @@ RecipeSettings = Annotated[
         help="A training setting, such as batch_size=64 or augmentation.rotation=10; repeatable.",
     ),
 ]
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plugin",
+        metavar="MODULE",
+        envvar="NAS_MNIST_PLUGINS",
+        help="Import a module of your own first: its layers are then known; repeatable.",
+        callback=_import_plugins,
+        is_eager=True,
+    ),
+]
+
+# What the options of `search` have as their default where it is worked out from others.
+_DERIVED = {
+    "study": "DATASET-BUDGET",
+    "storage": "sqlite:///studies/STUDY.db",
+    "artifact_dir": "STUDY/artifacts by an SQLite file; the server",
+    "data_dir": "$NAS_MNIST_DATA, else the cache",
+    "train_samples": "all that do not validate",
+    "workers": "one a core",
+    "confirm": "confirm",
+}
+# Fields that are options of another form.
+_OWN_FORM = {
+    "recipe": RecipeSettings,
+    "plugins": Plugins,
+    "limits": Annotated[
+        list[str] | None,
+        typer.Option(
+            "--limit",
+            metavar="COST=MOST",
+            help="Limit another cost of a network too, such as macs=500000; repeatable.",
+        ),
+    ],
+    "config": Annotated[
+        Path | None, typer.Option(help="TOML preset; the command line overrides it.")
+    ],
+    "ray": Ray,
+    "worker_gpus": WorkerGpus,
+    "as_json": Json,
+}
+_DEFAULTS = {"worker_gpus": 0, "as_json": False}
+
+
+def with_search_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command that takes `**options` an option for every field of SearchConfig, and those
+    of where and how to run. An option that is not given is None."""
+    parameters = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=_DEFAULTS.get(name),
+            annotation=_OWN_FORM.get(name) or _option(name),
+        )
+        for name in dict.fromkeys([*SearchConfig.model_fields, *_OWN_FORM])
+    ]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return command
+
+
+def _option(name: str) -> Any:
+    field = SearchConfig.model_fields[name]
+    flag = f"--{name.replace('_', '-')}"
+    flags = (f"{flag}/--no-{name}",) if field.annotation is bool else (flag,)
+    shown = _DERIVED.get(name, str(field.default))
+    kind = field.annotation or str
+    if name == "data_dir":
+        kind = str
+    return Annotated[
+        kind | None,
+        typer.Option(
+            *flags,
+            help=field.description,
+            show_default=shown,
+            envvar="NAS_MNIST_STORAGE" if name == "storage" else None,
+        ),
+    ]
+
+
+def parse_limits(texts: list[str] | None) -> dict[str, int]:
+    """Limits from `COST=MOST` texts; RequestError for others."""
+    limits = {}
+    for text in texts or []:
+        name, equals, most = text.partition("=")
+        if not equals or not most.replace("_", "").isdecimal():
+            raise RequestError(f"--limit {text!r} is not COST=MOST, such as macs=500000")
+        limits[name] = int(most)
+    return limits
 
 
 @contextmanager
-def placing(ray: str | None, worker_gpus: float) -> Iterator[Engine]:
-    """What places the workers: this machine, or the Ray cluster at that address."""
+def launching(ray: str | None, worker_gpus: float) -> Iterator[Launcher]:
+    """What starts the workers: this machine, or the Ray cluster at that address."""
     if ray is None:
         if worker_gpus:
             raise RequestError("--worker-gpus goes with --ray; here all workers share the GPU")
-        from nas_mnist.execution.launcher import LocalEngine
+        from nas_mnist.execution.launcher import LocalLauncher
 
-        yield LocalEngine()
+        yield LocalLauncher()
         return
     try:
-        from nas_mnist.execution.ray_launcher import ray_engine
+        from nas_mnist.execution.ray_launcher import ray_launcher
     except ModuleNotFoundError:
         raise RequestError("--ray needs Ray: pip install 'nas-mnist[ray]'") from None
-    with ray_engine(ray, worker_gpus) as engine:
-        yield engine
+    with ray_launcher(ray, worker_gpus) as launcher:
+        yield launcher

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nas_mnist.cli.console import note, open_study, print_front, writing
-from nas_mnist.cli.options import DataDir, Json, Storage, Study
+from nas_mnist.cli.options import ArtifactDir, DataDir, Json, Plugins, Storage, Study
 
 if TYPE_CHECKING:
-    from nas_mnist.execution.study import StudyRecord
+    from nas_mnist.execution.records import StudyRecord
     from nas_mnist.training.lifecycles import Reproduced
 
 ReproducedFiles = Annotated[
@@ -27,6 +27,7 @@ ReproducedFiles = Annotated[
 def front(
     study: Study,
     storage: Storage = None,
+    plugins: Plugins = None,
     csv: Annotated[Path | None, typer.Option(help="Also write the front as CSV.")] = None,
     figure: Annotated[
         Path | None, typer.Option(help="Also draw the front: .html, .png or .svg.")
@@ -67,19 +68,21 @@ def export(
         ),
     ] = None,
     storage: Storage = None,
+    artifact_dir: ArtifactDir = None,
+    plugins: Plugins = None,
 ) -> None:
     """Write a study's network as a Python module that needs only torch, its weights beside it."""
-    from nas_mnist.execution.winner import chosen
+    from nas_mnist.execution.confirmation import chosen
 
     if output.suffix != ".py":
         raise typer.BadParameter(f"{output} must end in .py", param_hint="--output")
     if trial is not None and at_least is not None:
         raise typer.BadParameter("--trial and --at-least exclude each other")
-    record = open_study(study, storage)
+    record = open_study(study, storage, artifact_dir)
     network = chosen(record, trial, at_least)
 
     from nas_mnist.report.export import export_network
-    from nas_mnist.report.provenance import confirmed_text
+    from nas_mnist.report.source import confirmed_text
 
     weights = export_network(record, network, output)
     found = network.trial
@@ -98,19 +101,20 @@ def report(
     output: Annotated[Path, typer.Option("--output", "-o", help="The page, .html.")],
     storage: Storage = None,
     data_dir: DataDir = None,
+    artifact_dir: ArtifactDir = None,
+    plugins: Plugins = None,
     reproduced: ReproducedFiles = None,
 ) -> None:
     """Write a study's report as one page that needs no network."""
     if output.suffix != ".html":
         raise typer.BadParameter(f"{output} must end in .html", param_hint="--output")
-    record = open_study(study, storage)
+    record = open_study(study, storage, artifact_dir)
     beside = _read_reproduced(reproduced, record)
 
     from nas_mnist.report.study_page import write_report
     from nas_mnist.training.datasets import load_dataset
 
-    where = record.config.data_dir
-    dataset = load_dataset(record.config.dataset, data_dir or (Path(where) if where else None))
+    dataset = load_dataset(record.spec.dataset, data_dir)
     with writing(output):
         write_report(record, dataset, output, beside)
     note(f"wrote {output}")
@@ -119,4 +123,4 @@ def report(
 def _read_reproduced(files: list[Path] | None, record: StudyRecord) -> list[Reproduced]:
     from nas_mnist.report.lifecycle_table import read_reproduced
 
-    return [step for file in files or [] for step in read_reproduced(file, record.config.dataset)]
+    return [step for file in files or [] for step in read_reproduced(file, record.spec.dataset)]

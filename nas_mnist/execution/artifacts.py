@@ -20,13 +20,15 @@ from sqlalchemy import Column, LargeBinary, MetaData, String, Table
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from nas_mnist.errors import StorageError, reason
+from nas_mnist.execution.optuna_internals import Storage
 from nas_mnist.execution.spec import SearchConfig, artifact_folder
-from nas_mnist.execution.store import Storage, storage_errors
+from nas_mnist.execution.store import storage_errors
 
 if TYPE_CHECKING:  # what reads a study need not wait for torch
-    from optuna.artifacts._protocol import ArtifactStore
     from optuna.trial import FrozenTrial
     from torch import nn
+
+    from nas_mnist.execution.optuna_internals import ArtifactStore
 
 _ARTIFACTS = Table(
     "nas_mnist_artifacts",
@@ -38,17 +40,16 @@ _ARTIFACTS = Table(
 
 
 class Weights(NamedTuple):
-    """Where a network's weights are."""
+    """A network's weights among a study's artifacts. Where those lie is for the user to say: no
+    database names a folder that is read."""
 
     artifact: str
     """id in the artifact store"""
-    artifact_dir: str
-    """the store's folder, as `SearchConfig` gives it"""
 
     @classmethod
     def of(cls, attribute: Any) -> Weights:
         """From a study's attribute; KeyError or TypeError for one of another kind."""
-        return cls(str(attribute["artifact"]), str(attribute["artifact_dir"]))
+        return cls(str(attribute["artifact"]))
 
 
 class DatabaseArtifactStore:
@@ -122,7 +123,7 @@ def keep_weights(
                 storage=storage,
                 mimetype="application/octet-stream",  # Optuna's guess from .pt is wrong
             )
-            return Weights(artifact, config.artifact_dir)
+            return Weights(artifact)
     except OSError as error:
         raise StorageError(
             f"artifacts {error.filename or ''}: {reason(error)}; make room or name another folder "
@@ -130,19 +131,23 @@ def keep_weights(
         ) from None
 
 
-def read_weights(weights: Weights, study: str, storage: Storage, most_bytes: int) -> bytes:
+def read_weights(
+    weights: Weights, artifact_dir: str, study: str, storage: Storage, most_bytes: int
+) -> bytes:
     """The weights' file, of a study in that storage.
 
-    Raises StorageError if it is missing, unreadable or larger than `most_bytes`.
+    Raises:
+        StorageError: if it is missing, unreadable or larger than `most_bytes`.
     """
-    where = artifact_folder(weights.artifact_dir, study, storage.engine.url) or "the database"
+    where = artifact_folder(artifact_dir, study, storage.engine.url) or "the database"
     try:
-        store = artifact_store(weights.artifact_dir, study, storage)
+        store = artifact_store(artifact_dir, study, storage)
         with storage_errors(storage.engine.url), store.open_reader(weights.artifact) as file:
             content = file.read(most_bytes + 1)
     except (ArtifactNotFound, ValueError):
         raise StorageError(
-            f"its weights are not in {where}, where they belong; `front` shows the study without"
+            f"its weights are not in {where}, where they belong; say with --artifact-dir where "
+            "they are, or let `front` show the study without"
         ) from None
     except OSError as error:
         raise StorageError(f"{error.filename or where}: {reason(error)}") from None

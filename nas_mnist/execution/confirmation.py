@@ -7,24 +7,19 @@ resumed, shared between processes and machines, and read just as the search is.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import optuna
-from optuna.exceptions import DuplicatedStudyError
-from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 
 from nas_mnist.errors import StudyError
 from nas_mnist.execution.artifacts import Weights
-from nas_mnist.execution.launcher import Engine, LocalEngine
+from nas_mnist.execution.optuna_internals import Storage
+from nas_mnist.execution.records import StudyRecord, TrialRecord, finished, percent
 from nas_mnist.execution.spec import CONFIRMATION, SearchConfig
-from nas_mnist.execution.store import Storage, storage_errors
-from nas_mnist.execution.study import StudyRecord, TrialRecord, counts_of, finished, percent
-from nas_mnist.execution.supervisor import Workers, supervise
+from nas_mnist.execution.store import storage_errors
 from nas_mnist.networks.architecture import Architecture
 from nas_mnist.training.runs import LAST_EPOCHS, mean_and_sd
 from nas_mnist.training.seeds import derived_seed
@@ -96,31 +91,9 @@ class Confirmed:
         return self.mean - self.trial.val_accuracy
 
 
-class ConfirmationProgress(NamedTuple):
-    """How far a confirmation is."""
-
-    runs_done: int
-    runs: int
-    epochs_done: int
-    epochs: int
-    diverged: int
-    seconds: float
-    """since this run of the command began"""
-    seconds_left: float | None
-    """by this run's pace; None until it has trained an epoch"""
-
-    @property
-    def steps(self) -> int:
-        return self.epochs_done + self.runs_done
-
-    @property
-    def done(self) -> bool:
-        return self.runs_done >= self.runs
-
-
 def confirmation_seeds(seed: int, count: int) -> list[int]:
     """The fresh seeds of a search with this seed: none of its trials had one of them."""
-    return [derived_seed(seed, -1 - place) for place in range(count)]
+    return [derived_seed(seed, -1 - index) for index in range(count)]
 
 
 def confirmed(record: StudyRecord) -> list[Confirmed]:
@@ -130,7 +103,7 @@ def confirmed(record: StudyRecord) -> list[Confirmed]:
         study_id = find_confirmation(storage, record.name)
         if study_id is None:
             return []
-        rows = _rows(storage.get_all_trials(study_id, deepcopy=False))
+        rows = runs_by_key(storage.get_all_trials(study_id, deepcopy=False))
     by_trial: dict[int, list[FrozenTrial]] = {}
     for (number, _), row in rows.items():
         by_trial.setdefault(number, []).append(row)
@@ -138,11 +111,12 @@ def confirmed(record: StudyRecord) -> list[Confirmed]:
     result = []
     for trial in record.complete():
         mine = by_trial.get(trial.number, [])
-        runs = tuple(_run(row) for row in mine if row.state == TrialState.COMPLETE)
+        kept = [row for row in mine if row.user_attrs.get("weights") is not None]
+        runs = tuple(_run(row) for row in kept if row.state == TrialState.COMPLETE)
         diverged = sum(row.state == TrialState.FAIL for row in mine)
         if runs:
             is_on_front = trial.number in on_front
-            result.append(Confirmed(trial, is_on_front, runs, diverged, record.config.goal))
+            result.append(Confirmed(trial, is_on_front, runs, diverged, record.spec.goal))
     return sorted(result, key=lambda found: (found.architecture.parameters, found.trial.number))
 
 
@@ -157,74 +131,6 @@ def networks_to_confirm(record: StudyRecord, config: SearchConfig) -> list[Trial
     )
     chosen = {trial.number for trial in (*record.front(), *best_first[: config.most_accurate])}
     return [trial for trial in best_first if trial.number in chosen]
-
-
-def prepare_confirmation(
-    record: StudyRecord, config: SearchConfig, engine: Engine | None = None
-) -> int:
-    """Check all that the workers will need; how many images they will train on.
-
-    Raises StudyError if the study has no front, or was made on other images.
-    """
-    if not record.front():
-        raise StudyError(f"study {record.name!r} has no completed trial yet; let search run on")
-    (engine or LocalEngine()).check(config)
-    from nas_mnist.training.datasets import load_dataset
-
-    dataset = load_dataset(config.dataset, Path(config.data_dir) if config.data_dir else None)
-    if tuple(dataset.normalization) != record.normalization:
-        raise StudyError(f"study {record.name!r} was made on other images of {config.dataset}")
-    return len(dataset.train)
-
-
-def run_confirmation(
-    record: StudyRecord, config: SearchConfig, engine: Engine | None = None
-) -> Generator[ConfirmationProgress]:
-    """Retrain `networks_to_confirm` with `config.seeds` seeds, with a progress about twice a
-    second.
-
-    What has been trained is kept: with more seeds, or a front that has grown, only what is
-    missing is run. Closing the iterator stops the workers. Raises the first error of a worker
-    once all have ended and runs still wait. `engine`: this machine, unless given.
-    """
-    study_id = _prepare(record, config)
-    wanted = wanted_runs(record, config)
-    epochs_before: int | None = None
-
-    def look(seconds: float) -> ConfirmationProgress:
-        nonlocal epochs_before
-        rows = _rows(_trials(record, study_id))
-        mine = [rows[key] for key in wanted if key in rows]
-        counts = counts_of(mine)
-        epochs_done = sum(
-            config.epochs if row.state == TrialState.FAIL else len(row.user_attrs.get("curve", ()))
-            for row in mine
-            if row.state != TrialState.WAITING
-        )
-        if epochs_before is None:
-            epochs_before = epochs_done
-        epochs = len(wanted) * config.epochs
-        trained = epochs_done - epochs_before
-        return ConfirmationProgress(
-            counts.finished,
-            len(wanted),
-            epochs_done,
-            epochs,
-            counts.failed,
-            seconds,
-            seconds / trained * (epochs - epochs_done) if trained > 0 else None,
-        )
-
-    def waiting() -> int:
-        rows = _rows(_trials(record, study_id))
-        # A worker takes all that wait of a network.
-        return len(
-            {key[0] for key in wanted if key in rows and rows[key].state == TrialState.WAITING}
-        )
-
-    return supervise(
-        record.storage, study_id, Workers(engine or LocalEngine(), config, "confirm"), look, waiting
-    )
 
 
 def find_confirmation(storage: Storage, name: str) -> int | None:
@@ -246,7 +152,7 @@ def choose_run(
 ) -> FrozenTrial | None:
     """The waiting run to take next: of that network if one is given, else of a network that
     nobody trains yet, so that one process has all its seeds."""
-    rows = _rows(trials)
+    rows = runs_by_key(trials)
     mine = [(key, rows[key]) for key in wanted if key in rows]
     waiting = [(number, row) for (number, _), row in mine if row.state == TrialState.WAITING]
     if network is not None:
@@ -256,39 +162,7 @@ def choose_run(
     return next(iter(free or [row for _, row in waiting]), None)
 
 
-def _prepare(record: StudyRecord, config: SearchConfig) -> int:
-    """The confirmation's study, with a trial for every run that is wanted and not there yet."""
-    name = record.name + CONFIRMATION
-    with storage_errors(record.url):
-        try:
-            study = optuna.create_study(
-                study_name=name, storage=record.storage, direction=StudyDirection.MAXIMIZE
-            )
-            study.set_user_attr("confirms", record.name)
-        except DuplicatedStudyError:
-            study = optuna.load_study(study_name=name, storage=record.storage)
-        have = _rows(study.get_trials(deepcopy=False))
-        networks = {trial.number: trial for trial in networks_to_confirm(record, config)}
-        for number, seed in wanted_runs(record, config):
-            if (number, seed) not in have:
-                trial = networks[number]
-                attrs: dict[str, Any] = {
-                    "trial": number,
-                    "seed": seed,
-                    "notation": trial.notation,
-                    "parameters": trial.architecture.parameters,
-                    "peak_learning_rate": trial.peak_learning_rate,
-                }
-                study.add_trial(create_trial(state=TrialState.WAITING, user_attrs=attrs))
-        return study._study_id
-
-
-def _trials(record: StudyRecord, study_id: int) -> list[FrozenTrial]:
-    with storage_errors(record.url):
-        return record.storage.get_all_trials(study_id, deepcopy=False)
-
-
-def _rows(trials: Sequence[FrozenTrial]) -> dict[tuple[int, int], FrozenTrial]:
+def runs_by_key(trials: Sequence[FrozenTrial]) -> dict[tuple[int, int], FrozenTrial]:
     """The runs by their trial and seed. Two machines may have queued the same run: the first
     counts, and the other is never taken."""
     rows: dict[tuple[int, int], FrozenTrial] = {}
@@ -315,3 +189,58 @@ def _run(row: FrozenTrial) -> ConfirmedRun:
         raise StudyError(
             f"confirmation run {row.number}: not a record of nas-mnist ({error})"
         ) from None
+
+
+class Candidate(NamedTuple):
+    """A completed trial, and what its confirmation found, if it has one."""
+
+    trial: TrialRecord
+    confirmed: Confirmed | None
+
+    @property
+    def beside_front(self) -> bool:
+        """Whether it was confirmed though another network of the search beats it."""
+        return self.confirmed is not None and not self.confirmed.on_front
+
+
+def candidates(record: StudyRecord) -> list[Candidate]:
+    """The front, and what was confirmed beside it, from the fewest parameters up."""
+    known = {found.trial.number: found for found in confirmed(record)}
+    trials = {trial.number: trial for trial in record.front()}
+    trials |= {number: found.trial for number, found in known.items()}
+    shown = [Candidate(trial, known.get(number)) for number, trial in trials.items()]
+    return sorted(
+        shown, key=lambda entry: (entry.trial.architecture.parameters, entry.trial.number)
+    )
+
+
+def chosen(
+    record: StudyRecord, trial: int | None = None, at_least: float | None = None
+) -> Candidate:
+    """The completed trial of that number; or the smallest network with that accuracy in percent:
+    the confirmed mean, in a study without confirmation that on the validation images; or the one
+    most accurate on the validation images.
+
+    Once some are confirmed, only those can be chosen but by their number. StudyError if there
+    is none.
+    """
+    shown = candidates(record)
+    if trial is not None:
+        known = {entry.trial.number: entry for entry in shown}
+        return known.get(trial) or Candidate(record.trial(trial), None)
+    if any(entry.confirmed for entry in shown):
+        shown = [entry for entry in shown if entry.confirmed]
+    if not shown:
+        raise StudyError("the study has no completed trial yet; let search run on")
+    if at_least is not None:
+        enough = [entry for entry in shown if _accuracy(entry) >= at_least]
+        if not enough:
+            most = max(map(_accuracy, shown))
+            raise StudyError(f"the study has no network of {at_least:g}%; its best has {most:.3f}%")
+        return enough[0]
+    # Chosen by validation accuracy: the best of several test accuracies is the luckiest.
+    return max(shown, key=lambda entry: entry.trial.val_accuracy)
+
+
+def _accuracy(entry: Candidate) -> float:
+    return entry.confirmed.mean if entry.confirmed else entry.trial.val_accuracy

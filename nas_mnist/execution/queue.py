@@ -2,29 +2,32 @@
 
 The trials of a search are made up front, waiting. A worker takes one by setting it running and
 signing it, in one transaction; a trial that was interrupted goes back to waiting under its own
-number. So the total is exact, whatever happens in between.
+number. So the total is exact, whatever happens in between. Whatever is written of a trial is
+written in a transaction that first checks whose it is.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import optuna
-from optuna.exceptions import UpdateFinishedTrialError
-from optuna.storages._rdb.models import TrialModel, TrialUserAttributeModel
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
-from nas_mnist.execution.store import HEARTBEAT_SECONDS, Storage
+from nas_mnist.execution.optuna_internals import (
+    Storage,
+    TrialRow,
+    locked_trial,
+    stale_trials,
+    trial_id,
+)
+from nas_mnist.execution.store import HEARTBEAT_SECONDS
 from nas_mnist.processes import started
 
 _OWNER = "worker"
@@ -49,47 +52,59 @@ def claim(storage: Storage, study_id: int, choose: Choose) -> int | None:
         trial = choose(storage.get_all_trials(study_id, deepcopy=False))
         if trial is None:
             return None
+        chosen = trial_id(trial)
         # The last owner may have left a heartbeat that is long stale: beat before taking.
-        storage.record_heartbeat(trial._trial_id)
-        with _row(storage, trial._trial_id) as row:
-            if row.trial.state == TrialState.WAITING:
-                row.trial.state = TrialState.RUNNING
-                row.trial.datetime_start = datetime.now()
+        storage.record_heartbeat(chosen)
+        with locked_trial(storage, chosen) as row:
+            if row.state == TrialState.WAITING:
+                row.start()
                 row.write(_OWNER, _this_process())
-                return trial._trial_id
+                return chosen
 
 
 def is_held(storage: Storage, trial_id: int) -> bool:
     """Whether the trial is still this process's to finish."""
-    return _is_ours(storage.get_trial(trial_id))
+    with locked_trial(storage, trial_id) as row:
+        return _is_ours(row)
 
 
-def write_held(storage: Storage, trial_id: int, name: str, value: Any) -> bool:
-    """Set a user attribute if the trial is still this process's; whether it is."""
-    with _row(storage, trial_id) as row:
-        held = row.is_running() and row.read(_OWNER) == _this_process()
+def write_held(storage: Storage, trial_id: int, attributes: Mapping[str, Any]) -> bool:
+    """Set user attributes if the trial is still this process's; whether it is."""
+    with locked_trial(storage, trial_id) as row:
+        held = _is_ours(row)
         if held:
-            row.write(name, value)
+            for name, value in attributes.items():
+                row.write(name, value)
         return held
 
 
 def finish(
-    storage: Storage, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    storage: Storage,
+    trial_id: int,
+    state: TrialState,
+    values: Sequence[float] | None = None,
+    attributes: Mapping[str, Any] | None = None,
 ) -> bool:
-    """End the trial if it is still this process's; whether it is."""
-    # One that was taken for dead meanwhile, and handed to another, is the other's to finish.
-    if not is_held(storage, trial_id):
-        return False
-    try:
-        return storage.set_trial_state_values(trial_id, state, values)
-    except UpdateFinishedTrialError:
-        return False
+    """End the trial, with its last attributes, if it is still this process's; whether it is.
+
+    One that was taken for dead meanwhile, and handed to another, is the other's to finish.
+    """
+    with locked_trial(storage, trial_id) as row:
+        held = _is_ours(row)
+        if held:
+            for name, value in (attributes or {}).items():
+                row.write(name, value)
+            row.finish(state, values)
+        return held
 
 
 def give_back(storage: Storage, trial_id: int) -> bool:
     """Return a trial to the queue if it is this process's; whether it was."""
-    trial = storage.get_trial(trial_id)
-    return _is_ours(trial) and _return(storage, trial)
+    with locked_trial(storage, trial_id) as row:
+        held = _is_ours(row)
+        if held:
+            _return(row)
+        return held
 
 
 def give_back_abandoned(storage: Storage, study_id: int) -> int:
@@ -98,11 +113,19 @@ def give_back_abandoned(storage: Storage, study_id: int) -> int:
     A process of this machine is gone when none that lives has its number and starting time,
     however long it sleeps; one of another machine when its heartbeat stops.
     """
-    # Optuna's public fail_stale_trials would end the trial as failed and start another number.
-    stale = set(storage._get_stale_trial_ids(study_id))
-    running = storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.RUNNING,))
-    abandoned = [trial for trial in running if _is_gone(trial, trial._trial_id in stale)]
-    return sum(_return(storage, trial) for trial in abandoned)
+    stale = stale_trials(storage, study_id)
+    given_back = 0
+    for seen in storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.RUNNING,)):
+        owner = seen.user_attrs.get(_OWNER)
+        if not _is_gone(owner, trial_id(seen) in stale):
+            continue
+        with locked_trial(storage, trial_id(seen)) as row:
+            # Unless it has changed hands since it was seen.
+            same = row.state == TrialState.RUNNING and row.started == seen.datetime_start
+            if same and row.read(_OWNER) == owner:
+                _return(row)
+                given_back += 1
+    return given_back
 
 
 @contextmanager
@@ -128,57 +151,16 @@ def heartbeat(storage: Storage, trial_ids: Sequence[int]) -> Iterator[None]:
         thread.join()
 
 
-class _Row(NamedTuple):
-    """A trial's row in the database, in a transaction that nobody else changes it in."""
-
-    session: Session
-    trial: TrialModel
-
-    def is_running(self) -> bool:
-        return bool(self.trial.state == TrialState.RUNNING)
-
-    def read(self, name: str) -> Any:
-        found = TrialUserAttributeModel.find_by_trial_and_key(self.trial, name, self.session)
-        return None if found is None else json.loads(str(found.value_json))
-
-    def write(self, name: str, value: Any) -> None:
-        found = TrialUserAttributeModel.find_by_trial_and_key(self.trial, name, self.session)
-        if found is None:
-            found = TrialUserAttributeModel(trial_id=self.trial.trial_id, key=name)
-            self.session.add(found)
-        found.value_json = json.dumps(value)
+def _return(row: TrialRow) -> None:
+    row.wait()
+    row.write(_OWNER, None)
 
 
-@contextmanager
-def _row(storage: Storage, trial_id: int) -> Iterator[_Row]:
-    """Optuna's storages compare and set nothing but "waiting" with "running"."""
-    with Session(storage.engine) as session, session.begin():
-        if storage.engine.dialect.name == "sqlite":
-            # SQLite locks no rows: take its one lock before reading, not at the first write.
-            session.connection().exec_driver_sql("BEGIN IMMEDIATE")
-        yield _Row(session, TrialModel.find_or_raise_by_id(trial_id, session, for_update=True))
+def _is_ours(row: TrialRow) -> bool:
+    return row.state == TrialState.RUNNING and bool(row.read(_OWNER) == _this_process())
 
 
-def _return(storage: Storage, seen: FrozenTrial) -> bool:
-    """Set a running trial waiting, unless it has changed hands since it was seen."""
-    with _row(storage, seen._trial_id) as row:
-        same = (
-            row.is_running()
-            and row.trial.datetime_start == seen.datetime_start
-            and row.read(_OWNER) == seen.user_attrs.get(_OWNER)
-        )
-        if same:
-            row.trial.state = TrialState.WAITING
-            row.write(_OWNER, None)
-        return same
-
-
-def _is_ours(trial: FrozenTrial) -> bool:
-    return trial.state == TrialState.RUNNING and trial.user_attrs.get(_OWNER) == _this_process()
-
-
-def _is_gone(trial: FrozenTrial, stale: bool) -> bool:
-    owner = trial.user_attrs.get(_OWNER)
+def _is_gone(owner: Any, stale: bool) -> bool:
     if not isinstance(owner, dict) or owner.get("machine") != _machine():
         return stale
     pid = owner.get("pid")

@@ -9,23 +9,25 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from sqlalchemy.engine import make_url
 
 from nas_mnist.errors import RequestError, WorkerError, reason
-from nas_mnist.execution.launcher import Ended, Worker, ended_with
+from nas_mnist.execution.launcher import WorkerExit, WorkerHandle, exit_of, order_of
 from nas_mnist.execution.spec import SearchConfig
 from nas_mnist.processes import ONE_THREAD
+
+if TYPE_CHECKING:
+    from nas_mnist.execution.worker import Order
 
 _CONNECT_SECONDS = 10
 
 
 @contextmanager
-def ray_engine(address: str, gpus: float) -> Iterator[RayEngine]:
+def ray_launcher(address: str, gpus: float) -> Iterator[RayLauncher]:
     """Workers of the Ray cluster at `address`, each with a core and so many GPUs.
 
     Raises WorkerError if no cluster answers there.
@@ -40,24 +42,24 @@ def ray_engine(address: str, gpus: float) -> Iterator[RayEngine]:
     except (RuntimeError, ValueError, OverflowError) as error:
         raise _unanswered(address, str(error).strip().partition("\n")[0]) from None
     try:
-        yield RayEngine(gpus)
+        yield RayLauncher(gpus)
     finally:
         ray.shutdown()
 
 
-class RayEngine:
+class RayLauncher:
     """Places each worker where the cluster has room, and waits where it has none yet."""
 
     def __init__(self, gpus: float) -> None:
         self._gpus = gpus
 
     @property
-    def places(self) -> int:
+    def slots(self) -> int:
         """As many as the cluster has cores, or shares of GPUs."""
-        places = _cluster("CPU")
+        slots = _cluster("CPU")
         if self._gpus:
-            places = min(places, _cluster("GPU") / self._gpus)
-        return max(1, int(places))
+            slots = min(slots, _cluster("GPU") / self._gpus)
+        return max(1, int(slots))
 
     def check(self, config: SearchConfig) -> None:
         if config.device == "cuda" and not self._gpus:
@@ -65,24 +67,27 @@ class RayEngine:
         if self._gpus and not _cluster("GPU"):
             raise RequestError(f"--worker-gpus {self._gpus:g}: the cluster has no GPU")
 
-    def start(self, config: SearchConfig, job: str) -> Worker:
-        return _Actor(self._gpus, _for_any_folder(config), job)
+    def device(self, config: SearchConfig) -> str:
+        return "cuda" if self._gpus else config.device
+
+    def start(self, config: SearchConfig, job: str) -> WorkerHandle:
+        return _Actor(self._gpus, order_of(_for_any_folder(config), job))
 
 
 class _Actor:
-    def __init__(self, gpus: float, config: SearchConfig, job: str) -> None:
+    def __init__(self, gpus: float, order: Order) -> None:
         environment = dict(ONE_THREAD)
         data = os.environ.get("NAS_MNIST_DATA")
         if data:
             environment["NAS_MNIST_DATA"] = str(Path(data).resolve())
         # Two threads: one works, the other hears that it is to stop.
         options: Any = {"num_cpus": 1, "num_gpus": gpus, "max_restarts": 0, "max_concurrency": 2}
-        actor: Any = ray.remote(**options, runtime_env={"env_vars": environment})(_RayWorker)
+        actor: Any = ray.remote(**options, runtime_env={"env_vars": environment})(_RayActor)
         self._actor = actor.remote()
         self._placed = self._actor.__ray_ready__.remote()
-        self._done = self._actor.run.remote(config.as_dict(), job)
+        self._done = self._actor.run.remote(order)
 
-    def ended(self) -> Ended | None:
+    def ended(self) -> WorkerExit | None:
         ready, _ = ray.wait([self._done], timeout=0)
         if not ready:
             return None
@@ -91,10 +96,10 @@ class _Actor:
         except ray.exceptions.RayTaskError as failure:  # what a process would have died of
             code, error = 1, str(failure).strip().splitlines()[-1]
         except ray.exceptions.RayError:  # its process, or the whole node
-            return Ended(True, "workers of the cluster die; see its logs")
+            return WorkerExit(True, "workers of the cluster die; see its logs")
         else:
             ray.kill(self._actor)
-        return ended_with(code, error)
+        return exit_of(code, error)
 
     def stop(self) -> None:
         placed, _ = ray.wait([self._placed], timeout=0)
@@ -107,14 +112,14 @@ class _Actor:
         ray.kill(self._actor)
 
 
-class _RayWorker:
+class _RayActor:
     def __init__(self) -> None:
         self._stopped = threading.Event()
 
-    def run(self, config: dict[str, Any], job: str) -> tuple[int, str]:
+    def run(self, order: Order) -> tuple[int, str]:
         from nas_mnist.execution.worker import work
 
-        return work(SearchConfig(**config), job, self._keep_going)
+        return work(order, self._keep_going)
 
     def stop(self) -> None:
         self._stopped.set()
@@ -137,17 +142,16 @@ def _cluster(resource: str) -> float:
 
 
 def _for_any_folder(config: SearchConfig) -> SearchConfig:
-    """The request with whole paths: workers run in folders of their own."""
+    """The request with absolute paths: workers run in folders of their own."""
 
-    def whole(path: str) -> str:
+    def absolute(path: str) -> str:
         return str(Path(path).resolve())
 
     url = make_url(config.storage)
     if url.get_backend_name() == "sqlite" and url.database:
-        url = url.set(database=whole(url.database))
-    return replace(
-        config,
+        url = url.set(database=absolute(url.database))
+    return config.changed(
         storage=url.render_as_string(hide_password=False),
-        data_dir=config.data_dir and whole(config.data_dir),
-        artifact_dir=config.artifact_dir and whole(config.artifact_dir),
+        data_dir=config.data_dir and absolute(config.data_dir),
+        artifact_dir=config.artifact_dir and absolute(config.artifact_dir),
     )

@@ -1,163 +1,220 @@
-"""What a search was asked to do, resolved from defaults, a preset and the command line."""
+"""What is asked: the settings that identify a study, and how this machine runs it."""
 
 from __future__ import annotations
 
 import os
 import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy.engine import URL, make_url
 
 from nas_mnist.errors import RequestError, reason
-from nas_mnist.networks.skeleton import smallest
-from nas_mnist.search.pruner import PRUNERS
-from nas_mnist.training.recipe import DATASET_RECIPES, Recipe, check_dataset, merged
+from nas_mnist.lookup import import_plugin, module_of
+from nas_mnist.networks.costs import Limit
+from nas_mnist.training.recipe import Recipe, dataset_source, merged
 
 # Settings that a result depends on: a study goes on only under the same ones.
-IDENTITY = ("dataset", "budget", "epochs", "train_samples", "seed", "pruner", "recipe")
+IDENTITY = (
+    *("dataset", "budget", "limits", "epochs", "train_samples", "seed"),
+    *("sampler", "pruner", "space", "precision", "recipe"),
+)
+AUTO = "auto"
+PRECISIONS = (AUTO, "float32", "bfloat16")
 # A confirmation is a study of its own beside the one it confirms: the name's ending.
 CONFIRMATION = ".confirmation"
 # The search sets these itself.
 _NOT_IN_RECIPE = {"epochs": "--epochs sets it", "learning_rate": "each trial samples its own"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
+# How pydantic's errors begin, and what Python calls the kind of value they want.
+_KINDS = {"string": "str", "dict": "dict", "tuple": "list", "bool": "bool", "float": "float"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchConfig:
-    """A resolved request; raises RequestError for values out of range."""
+def available_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
-    budget: int = 8000
-    """most trainable parameters of a network, inclusive"""
-    trials: int = 200
-    """finished trials that the study ends with, all runs of the command together"""
-    epochs: int = 15
-    dataset: str = "mnist"
-    train_samples: int | None = None
-    """training images a trial sees; None for all that do not validate"""
-    seed: int = 0
-    pruner: str = "dominance"
-    """one of `PRUNERS`"""
-    recipe: dict[str, Any] = field(default_factory=dict)
-    """settings of `Recipe`; those not given are resolved to the dataset's and its own defaults"""
-    goal: float = 99.4
-    """percent, to be held over the last four epochs of a confirmed network"""
-    seeds: int = 3
-    """fresh seeds of the confirmation"""
-    most_accurate: int = 0
-    """networks confirmed beside the front: see `networks_to_confirm`"""
-    confirm: bool = True
-    workers: int = field(default_factory=lambda: available_cores())
-    pack: int = 1
-    """trials that a worker trains as one network, of one topology each time"""
-    device: str = "auto"
-    data_dir: str | None = None
-    study: str = ""
-    """`<dataset>-<budget>` if empty"""
-    storage: str = ""
-    """`sqlite:///studies/<study>.db` if empty"""
-    artifact_dir: str = ""
-    """see `artifact_folder`"""
-    results_dir: str = "results"
 
-    def __post_init__(self) -> None:
-        self._check_numbers()
-        check_dataset(self.dataset)
-        if self.pruner not in PRUNERS:
-            raise RequestError(f"--pruner {self.pruner!r} is not one of {', '.join(PRUNERS)}")
-        self._default("study", f"{self.dataset}-{self.budget}")
-        check_study_name(self.study)
-        self._default("storage", default_storage(self.study))
-        refused = sorted(self.recipe.keys() & _NOT_IN_RECIPE.keys())
-        if refused:
-            name = refused[0]
-            raise RequestError(f"recipe: {name} cannot be set in a search: {_NOT_IN_RECIPE[name]}")
-        resolved = Recipe().changed(merged(DATASET_RECIPES.get(self.dataset, {}), self.recipe))
-        settings = resolved.as_dict()
-        for name in _NOT_IN_RECIPE:
-            del settings[name]
-        object.__setattr__(self, "recipe", settings)
+class StudySpec(BaseModel):
+    """What identifies a study, and what was last asked of it; stored in it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    dataset: str = Field("mnist", description="mnist, fashion-mnist, kmnist, digits, or your own.")
+    budget: int = Field(8000, ge=1, le=10**9, description="Most trainable parameters.")
+    limits: dict[str, int] = Field({}, description="Most of other costs of a network.")
+    epochs: int = Field(15, ge=1, le=10**4, description="Epochs a trial.")
+    train_samples: int | None = Field(None, ge=2, le=10**9, description="Training images a trial.")
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="Fixes split, weights, order and sampler.")
+    sampler: str = Field(
+        "tpe-spread",
+        description="tpe-spread, tpe-log, tpe, tpe-multivariate, nsga2, gp, random, or your own.",
+    )
+    pruner: str = Field("dominance", description="dominance, median, one-epoch, none, or your own.")
+    space: str = Field("default", description="The choices that are drawn: default, or your own.")
+    precision: str = Field(
+        AUTO, description="auto (what the device is best at), float32 or bfloat16."
+    )
+    recipe: dict[str, Any] = Field({}, description="Settings of the recipe.")
+    trials: int = Field(200, ge=1, le=10**6, description="Finished trials in total.")
+    goal: float = Field(99.4, ge=0, le=100, description="Accuracy to hold, in percent.")
+    most_accurate: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="Confirm also so many networks most accurate on the validation images.",
+    )
+
+    def __init__(self, **settings: Any) -> None:
+        try:
+            super().__init__(**settings)
+        except ValidationError as error:
+            raise RequestError(_told(error, type(self), None, ())) from None
+
+    def limit(self) -> Limit:
+        """The most that a network may cost."""
+        return Limit.of(self.budget, self.limits)
 
     def trial_recipe(self, learning_rate: float) -> Recipe:
         """The recipe of a trial with this peak learning rate."""
         own = {"epochs": self.epochs, "learning_rate": learning_rate}
         return Recipe().changed({**self.recipe, **own})
 
-    def identity(self) -> dict[str, Any]:
-        """The settings that may not change within a study."""
-        return {name: getattr(self, name) for name in IDENTITY}
+    def spec(self) -> StudySpec:
+        """What is stored in the study."""
+        return StudySpec(**{name: getattr(self, name) for name in StudySpec.model_fields})
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return self.model_dump()
 
-    def _default(self, name: str, value: str) -> None:
-        if not getattr(self, name):
-            object.__setattr__(self, name, value)
 
-    def _check_numbers(self) -> None:
-        least = smallest().parameters
-        if self.budget < least:
+class SearchConfig(StudySpec):
+    """A resolved request: a study, and how this machine runs it, which is never stored.
+
+    Raises:
+        RequestError: for values out of range and names that mean nothing.
+    """
+
+    seeds: int = Field(3, ge=1, le=100, description="Fresh seeds of the confirmation.")
+    confirm: bool = Field(True, description="Retrain the front with fresh seeds at the end.")
+    workers: int = Field(
+        default_factory=available_cores, ge=1, le=256, description="Processes of one thread."
+    )
+    pack: int = Field(
+        1, ge=1, le=256, description="Trials of one topology that a worker trains as one."
+    )
+    device: str = Field(AUTO, description="auto, cpu or cuda.")
+    data_dir: str | None = Field(None, description="Folder of the image files.")
+    study: str = Field("", description="Name of the study.")
+    storage: str = Field("", description="Database URL of the study.")
+    artifact_dir: str = Field("", description="Folder of all weights.")
+    results_dir: str = Field("results", description="Where STUDY/front.csv and the rest go.")
+    plugins: tuple[str, ...] = Field((), strict=False, description="Modules to import first.")
+
+    def model_post_init(self, context: Any) -> None:
+        from nas_mnist.search.pruner import PRUNERS, make_pruner
+        from nas_mnist.search.sampler import SAMPLERS, find_sampler
+        from nas_mnist.search.space import find_space
+
+        find_space(self.space).check(self.limit())
+        if self.sampler not in SAMPLERS:
+            find_sampler(self.sampler)
+        if self.pruner not in PRUNERS:
+            make_pruner(self.pruner, self.epochs, 1)
+        if self.precision not in PRECISIONS:
             raise RequestError(
-                f"budget {self.budget:,} is below the smallest network of this skeleton "
-                f"({least:,} parameters); raise --budget"
+                f"--precision {self.precision!r} is not one of {', '.join(PRECISIONS)}"
             )
-        ranges: tuple[tuple[str, float, float], ...] = (
-            ("budget", least, 10**9),
-            ("trials", 1, 10**6),
-            ("epochs", 1, 10**4),
-            ("seeds", 1, 100),
-            ("most_accurate", 0, 1000),
-            ("seed", 0, 2**31 - 1),
-            ("workers", 1, 256),
-            ("pack", 1, 256),
-            ("goal", 0, 100),
-            ("train_samples", 2, 10**9),
-        )
-        for name, low, high in ranges:
-            value = getattr(self, name)
-            if value is None and name == "train_samples":
-                continue
-            if not low <= value <= high:
-                flag = name.replace("_", "-")
-                span = f"{_readable(low)} to {_readable(high)}"
-                raise RequestError(f"--{flag} {_readable(value)} is not within {span}")
+        self._set("study", self.study or f"{self.dataset}-{self.budget}")
+        check_study_name(self.study)
+        self._set("storage", self.storage or default_storage(self.study))
+        refused = sorted(self.recipe.keys() & _NOT_IN_RECIPE.keys())
+        if refused:
+            name = refused[0]
+            raise RequestError(f"recipe: {name} cannot be set in a search: {_NOT_IN_RECIPE[name]}")
+        defaults = dataset_source(self.dataset).recipe
+        settings = Recipe().changed(merged(defaults, self.recipe)).as_dict()
+        self._set("recipe", {n: v for n, v in settings.items() if n not in _NOT_IN_RECIPE})
+
+    def changed(self, **settings: Any) -> Self:
+        """A copy with these settings."""
+        return type(self)(**{**self.as_dict(), **settings})
+
+    def _set(self, name: str, value: Any) -> None:
+        self.__dict__[name] = value  # a default that follows from other fields
 
 
 def resolve_config(preset: Path | None, overrides: Mapping[str, Any]) -> SearchConfig:
     """Defaults, then the preset's settings, then `overrides`; None means "not given".
 
-    Raises RequestError for an unreadable preset, an unknown key or a value of the wrong kind.
+    Modules of the user's own that a setting names are imported, and become plugins.
+
+    Raises:
+        RequestError: for an unreadable preset, an unknown key or a value of the wrong kind.
     """
-    settings = read_preset(preset) if preset is not None else {}
     given = {name: value for name, value in overrides.items() if value is not None}
     for name, value in given.items():
         if value == "":
             raise RequestError(f"--{name.replace('_', '-')} is empty")
-    recipe = merged(settings.get("recipe", {}), given.get("recipe", {}))
-    return SearchConfig(**{**settings, **given, "recipe": recipe})
+    settings = {} if preset is None else _read_preset(preset)
+    if isinstance(settings.get("recipe", {}), dict):
+        settings_recipe = merged(settings.get("recipe", {}), given.get("recipe", {}))
+        given = {**given, "recipe": settings_recipe}
+    whole = {**settings, **given}
+    plugins = [*whole.get("plugins", ())]
+    recipe = whole.get("recipe", {})
+    named = [whole.get(name) for name in ("dataset", "sampler", "pruner", "space")]
+    named += [recipe.get("optimizer")] if isinstance(recipe, dict) else []
+    plugins += [module for text in named if isinstance(text, str) and (module := module_of(text))]
+    for module in dict.fromkeys(plugins):
+        import_plugin(str(module))
+    whole["plugins"] = tuple(dict.fromkeys(map(str, plugins)))
+    from_preset = settings.keys() - (overrides.keys() & given.keys() - {"recipe"})
+    try:
+        BaseModel.__init__(checked := SearchConfig.__new__(SearchConfig), **whole)
+    except ValidationError as error:
+        raise RequestError(_told(error, SearchConfig, preset, from_preset)) from None
+    return checked
 
 
-def read_preset(path: Path) -> dict[str, Any]:
-    """The settings of a TOML preset, checked against the names and kinds of SearchConfig."""
+def _read_preset(path: Path) -> dict[str, Any]:
     try:
         settings = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         raise RequestError(f"--config {path}: {reason(error)}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RequestError(f"--config {path}: not TOML: {error}") from None
-    kinds = {item.name: str(item.type).removesuffix(" | None") for item in fields(SearchConfig)}
-    for name, value in settings.items():
-        key = name.replace("-", "_")
-        if key not in kinds:
-            raise RequestError(
-                f"--config {path}: unknown key {name!r}; known: {', '.join(sorted(kinds))}"
-            )
-        if not _is_kind(value, kinds[key]):
-            raise RequestError(f"--config {path}: {name} must be {kinds[key]}, not {value!r}")
     return {name.replace("-", "_"): value for name, value in settings.items()}
+
+
+def _told(
+    error: ValidationError,
+    model: type[BaseModel],
+    preset: Path | None,
+    from_preset: Collection[str],
+) -> str:
+    """The first of pydantic's errors in one line."""
+    first = error.errors()[0]
+    name, kind, value = str(first["loc"][0]), str(first["type"]), first.get("input")
+    flag = name.replace("_", "-")
+    source = f"--config {preset}: {name}" if name in from_preset else f"--{flag}"
+    if kind == "extra_forbidden":
+        known = ", ".join(sorted(model.model_fields))
+        prefix = f"--config {preset}: " if name in from_preset else ""
+        return f"{prefix}unknown key {flag!r}; known: {known}"
+    if kind in ("greater_than_equal", "less_than_equal"):
+        bounds = {type(rule).__name__: rule for rule in model.model_fields[name].metadata}
+        low, high = bounds["Ge"].ge, bounds["Le"].le
+        if name == "budget" and kind == "greater_than_equal":
+            return f"budget {value:,} is below the smallest network of any skeleton; raise --budget"
+        return f"{source} {_readable(value)} is not within {_readable(low)} to {_readable(high)}"
+    wanted = "int" if kind.startswith("int") else _KINDS.get(kind.partition("_")[0], kind)
+    return f"{source} must be {wanted}, not {value!r}"
 
 
 def default_storage(study: str) -> str:
@@ -188,20 +245,5 @@ def check_study_name(name: str) -> None:
         )
 
 
-def available_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _readable(number: float) -> str:
     return f"{number:,}" if isinstance(number, int) else f"{number:g}"
-
-
-def _is_kind(value: Any, kind: str) -> bool:
-    if isinstance(value, bool):
-        return kind == "bool"
-    if kind == "float":
-        return isinstance(value, int | float)
-    return isinstance(value, {"int": int, "str": str, "bool": bool}.get(kind, dict))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,12 +11,11 @@ from typing import Any
 
 import optuna
 import sqlalchemy
-from optuna.storages import RDBStorage
-from optuna.storages._cached_storage import _CachedStorage
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from nas_mnist.errors import RequestError, StorageError, StudyError, reason
+from nas_mnist.execution.optuna_internals import Storage, has_no_tables, make_storage
 
 HEARTBEAT_SECONDS = 15
 """A running trial's sign of life; one that misses four is taken to be dead."""
@@ -28,19 +26,17 @@ _CREATIONS = 10
 _MADE_MEANWHILE = ("already exists", "duplicate key", "unique constraint")
 
 
-class Storage(_CachedStorage):
-    """A relational storage, which records heartbeats, behind Optuna's cache of finished trials."""
-
-    def __init__(self, backend: RDBStorage) -> None:
-        super().__init__(backend)
-        self.engine: sqlalchemy.Engine = backend.engine
-
-
 def open_storage(url: str, *, create: bool) -> Storage:
     """The relational storage at `url`.
 
-    With `create`, an SQLite file, its folder and Optuna's tables are made if missing; otherwise
-    what is missing is a StudyError, and nothing is made.
+    Args:
+        url: as SQLAlchemy reads it.
+        create: make an SQLite file, its folder and Optuna's tables if they are missing.
+
+    Raises:
+        StudyError: if something is missing, without `create`.
+        RequestError: for a URL that no driver here reads.
+        StorageError: if the database does not answer.
     """
     try:
         parsed = make_url(url)
@@ -66,7 +62,7 @@ def open_storage(url: str, *, create: bool) -> Storage:
                 "PostgreSQL pip install 'nas-mnist[postgresql]' and write postgresql+psycopg://"
             ) from None
         except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-            if create or "version_info" not in str(_root(error)):
+            if create or not has_no_tables(_root(error)):
                 raise
             raise StudyError(f"storage {shown(url)}: there are no studies in it") from None
 
@@ -74,17 +70,13 @@ def open_storage(url: str, *, create: bool) -> Storage:
 def _opened(url: str, engine_kwargs: dict[str, Any], create: bool) -> Storage:
     for patience in range(_CREATIONS, 0, -1):
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                return Storage(
-                    RDBStorage(
-                        url,
-                        engine_kwargs=engine_kwargs,
-                        heartbeat_interval=HEARTBEAT_SECONDS,
-                        grace_period=_GRACE_SECONDS,
-                        skip_table_creation=not create,
-                    )
-                )
+            return make_storage(
+                url,
+                engine_kwargs,
+                heartbeat=HEARTBEAT_SECONDS,
+                grace=_GRACE_SECONDS,
+                create=create,
+            )
         except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
             # Another search makes the same tables just now: Optuna looks, then creates.
             made = any(word in str(_root(error)).lower() for word in _MADE_MEANWHILE)

@@ -8,10 +8,11 @@ from contextlib import suppress
 from typing import Protocol, Self, TypeVar
 
 from nas_mnist.errors import StorageError, WorkerError, reason
-from nas_mnist.execution.launcher import Engine, Worker
+from nas_mnist.execution.launcher import Launcher, WorkerHandle
+from nas_mnist.execution.optuna_internals import Storage
 from nas_mnist.execution.queue import give_back_abandoned
 from nas_mnist.execution.spec import SearchConfig
-from nas_mnist.execution.store import Storage, storage_errors
+from nas_mnist.execution.store import storage_errors
 from nas_mnist.processes import interrupts_noted
 
 _POLL_SECONDS = 0.5
@@ -34,15 +35,22 @@ def supervise(
     storage: Storage,
     study_id: int,
     workers: Workers,
-    look: Callable[[float], P],
+    read_progress: Callable[[float], P],
     fill: Callable[[], int],
 ) -> Generator[P]:
     """Keep workers at the trials of a study, with a progress about twice a second.
 
-    `look` gives, after that many seconds, how far the study is; `fill` keeps its queue, and
-    gives how many trials wait. Trials whose process is gone go back to the queue. Closing the
-    iterator stops the workers. Raises the first error of a worker once all have ended and trials
-    still wait.
+    Trials whose process is gone go back to the queue. Closing the iterator stops the workers.
+
+    Args:
+        storage: the study's.
+        study_id: its id there.
+        workers: none of them started.
+        read_progress: of the seconds since the start, how far the study is.
+        fill: keeps the study's queue filled, and gives how many trials wait.
+
+    Raises:
+        WorkerError: the first error of a worker, once all have ended and trials still wait.
     """
     start = time.monotonic()
 
@@ -50,45 +58,47 @@ def supervise(
         with storage_errors(workers.config.storage):
             give_back_abandoned(storage, study_id)
 
-    with interrupts_noted() as strike:
+    with interrupts_noted() as raise_if_interrupted:
         try:
             with workers:
                 used = 0.0
                 while True:
                     before, began = used, time.thread_time()
                     give_back()
-                    progress = look(time.monotonic() - start)
+                    progress = read_progress(time.monotonic() - start)
                     yield progress
                     if progress.done:
                         return
-                    strike()
+                    raise_if_interrupted()
                     workers.keep(fill(), progress.steps)
                     # Reading a large study must not take the workers' cores; one round alone that
                     # took long, as the first may, does not tell of a large one.
                     used = time.thread_time() - began
-                    _pause(max(_POLL_SECONDS, min(used, before) / _POLL_SHARE), strike)
+                    _pause(
+                        max(_POLL_SECONDS, min(used, before) / _POLL_SHARE), raise_if_interrupted
+                    )
         finally:
             with suppress(StorageError):  # what a worker could not give back itself
                 give_back()
 
 
-def _pause(seconds: float, strike: Callable[[], None]) -> None:
+def _pause(seconds: float, raise_if_interrupted: Callable[[], None]) -> None:
     """Sleep that long; an interrupt ends it within half a second."""
     until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0:
         time.sleep(min(left, _POLL_SECONDS))
-        strike()
+        raise_if_interrupted()
 
 
 class Workers:
     """Workers at one job; leaving the block stops those still running."""
 
-    def __init__(self, engine: Engine, config: SearchConfig, job: str) -> None:
-        """`job`: what they do, one of `worker.JOBS`."""
+    def __init__(self, launcher: Launcher, config: SearchConfig, job: str) -> None:
+        """`job`: what they do, `search` or `confirm`."""
         self.config = config
-        self._engine = engine
+        self._launcher = launcher
         self._job = job
-        self._workers: list[Worker] = []
+        self._workers: list[WorkerHandle] = []
         self._steps = 0
         self._killed = 0
         self._failed = False
@@ -110,7 +120,7 @@ class Workers:
         if not self._failed and self._killed <= _MOST_KILLED:
             try:
                 for _ in range(min(waiting, self.config.workers - len(self._workers))):
-                    self._workers.append(self._engine.start(self.config, self._job))
+                    self._workers.append(self._launcher.start(self.config, self._job))
             except OSError as error:
                 raise WorkerError(f"no worker can be started: {reason(error)}") from None
         elif waiting and not self._workers and self._error is not None:

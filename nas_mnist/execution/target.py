@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 
 from nas_mnist.errors import ArchitectureError, RequestError
+from nas_mnist.execution.records import load_study
+from nas_mnist.execution.spec import default_storage
 from nas_mnist.networks.architecture import Architecture
 from nas_mnist.networks.notation import format_notation, parse_notation
 from nas_mnist.networks.references import references
@@ -13,13 +15,21 @@ from nas_mnist.networks.references import references
 def resolve_target(text: str, storage: str | None = None) -> tuple[str, Architecture]:
     """Name and architecture of a reference's name, a notation, or `STUDY:TRIAL`.
 
-    `storage` is the study's, if it is not where `search` puts it. Raises RequestError,
-    StudyError or StorageError if the text names no network.
+    Args:
+        text: as a person types it.
+        storage: the study's, if it is not where `search` puts it.
+
+    Raises:
+        RequestError, StudyError, StorageError: if the text names no network.
     """
     if text in references():
         return text, references()[text].architecture
     if ":" in text:
-        return text, _trial_architecture(text, storage)
+        study, _, number = text.rpartition(":")
+        if not study or not number.isdecimal() or len(number) > 9:
+            raise RequestError(f"{text!r} is not STUDY:TRIAL, such as mnist-8000:12")
+        record = load_study(study, storage or default_storage(study))
+        return text, record.architecture(int(number))
     try:
         architecture = parse_notation(text)
     except ArchitectureError as error:
@@ -31,13 +41,3 @@ def resolve_target(text: str, storage: str | None = None) -> tuple[str, Architec
             ) from None
         raise error
     return format_notation(architecture), architecture
-
-
-def _trial_architecture(text: str, storage: str | None) -> Architecture:
-    from nas_mnist.execution.spec import default_storage
-    from nas_mnist.execution.study import load_study
-
-    study, _, number = text.rpartition(":")
-    if not study or not number.isdecimal() or len(number) > 9:
-        raise RequestError(f"{text!r} is not STUDY:TRIAL, such as mnist-8000:12")
-    return load_study(study, storage or default_storage(study)).architecture(int(number))

@@ -10,14 +10,15 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
+import cloudpickle
 import optuna
 import torch
 
+from nas_mnist import lookup
 from nas_mnist.errors import INTERRUPTED, NasMnistError, is_out_of_memory
-from nas_mnist.execution.confirm_job import ConfirmJob
-from nas_mnist.execution.job import Job
+from nas_mnist.execution.jobs import ConfirmJob, Job
 from nas_mnist.execution.search_job import SearchJob
 from nas_mnist.execution.spec import SearchConfig
 from nas_mnist.execution.store import storage_errors
@@ -30,11 +31,59 @@ JOBS: dict[str, Callable[[SearchConfig, Callable[[], None]], Job]] = {
 }
 
 
+class Order(NamedTuple):
+    """What a worker is to do, as it is sent to its process."""
+
+    config: dict[str, Any]
+    """of a SearchConfig"""
+    job: str
+    """one of JOBS"""
+    given: bytes
+    """objects of the user's own, by their labels, pickled"""
+
+
+def work(order: Order, keep_going: Callable[[], None]) -> tuple[int, str]:
+    """Run the study's waiting trials until none is left.
+
+    Args:
+        order: the request.
+        keep_going: called at every step; it raises KeyboardInterrupt to stop.
+
+    Returns:
+        An exit code, and its error's line.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    try:
+        for module in order.config["plugins"]:
+            lookup.import_plugin(module)
+        for label, value in cloudpickle.loads(order.given).items():
+            lookup.give(label, value)
+        config = SearchConfig(**order.config)
+        with storage_errors(config.storage):
+            JOBS[order.job](config, keep_going).run()
+    except KeyboardInterrupt:
+        return INTERRUPTED, ""
+    except NasMnistError as error:
+        return error.exit_code, str(error)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return 1, "a worker ran out of memory; try fewer --workers"
+    return 0, ""
+
+
+def main(order: Order) -> tuple[int, str]:
+    """Be a worker of this request until its parent says to stop; as `work`."""
+    return work(order, _stop_on_request())
+
+
 def _stop_on_request() -> Callable[[], None]:
     """What raises KeyboardInterrupt once SIGTERM has come, or once the parent is gone.
 
-    The signal only leaves a note: an exception out of a handler can strike between two halves of
-    a claim, or where Python swallows it.
+    The signal only leaves a note: an exception out of a handler can come between two halves of a
+    claim, or where Python swallows it.
     """
     told: list[int] = []
     orphaned = make_orphaned()
@@ -49,31 +98,3 @@ def _stop_on_request() -> Callable[[], None]:
             raise KeyboardInterrupt
 
     return keep_going
-
-
-def work(config: SearchConfig, job: str, keep_going: Callable[[], None]) -> tuple[int, str]:
-    """Run the study's waiting trials until none is left; an exit code, and its error's line.
-
-    `job` is one of JOBS; `keep_going` is called at every step, and raises KeyboardInterrupt to
-    stop.
-    """
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    torch.set_num_threads(1)
-    keep_freed_memory()
-    try:
-        with storage_errors(config.storage):
-            JOBS[job](config, keep_going).run()
-    except KeyboardInterrupt:
-        return INTERRUPTED, ""
-    except NasMnistError as error:
-        return error.exit_code, str(error)
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        return 1, "a worker ran out of memory; try fewer --workers"
-    return 0, ""
-
-
-def main(config: dict[str, Any], job: str) -> tuple[int, str]:
-    """Be a worker of this request until its parent says to stop; as `work`."""
-    return work(SearchConfig(**config), job, _stop_on_request())

@@ -1,34 +1,27 @@
-"""The parametric family that is searched: a few choices, decoded to a network that fits.
+"""The parametric family: a template is a network whose widths are still to be found.
 
-    block 1, max-pool, [1×1 squeeze,] block 2, [max-pool, block 3, [block 4,]]
+    block 1, max-pool, block 2, [max-pool, block 3, [block 4,]]
     global average pool, [hidden 1×1,] 1×1 to ten scores
 
-Block 4 would have a max-pool before it too, if images of 28×28 left pixels enough for a third.
-A block is a run of 3×3 convolutions, each with ReLU, batch normalization and dropout. The
-choices fix everything but the scale of the widths; decoding takes the widest widths whose exact
-parameter count is within the limit. Every combination of choices decodes to a network: what
-leaves no pixels, or does not fit the limit at its narrowest, gives way to the nearest that does.
+Block 4 would have a max-pool before it too, if images of 28×28 left pixels enough for a third. A
+block is a run of convolutions, each with its tail: ReLU, batch normalization, dropout. A template
+fixes everything but the scale of the widths; `fit` takes the widest whole widths that a limit
+allows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from nas_mnist.errors import RequestError
 from nas_mnist.networks.architecture import Architecture
+from nas_mnist.networks.costs import Limit
 from nas_mnist.networks.layers import CLASSES, INPUT_SHAPE, MAX_CHANNELS, Layer
+from nas_mnist.networks.layers.composite import Residual
 from nas_mnist.networks.layers.convolution import Conv, DepthwiseConv
-from nas_mnist.networks.layers.pointwise import BatchNorm, Dropout, ReLU
+from nas_mnist.networks.layers.pointwise import BatchNorm, ReLU
 from nas_mnist.networks.layers.pooling import GlobalAveragePool, MaxPool
-
-POOL_RECEPTIVE_FIELDS = (3, 5, 7, 9)
-MAX_POOLS = 3
-MAX_CONVOLUTIONS = 3
-"""3×3 convolutions in each block behind the first pool"""
-CONVOLUTIONS = ("dense", "separable")
 
 # Narrower maps than this carry too little to be worth a layer; it also bounds how small the
 # smallest network is.
@@ -36,174 +29,170 @@ MIN_WIDTH = 4
 # Below 4 pixels a side a 3×3 convolution pads and a pool is left out, so that at least 2×2
 # pixels reach the global average: on a 1×1 map eight of nine weights would see only padding.
 _MIN_SIDE = 4
+_MIN_OUTPUT_SIDE = 2
+
+
+class Slot(NamedTuple):
+    """One convolution of a template: the widths of all slots of one group are equal."""
+
+    group: str
+    relative_width: float
+    kernel: int
 
 
 @dataclass(frozen=True, slots=True)
-class Choices:
-    """One point of the family. Ratios are of widths."""
+class Block:
+    """A run of convolutions. A subclass may override `convolution` or `layers`."""
 
-    first_pool_receptive_field: int = 5
-    """pixels that the first max-pool's input sees: 1 to 4 convolutions before it"""
-    pools: int = 2
-    convolutions_2: int = 2
-    convolutions_3: int = 1
-    convolutions_4: int = 1
-    width_ratio_2: float = 1.0
-    """of block 2 to block 1"""
-    width_ratio_3: float = 1.0
-    """of block 3 to block 2"""
-    width_ratio_4: float = 1.0
-    """of block 4 to block 3"""
+    depth: int = 1
+    """convolutions"""
+    ratio: float = 1.0
+    """of its width to that of the block before"""
     entry_ratio: float = 1.0
-    """of the first convolution of a block of two or more to the others"""
+    """of its first convolution, of two or more, to the others"""
+    kernel: int = 3
+    """side of the square windows, odd"""
+    separable: bool = False
+    """depthwise, then 1×1; the network's first convolution is dense all the same"""
     squeeze_ratio: float = 0.0
-    """of the 1×1 convolution behind the first pool to what it reads; 0 is none"""
+    """of a 1×1 convolution before it to what that one reads; 0 is none"""
+    residual: bool = False
+    """the input of all convolutions behind the first is added to what they make; all of the block
+    are then of one width, and padded"""
+    group: str = ""
+    """a name for its width, if all its convolutions are to have one, and other blocks of that
+    name the same; else each has its own"""
+    tail: tuple[Layer, ...] = (ReLU(), BatchNorm())
+    """layers behind each convolution"""
+    end: tuple[Layer, ...] = ()
+    """layers behind the block"""
+
+    def slots(self, number: int, read_width: float) -> list[Slot]:
+        """Its convolutions, given its number and the relative width of what it reads."""
+        slots = []
+        if self.squeeze_ratio:
+            slots.append(Slot(f"squeeze{number}", read_width * self.squeeze_ratio, 1))
+        width = read_width * self.ratio
+        shared = self.group or (f"block{number}" if self.residual else "")
+        for position in range(self.depth):
+            entry = self.entry_ratio if position == 0 and self.depth > 1 and not shared else 1.0
+            group = shared or f"block{number}.{position + 1}"
+            slots.append(Slot(group, width * entry, self.kernel))
+        return slots
+
+    def convolution(self, width: int, kernel: int, padding: int, *, first: bool) -> list[Layer]:
+        """The layers of one convolution; `first`: of the whole network."""
+        if self.separable and kernel > 1 and not first:
+            window = DepthwiseConv(kernel=kernel, padding=padding)
+            return [window, Conv(width, kernel=1), *self.tail]
+        return [Conv(width, kernel=kernel, padding=padding), *self.tail]
+
+    def layers(
+        self, slots: Sequence[Slot], widths: Mapping[str, int], side: int, *, first: bool
+    ) -> tuple[list[Layer], int]:
+        """Its layers at these widths.
+
+        Args:
+            slots: what `slots` gave.
+            widths: channels of each group.
+            side: pixels of the map that it reads.
+            first: whether it begins the network.
+
+        Returns:
+            The layers, and the side of the map that they make.
+        """
+        layers: list[Layer] = []
+        inner: list[Layer] = []
+        for index, slot in enumerate(slots):
+            reduction = slot.kernel - 1
+            adds = self.residual and index > bool(self.squeeze_ratio)
+            pads = adds or (reduction and side - reduction < _MIN_OUTPUT_SIDE)
+            padding = reduction // 2 if pads else 0
+            made = self.convolution(
+                widths[slot.group], slot.kernel, padding, first=first and index == 0
+            )
+            (inner if adds else layers).extend(made)
+            side -= reduction - 2 * padding
+        if inner:
+            layers.append(Residual(tuple(inner)))
+        return [*layers, *self.end], side
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A network whose widths are still to be found."""
+
+    blocks: tuple[Block, ...] = field(default_factory=lambda: (Block(),) * 4)
+    """a max-pool stands between any two, as long as there are pixels for it"""
     head_ratio: float = 0.0
-    """of the hidden 1×1 convolution behind the global average to what it reads; 0 is none"""
-    convolution: str = "dense"
-    """of all but the network's first: `dense`, or `separable` (depthwise, then 1×1)"""
-    dropout: float = 0.0
+    """of a hidden 1×1 convolution behind the global average to what it reads; 0 is none"""
 
+    def slots(self) -> list[list[Slot]]:
+        """The convolutions of each block, and those of the head."""
+        width = 1.0
+        slots = []
+        for number, block in enumerate(self.blocks, start=1):
+            slots.append(block.slots(number, width))
+            width *= block.ratio
+        head = [Slot("head", width * self.head_ratio, 1)] if self.head_ratio else []
+        return [*slots, head]
 
-class _Unit(NamedTuple):
-    """One convolution with what belongs to it; a width, or a pool."""
+    def groups(self) -> dict[str, float]:
+        """The relative width of each group, by its name; that of its first slot counts."""
+        groups: dict[str, float] = {}
+        for slots in self.slots():
+            for slot in slots:
+                groups.setdefault(slot.group, slot.relative_width)
+        return groups
 
-    kind: str
-    """`conv`, `squeeze`, `pool` or `hidden`"""
-    relative_width: float = 0.0
-    padding: int = 0
-
-
-@lru_cache(maxsize=64)  # who draws a point decodes it, and who then runs it does again
-def decode(choices: Choices, parameters_at_most: int) -> Architecture:
-    """The widest network of these choices with at most `parameters_at_most` parameters.
-
-    Raises RequestError if not even the smallest network of the family fits.
-    """
-    for candidate in _simpler_and_simpler(choices):
-        units = _units(candidate)
-        narrowest = [MIN_WIDTH] * _convolutions(units)
-        if _network(candidate, units, narrowest).parameters <= parameters_at_most:
-            return _widest(candidate, units, parameters_at_most)
-    raise RequestError(
-        f"budget {parameters_at_most:,} is below the smallest network of this skeleton "
-        f"({smallest().parameters:,} parameters); raise --budget"
-    )
-
-
-def smallest() -> Architecture:
-    """The network of the family with the fewest parameters."""
-    *_, last = _simpler_and_simpler(Choices())
-    units = _units(last)
-    return _network(last, units, [MIN_WIDTH] * _convolutions(units))
-
-
-def _simpler_and_simpler(choices: Choices) -> Iterator[Choices]:
-    """The choices, then with one thing less at a time, down to the smallest of the family.
-
-    First goes what a small network misses least: the hidden layer and the squeeze, then depth
-    from the scores' end, and at last the dense convolutions.
-    """
-    yield choices
-    if choices.head_ratio:
-        choices = replace(choices, head_ratio=0.0)
-        yield choices
-    if choices.squeeze_ratio:
-        choices = replace(choices, squeeze_ratio=0.0)
-        yield choices
-    for pools, name in ((3, "convolutions_4"), (2, "convolutions_3"), (1, "convolutions_2")):
-        while choices.pools >= pools and getattr(choices, name) > 1:
-            choices = replace(choices, **{name: getattr(choices, name) - 1})
-            yield choices
-        if choices.pools >= pools > 1:
-            choices = replace(choices, pools=pools - 1)
-            yield choices
-    while choices.first_pool_receptive_field > POOL_RECEPTIVE_FIELDS[0]:
-        receptive_field = choices.first_pool_receptive_field - 2
-        choices = replace(choices, first_pool_receptive_field=receptive_field)
-        yield choices
-    if choices.convolution != "separable":
-        yield replace(choices, convolution="separable")
-
-
-def _units(choices: Choices) -> list[_Unit]:
-    """The network's convolutions and pools in order, with paddings settled by the map's side."""
-    depths = (
-        (choices.first_pool_receptive_field - 1) // 2,
-        choices.convolutions_2,
-        choices.convolutions_3,
-        choices.convolutions_4,
-    )
-    growths = (1.0, choices.width_ratio_2, choices.width_ratio_3, choices.width_ratio_4)
-    units: list[_Unit] = []
-    side, width = INPUT_SHAPE[1], 1.0
-    for block, (depth, growth) in enumerate(
-        zip(depths[: choices.pools + 1], growths, strict=False), start=1
-    ):
-        if block > 1 and side >= _MIN_SIDE:
-            units.append(_Unit("pool"))
-            side //= 2
-        if block == 2 and choices.squeeze_ratio:
-            units.append(_Unit("squeeze", width * choices.squeeze_ratio))
-        width *= growth
-        for number in range(depth):
-            entry = choices.entry_ratio if number == 0 and depth > 1 else 1.0
-            padding = int(side < _MIN_SIDE)
-            units.append(_Unit("conv", width * entry, padding))
-            side -= 2 * (1 - padding)
-    if choices.head_ratio:
-        units.append(_Unit("hidden", width * choices.head_ratio))
-    return units
-
-
-def _convolutions(units: Sequence[_Unit]) -> int:
-    return sum(unit.kind != "pool" for unit in units)
-
-
-def _network(choices: Choices, units: Sequence[_Unit], widths: Sequence[int]) -> Architecture:
-    """The units at these widths, one for each convolution in order."""
-    tail: list[Layer] = [ReLU(), BatchNorm()]
-    if choices.dropout:
-        tail.append(Dropout(round(choices.dropout, 6)))
-    layers: list[Layer] = []
-    head: list[Layer] = [GlobalAveragePool()]
-    width = iter(widths)
-    for unit in units:
-        match unit.kind:
-            case "pool":
+    def network(
+        self, widths: Mapping[str, int], slots: Sequence[Sequence[Slot]] | None = None
+    ) -> Architecture:
+        """The network in which each group has that many channels; `slots`: its own, if they are
+        at hand."""
+        *blocks, head = slots or self.slots()
+        layers: list[Layer] = []
+        side = INPUT_SHAPE[1]
+        for block, own in zip(self.blocks, blocks, strict=True):
+            if layers and side >= _MIN_SIDE:
                 layers.append(MaxPool())
-            case "squeeze":
-                layers += [Conv(next(width), kernel=1), *tail]
-            case "hidden":
-                head += [Conv(next(width), kernel=1), ReLU()]
-            case "conv" if choices.convolution == "dense" or not layers:
-                layers += [Conv(next(width), padding=unit.padding), *tail]
-            case "conv":
-                layers.append(DepthwiseConv(padding=unit.padding))
-                layers += [Conv(next(width), kernel=1), *tail]
-    return Architecture((*layers, *head, Conv(CLASSES, kernel=1)))
+                side //= 2
+            made, side = block.layers(own, widths, side, first=not layers)
+            layers += made
+        layers.append(GlobalAveragePool())
+        for slot in head:
+            layers += [Conv(widths[slot.group], kernel=1), ReLU()]
+        return Architecture((*layers, Conv(CLASSES, kernel=1)))
+
+    def narrowest(self) -> Architecture:
+        """The network with the fewest channels."""
+        return self.network(dict.fromkeys(self.groups(), MIN_WIDTH))
 
 
-def _widest(choices: Choices, units: Sequence[_Unit], parameters_at_most: int) -> Architecture:
-    """The largest common scale of the widths that fits, then each width by itself, one channel
-    at a time, the one that lags its share most first, until none can grow."""
-    relative = [unit.relative_width for unit in units if unit.kind != "pool"]
+def fit(template: Template, limit: Limit) -> Architecture:
+    """The widest network of a template that the limit allows; its narrowest must be allowed.
+
+    The largest common scale of the widths that fits, then each group by itself, one channel at a
+    time, the one that lags its share most first, until none can grow.
+    """
+    groups, slots = template.groups(), template.slots()
+    names, relative = list(groups), list(groups.values())
 
     def network(widths: Sequence[int]) -> Architecture:
-        return _network(choices, units, widths)
+        return template.network(dict(zip(names, widths, strict=True)), slots)
 
     def fits(widths: Sequence[int]) -> bool:
-        return network(widths).parameters <= parameters_at_most
+        return limit.allows(network(widths))
 
     widths = _largest_scale(relative, fits)
     growable = set(range(len(widths)))
     while growable:
-        place = min(growable, key=lambda place: (widths[place] / relative[place], place))
-        wider = [width + (number == place) for number, width in enumerate(widths)]
-        if wider[place] <= MAX_CHANNELS and fits(wider):
+        index = min(growable, key=lambda index: (widths[index] / relative[index], index))
+        wider = [width + (number == index) for number, width in enumerate(widths)]
+        if wider[index] <= MAX_CHANNELS and fits(wider):
             widths = wider
         else:
-            growable.remove(place)
+            growable.remove(index)
     return network(widths)
 
 

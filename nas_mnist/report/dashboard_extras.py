@@ -3,7 +3,6 @@ tool's figures, the winner's files."""
 
 from __future__ import annotations
 
-import json
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -15,24 +14,20 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 
 from nas_mnist.errors import StorageError
 from nas_mnist.execution.artifacts import artifact_store
-from nas_mnist.execution.confirmation import confirmed
+from nas_mnist.execution.confirmation import Candidate, candidates, chosen, confirmed
+from nas_mnist.execution.optuna_internals import forget_artifact
+from nas_mnist.execution.records import StudyRecord
 from nas_mnist.execution.store import storage_errors
-from nas_mnist.execution.study import StudyRecord
-from nas_mnist.execution.winner import Candidate, candidates, chosen
 from nas_mnist.report.export import export_network
 from nas_mnist.report.figures import front_figure
 from nas_mnist.report.front_table import front_caption, front_rows, spending_text
-from nas_mnist.report.provenance import confirmed_text
+from nas_mnist.report.source import confirmed_text
 from nas_mnist.report.study_figures import curves_figure
 
 FRONT_FIGURE, CURVES_FIGURE = "front", "learning-curves"
 _FIGURE_PIXELS = 450  # the height of the dashboard's own boxes
-# Not the folder that the study names: no database says where to write.
-_OWN_STORE = ""
 _WINNER = "winner"
 """user attribute: which winner's files are among the study's artifacts"""
-_ARTIFACT = "artifacts:"
-"""how Optuna begins the names of the system attributes that describe artifacts"""
 
 
 class StudyArtifacts:
@@ -40,9 +35,7 @@ class StudyArtifacts:
 
     def __init__(self, records: list[StudyRecord]) -> None:
         self._stores = [
-            artifact_store(folder, record.name, record.storage)
-            for record in records
-            for folder in (_OWN_STORE, record.config.artifact_dir)
+            artifact_store(record.artifact_dir, record.name, record.storage) for record in records
         ]
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
@@ -65,7 +58,7 @@ class StudyArtifacts:
                 continue
 
 
-def dress_study(record: StudyRecord) -> None:
+def update_dashboard(record: StudyRecord) -> None:
     """Store the study's note, figures and winner for the dashboard, in place of earlier ones.
 
     Raises StorageError if the database or the artifacts cannot be written.
@@ -84,14 +77,14 @@ def dress_study(record: StudyRecord) -> None:
 
 def study_note(record: StudyRecord) -> str:
     """What the study is, and its front as a table, in Markdown."""
-    config, counts = record.config, record.counts()
+    spec, counts = record.spec, record.counts()
     lines = [
-        f"Networks of at most **{config.budget:,} parameters** on {config.dataset}, "
-        f"{config.epochs} epochs each: fewest parameters and highest validation accuracy after "
+        f"Networks of at most **{spec.budget:,} parameters** on {spec.dataset}, "
+        f"{spec.epochs} epochs each: fewest parameters and highest validation accuracy after "
         "the final epoch. No network over the budget is trained.",
         "",
         f"{counts.complete} trials completed, {counts.pruned} pruned, {counts.failed} diverged, "
-        f"{counts.running} running, {config.trials} asked for when the study was made.",
+        f"{counts.running} running, {spec.trials} asked for when the study was made.",
         "",
     ]
     shown = candidates(record)
@@ -128,7 +121,7 @@ def _keep_winner(record: StudyRecord) -> None:
     before = before if isinstance(before, dict) else {}
     if before.get("is") == which:
         return
-    store = artifact_store(_OWN_STORE, record.name, record.storage)
+    store = artifact_store(record.artifact_dir, record.name, record.storage)
     with tempfile.TemporaryDirectory() as scratch:
         module = Path(scratch) / "winner.py"
         try:
@@ -146,9 +139,7 @@ def _keep_winner(record: StudyRecord) -> None:
             raise StorageError(f"artifacts: {error}") from None
     record.study.set_user_attr(_WINNER, {"is": which, "artifacts": made})
     for artifact in before.get("artifacts", []):
-        # As the dashboard itself forgets an artifact that its user deletes.
-        attribute = f"{_ARTIFACT}{artifact}"
-        record.storage.set_study_system_attr(record.study._study_id, attribute, json.dumps(None))
+        forget_artifact(record.study, record.storage, str(artifact))
         with suppress(ArtifactNotFound, ValueError):  # its user has deleted it there
             store.remove(str(artifact))
 

@@ -10,12 +10,13 @@ import torch
 
 from nas_mnist.errors import StorageError, reason
 from nas_mnist.execution.artifacts import read_weights
-from nas_mnist.execution.study import StudyRecord
-from nas_mnist.execution.winner import Candidate
+from nas_mnist.execution.confirmation import Candidate, chosen
+from nas_mnist.execution.records import StudyRecord
 from nas_mnist.networks.architecture import Architecture, build_network
 from nas_mnist.networks.notation import format_notation
-from nas_mnist.report.provenance import Provenance
-from nas_mnist.report.source import module_source
+from nas_mnist.report.figures import front_figure, write_figure
+from nas_mnist.report.front_table import write_front_csv
+from nas_mnist.report.source import Provenance, module_source
 
 
 def export_network(record: StudyRecord, network: Candidate, file: Path) -> Path:
@@ -28,7 +29,7 @@ def export_network(record: StudyRecord, network: Candidate, file: Path) -> Path:
     weights = stored_weights(record, network)
     provenance = Provenance.of(record, network)
     source = module_source(
-        network.trial.architecture, record.config.dataset, record.normalization, provenance
+        network.trial.architecture, record.spec.dataset, record.normalization, provenance
     )
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -47,13 +48,32 @@ def stored_weights(record: StudyRecord, network: Candidate) -> bytes:
     if network.confirmed is not None:
         kept = network.confirmed.runs[0].weights
     try:
-        weights = read_weights(kept, record.name, record.storage, _most_bytes(architecture))
+        weights = read_weights(
+            kept, record.artifact_dir, record.name, record.storage, _most_bytes(architecture)
+        )
         check_weights(architecture, weights)
     except StorageError as error:
         raise StorageError(
             f"trial {network.trial.number} of study {record.name!r}: {error}"
         ) from None
     return weights
+
+
+def write_results(record: StudyRecord, folder: Path) -> list[Path]:
+    """Write front.csv, front.html, winner.py and winner.pt; their paths.
+
+    The winner is the front's most accurate network. Raises StorageError if the folder cannot
+    be written.
+    """
+    csv, html, winner = folder / "front.csv", folder / "front.html", folder / "winner.py"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_front_csv(record, csv)
+        write_figure(front_figure(record), html)
+    except OSError as error:
+        raise StorageError(f"{error.filename or folder}: {reason(error)}") from None
+    weights = export_network(record, chosen(record), winner)
+    return [csv, html, winner, weights]
 
 
 def check_weights(architecture: Architecture, weights: bytes) -> None:

@@ -11,12 +11,12 @@ import plotly.graph_objects as go
 
 from nas_mnist.errors import RequestError
 from nas_mnist.execution.confirmation import Confirmed, confirmed
-from nas_mnist.execution.study import StudyRecord, TrialRecord
+from nas_mnist.execution.records import StudyRecord, TrialRecord
 from nas_mnist.networks.architecture import Architecture
 from nas_mnist.networks.notation import format_notation
 from nas_mnist.networks.references import references
 from nas_mnist.report.page import figure_part, page
-from nas_mnist.search.front import front_places
+from nas_mnist.search.front import front_indices
 from nas_mnist.training.lifecycles import Reproduced
 
 FRONT_COLOR = "#1f5fbf"
@@ -25,7 +25,7 @@ _REFERENCES, _RETRAINED, _BUDGET = "#8a8a8a", "#5f5f5f", "#b03030"
 _SIZE_TICKS = [base * 10**power for power in range(1, 8) for base in (1, 2, 5)]
 ACCURACY_TICKS = [0, 50, 80, 90, 95, 98, 99, 99.2, 99.4, 99.5, 99.6, 99.7, 99.8, 99.9]
 # One image of 10,000: where an error of 0 is drawn on the logarithmic axis.
-LEAST_ERROR = 0.01
+DRAWN_MIN_ERROR = 0.01
 
 
 class Point(NamedTuple):
@@ -40,7 +40,7 @@ class Point(NamedTuple):
 
 def drawn_error(accuracy: float) -> float:
     """Where an accuracy is drawn on a logarithmic axis of errors; all in percent."""
-    return max(LEAST_ERROR, 100 - accuracy)
+    return max(DRAWN_MIN_ERROR, 100 - accuracy)
 
 
 def front_figure(record: StudyRecord, reproduced: Sequence[Reproduced] = ()) -> go.Figure:
@@ -63,7 +63,7 @@ def front_figure(record: StudyRecord, reproduced: Sequence[Reproduced] = ()) -> 
         name="other completed trials, validation",
         marker={"color": _TRIALS, "size": 6},
     )
-    if record.config.dataset == "mnist":
+    if record.spec.dataset == "mnist":
         _add_points(
             figure,
             [
@@ -97,11 +97,11 @@ def front_figure(record: StudyRecord, reproduced: Sequence[Reproduced] = ()) -> 
             line={"shape": "hv", "color": FRONT_COLOR, "width": 2},
             marker={"size": 9, "color": FRONT_COLOR},
         )
-    _add_budget(figure, record.config.budget)
+    _add_budget(figure, record.spec.budget)
     figure.update_layout(
         template="plotly_white",
         title={
-            "text": f"{record.config.study}: what parameters buy in {record.config.epochs} epochs",
+            "text": f"{record.name}: what parameters buy in {record.spec.epochs} epochs",
             "subtitle": {"text": _subtitle(known)},
         },
         height=560,
@@ -111,7 +111,7 @@ def front_figure(record: StudyRecord, reproduced: Sequence[Reproduced] = ()) -> 
     sizes = [trial.architecture.parameters for trial in front]
     sizes += [step.architecture.parameters for step in reproduced]
     errors = [error for trace in figure.data[1:] for error in trace.y]
-    set_axes(figure, [*sizes, record.config.budget], errors)
+    set_axes(figure, [*sizes, record.spec.budget], errors)
     return figure
 
 
@@ -144,10 +144,10 @@ def _claim(trial: TrialRecord) -> Point:
 
 def _add_confirmed(figure: go.Figure, known: Sequence[Confirmed]) -> None:
     """Means with their spread, and the line of those that none of them beats."""
-    places = front_places([(found.architecture.parameters, found.mean) for found in known])
+    indices = front_indices([(found.architecture.parameters, found.mean) for found in known])
     _add_points(
         figure,
-        [Point(known[place].architecture, known[place].mean, "") for place in places],
+        [Point(known[index].architecture, known[index].mean, "") for index in indices],
         name="confirmed front",
         mode="lines",
         line={"shape": "hv", "color": FRONT_COLOR, "width": 2},
@@ -251,7 +251,7 @@ def _add_points(
 
 def set_axes(figure: go.Figure, sizes: Sequence[int], errors: Sequence[float]) -> None:
     """Logarithmic axes of parameters and accuracy that show these sizes and errors whole."""
-    low, high = (min(errors), max(errors)) if errors else (LEAST_ERROR, 100)
+    low, high = (min(errors), max(errors)) if errors else (DRAWN_MIN_ERROR, 100)
     figure.update_xaxes(
         title="parameters",
         type="log",

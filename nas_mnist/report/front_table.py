@@ -8,10 +8,9 @@ from typing import Any
 
 from rich.table import Table
 
-from nas_mnist.execution.confirmation import Confirmed, confirmed
-from nas_mnist.execution.study import StudyRecord, TrialRecord
-from nas_mnist.execution.winner import Candidate, candidates
-from nas_mnist.report.spending import spending
+from nas_mnist.execution.confirmation import Candidate, Confirmed, candidates, confirmed
+from nas_mnist.execution.records import StudyRecord, TrialRecord
+from nas_mnist.report.analysis import epoch_usage
 from nas_mnist.report.tables import size_values, spread_text
 
 UNCONFIRMED = (
@@ -31,15 +30,15 @@ def front_values(record: StudyRecord) -> dict[str, Any]:
     counts = record.counts()
     return {
         "study": record.name,
-        "dataset": record.config.dataset,
-        "budget": record.config.budget,
-        "epochs": record.config.epochs,
+        "dataset": record.spec.dataset,
+        "budget": record.spec.budget,
+        "epochs": record.spec.epochs,
         "trials": {
             "complete": counts.complete,
             "pruned": counts.pruned,
             "failed": counts.failed,
         },
-        "pruning": {"pruner": record.config.pruner, **spending(record)._asdict()},
+        "pruning": {"pruner": record.spec.pruner, **epoch_usage(record)._asdict()},
         "front": [trial_values(trial) for trial in record.front()],
         "confirmed": [confirmed_values(found) for found in confirmed(record)],
     }
@@ -79,7 +78,7 @@ def front_table(record: StudyRecord, width: int | None = None) -> Table:
     Given a terminal's `width` in characters, with the columns that it has room for, their numbers
     whole.
     """
-    config = record.config
+    spec = record.spec
     shown = candidates(record)
     rows = front_rows(shown)
     widths = [_least_width(column) for column in zip(*rows, strict=True)]
@@ -89,8 +88,8 @@ def front_table(record: StudyRecord, width: int | None = None) -> Table:
         names = ", ".join(heading for heading in rows[0] if heading in left_out)
         caption += f"\nNo room here for {names}; --json, --csv and wider terminals have it."
     table = Table(
-        title=f"{config.study}: front within {config.budget:,} parameters "
-        f"on {config.dataset}, {config.epochs} epochs",
+        title=f"{record.name}: front within {spec.budget:,} parameters "
+        f"on {spec.dataset}, {spec.epochs} epochs",
         title_justify="left",
         caption=caption,
         caption_justify="left",
@@ -171,7 +170,7 @@ def front_caption(record: StudyRecord, shown: Sequence[Candidate]) -> str:
     text = (
         "Confirmed: retrained on all training images with fresh seeds, test accuracy after the "
         "final epoch, mean ± sd; gap: above the validation accuracy of the search; goal: "
-        f"{record.config.goal:g} % over the last 4 epochs with every seed."
+        f"{record.spec.goal:g} % over the last 4 epochs with every seed."
     )
     if any(entry.beside_front for entry in shown):
         text += " *: not on the search's front, confirmed besides."
@@ -180,12 +179,12 @@ def front_caption(record: StudyRecord, shown: Sequence[Candidate]) -> str:
 
 def spending_text(record: StudyRecord) -> str:
     """Where the epochs went, and what is known of the pruner's mistakes."""
-    spent = spending(record)
+    spent = epoch_usage(record)
     text = f"{spent.epochs:,} of {spent.epochs_unpruned:,} epochs run"
     if spent.stopped:
         rungs = ", ".join(f"{count} after epoch {epoch}" for epoch, count in spent.stopped.items())
         text += f"; stopped: {rungs}"
-    if record.config.pruner != "none":
+    if record.spec.pruner != "none":
         text += (
             f"; of the {spent.exempt} exempt from stopping the pruner would have stopped "
             f"{spent.spared}, {spent.wrongful} of them wrongly"

@@ -7,11 +7,66 @@ it but what `_plain` lets through into its docstring.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
+from nas_mnist.execution.confirmation import Candidate, Confirmed
+from nas_mnist.execution.records import StudyRecord
 from nas_mnist.networks.architecture import Architecture
 from nas_mnist.networks.layers import forward_lines, layer_names
-from nas_mnist.report.provenance import Provenance
-from nas_mnist.training.datasets import FILE_SETS
+from nas_mnist.report.tables import spread_text
+from nas_mnist.training.recipe import DATASETS
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What the file's docstring says of the network beside its layers."""
+
+    facts: tuple[tuple[str, str], ...]
+    """name and text, a line each"""
+
+    @classmethod
+    def of(cls, record: StudyRecord, network: Candidate) -> Provenance:
+        trial, confirmed = network
+        spec = record.spec
+        images = "5 in 6" if spec.train_samples is None else f"{spec.train_samples:,}"
+        epochs = f"{spec.epochs}, peak learning rate {trial.peak_learning_rate:g}"
+        validation = f"{trial.val_accuracy:.2f} % after the final epoch"
+        versions = ", ".join(f"{name} {text}" for name, text in record.versions.items())
+        facts: tuple[tuple[str, str], ...]
+        if confirmed is None:
+            facts = (
+                ("study", f"{record.name}, trial {trial.number}, seed {trial.seed}"),
+                ("trained", f"on {images} of the training images of {spec.dataset}"),
+                ("epochs", epochs),
+                ("validation", validation),
+                (
+                    "test",
+                    f"{trial.test_accuracy:.2f} % after the final epoch: one run, unconfirmed",
+                ),
+                ("date", trial.finished),
+            )
+        else:
+            run = confirmed.runs[0]
+            facts = (
+                ("study", f"{record.name}, trial {trial.number}, confirmed with seed {run.seed}"),
+                ("trained", f"on all training images of {spec.dataset}"),
+                ("epochs", epochs),
+                ("search", f"validation {validation}, on {images} of those images"),
+                ("test", f"{run.test_accuracy:.2f} % with this seed, after the final epoch"),
+                ("confirmed", confirmed_text(confirmed)),
+                ("date", run.finished),
+            )
+        return cls((*facts, ("versions", versions)))
+
+
+def confirmed_text(confirmed: Confirmed) -> str:
+    """What may be quoted of a network, in a line."""
+    seeds = f"{len(confirmed.runs)} seeds" if len(confirmed.runs) > 1 else "one seed"
+    text = (
+        f"{spread_text(confirmed.mean, confirmed.sd)} % over {seeds}, "
+        f"at least {confirmed.last4_min:.2f} % over the last 4 epochs"
+    )
+    return text + (f"; {confirmed.diverged} more diverged" if confirmed.diverged else "")
 
 
 def module_source(
@@ -26,7 +81,7 @@ def module_source(
     `normalization`: mean and standard deviation of the training pixels, from 0 to 1.
     """
     mean, std = normalization
-    folder = FILE_SETS.get(dataset)
+    folder = DATASETS[dataset].folder if dataset in DATASETS else None
     return _TEMPLATE.format(
         title=f"A network of {architecture.parameters:,} parameters for the images of {dataset}.",
         usage=(_USAGE_OF_FILES if folder else _USAGE).format(folder=folder),

@@ -8,12 +8,11 @@ from typing import Any
 
 from rich.table import Table
 
-from nas_mnist.simulation.upkeep import MEASURED, Upkeep
 from nas_mnist.training.speed import TRIAL_IMAGES, Measured
 
 
 def bench_values(measured: Sequence[Measured]) -> dict[str, Any]:
-    """The measurements, and the ratios of the fastest loop of this engine to the better of the
+    """The measurements, and the ratios of the fastest batched loop to the better of the
     usual loops and to the eager one: their medians over the rounds, lowest and highest."""
     usual, eager, own = (_fastest(measured, kind) for kind in ("usual", "eager", "pack"))
     return {
@@ -41,35 +40,12 @@ def bench_table(title: str, values: dict[str, Any]) -> Table:
         )
     usual, eager = values["ratio_to_usual"], values["ratio_to_eager"]
     table.caption = (
-        f"This engine trains {_spread(usual)} times as fast as the usual loop and {_spread(eager)} "
-        f"times as fast as eager training on resident images. A trial is 15 epochs of 50,000 "
-        f"images ({TRIAL_IMAGES:,}); s a trial is the whole machine's time for one."
+        f"Batched training is {_spread(usual)} times as fast as the usual loop and "
+        f"{_spread(eager)} times as fast as eager training on resident images. "
+        f"A trial is 15 epochs of 50,000 images ({TRIAL_IMAGES:,}); s a trial is the whole "
+        "machine's time for one."
     )
     table.caption_justify = "left"
-    return table
-
-
-def upkeep_values(upkeep: Upkeep) -> dict[str, float]:
-    """Seconds, to a millisecond."""
-    values = {**upkeep._asdict(), "trial": upkeep.trial}
-    return {name: round(value, 3) for name, value in values.items()}
-
-
-def upkeep_table(measured: Sequence[Upkeep]) -> Table:
-    """One row a study."""
-    table = Table(
-        title="Seconds that a study costs one process",
-        title_justify="left",
-        caption="Resume, front and poll: the whole study. The others: a trial, but for its training"
-        f" and its weights; the median of {MEASURED}.",
-        caption_justify="left",
-    )
-    names = ("trials", "resume", "front", "poll", "claim", "sample", "epochs", "trial")
-    for name in names:
-        table.add_column(name, justify="right")
-    for upkeep in measured:
-        values = upkeep_values(upkeep)
-        table.add_row(f"{upkeep.trials:,}", *(f"{values[name]:.2f}" for name in names[1:]))
     return table
 
 

@@ -9,10 +9,10 @@ import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
 from nas_mnist.execution.confirmation import Confirmed
-from nas_mnist.execution.study import TrialRecord
+from nas_mnist.execution.records import TrialRecord
 from nas_mnist.networks.layers import CLASSES
+from nas_mnist.report.analysis import EpochUsage
 from nas_mnist.report.figures import ACCURACY_TICKS, FRONT_COLOR, drawn_error
-from nas_mnist.report.spending import Spending
 
 _FINISHED, _STOPPED = FRONT_COLOR, "#c98a2b"
 _MARGIN = {"t": 40, "r": 20}  # below plotly's own buttons
@@ -47,7 +47,7 @@ def curves_figure(front: Sequence[TrialRecord], known: Sequence[Confirmed]) -> g
     return figure
 
 
-def spending_figure(spent: Spending, epochs: int) -> go.Figure:
+def spending_figure(spent: EpochUsage, epochs: int) -> go.Figure:
     """Epochs by how their trials ended."""
     stopped = sum(count * epoch for epoch, count in spent.stopped.items())
     finished = (spent.epochs - stopped) // epochs

@@ -12,14 +12,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from nas_mnist.execution.confirmation import confirmed
-from nas_mnist.execution.study import StudyRecord
-from nas_mnist.execution.winner import Candidate, candidates, chosen
+from nas_mnist.execution.confirmation import Candidate, candidates, chosen, confirmed
+from nas_mnist.execution.records import StudyRecord
 from nas_mnist.networks.architecture import build_network
+from nas_mnist.report.analysis import LEAST_TRIALS, epoch_usage, importances
 from nas_mnist.report.export import stored_weights
 from nas_mnist.report.figures import front_figure
 from nas_mnist.report.front_table import front_caption, front_rows, spending_text
-from nas_mnist.report.importance import LEAST_TRIALS, importances
 from nas_mnist.report.page import (
     code_part,
     figure_part,
@@ -28,8 +27,7 @@ from nas_mnist.report.page import (
     table_part,
     text_part,
 )
-from nas_mnist.report.provenance import confirmed_text
-from nas_mnist.report.spending import spending
+from nas_mnist.report.source import confirmed_text
 from nas_mnist.report.study_figures import (
     confusion_figure,
     curves_figure,
@@ -54,8 +52,8 @@ def report_page(
     Raises StudyError if no trial has completed, StorageError if the winner's weights are missing.
     """
     winner = chosen(record)
-    config = record.config
-    title = f"{config.study}: networks within {config.budget:,} parameters on {config.dataset}"
+    spec = record.spec
+    title = f"{record.name}: networks within {spec.budget:,} parameters on {spec.dataset}"
     parts = [
         heading_part(title, 1),
         text_part(_summary(record, winner)),
@@ -65,7 +63,7 @@ def report_page(
         *_winner(record, winner, dataset),
         heading_part("Configuration"),
         text_part("As resolved when the study was made, and the versions that made it."),
-        code_part(json.dumps({**config.as_dict(), "versions": record.versions}, indent=2)),
+        code_part(json.dumps({**spec.as_dict(), "versions": record.versions}, indent=2)),
     ]
     return page(title, parts)
 
@@ -78,7 +76,7 @@ def _summary(record: StudyRecord, winner: Candidate) -> str:
         else f"test {winner.trial.test_accuracy:.2f} %, one run, unconfirmed"
     )
     return (
-        f"{counts.finished} trials of {record.config.epochs} epochs: {counts.complete} completed, "
+        f"{counts.finished} trials of {record.spec.epochs} epochs: {counts.complete} completed, "
         f"{counts.pruned} pruned, {counts.failed} diverged. Most accurate on the validation "
         f"images: trial {trial.number}, {trial.architecture.parameters:,} parameters, {said}."
     )
@@ -97,7 +95,7 @@ def _search(record: StudyRecord) -> Iterator[str]:
     yield figure_part(curves_figure(record.front(), confirmed(record)))
     yield heading_part("Where the epochs went")
     yield text_part(spending_text(record))
-    yield figure_part(spending_figure(spending(record), record.config.epochs))
+    yield figure_part(spending_figure(epoch_usage(record), record.spec.epochs))
     yield heading_part("Which choices matter")
     shares = importances(record)
     if not shares:

@@ -6,28 +6,28 @@ import math
 from collections.abc import Iterable, Sequence
 
 # Percent: below one image in a hundred thousand, so that no error has no logarithm to fail at.
-LEAST_ERROR = 1e-3
+MIN_LOGGED_ERROR = 1e-3
 
 
-def front_places(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Places of the points (parameters, accuracy) that no other beats: none has as few
+def front_indices(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Indices of the points (parameters, accuracy) that no other beats: none has as few
     parameters and as much accuracy, and one of the two better. Equal points stand together.
-    Ordered by parameters, then by place."""
-    order = sorted(range(len(points)), key=lambda place: (points[place][0], -points[place][1]))
+    Ordered by parameters, then by index."""
+    order = sorted(range(len(points)), key=lambda index: (points[index][0], -points[index][1]))
     front: list[int] = []
-    for place in order:
+    for index in order:
         if (
             not front
-            or points[place][1] > points[front[-1]][1]
-            or (points[place] == points[front[-1]])
+            or points[index][1] > points[front[-1]][1]
+            or (points[index] == points[front[-1]])
         ):
-            front.append(place)
+            front.append(index)
     return front
 
 
 def on_log_scale(parameters: float, accuracy: float) -> tuple[float, float]:
     """Natural logarithms of parameters and of the error (100 - accuracy in percent)."""
-    return math.log(parameters), math.log(max(100 - accuracy, LEAST_ERROR))
+    return math.log(parameters), math.log(max(100 - accuracy, MIN_LOGGED_ERROR))
 
 
 def hypervolume(points: Iterable[tuple[float, float]], reference: tuple[float, float]) -> float:

@@ -8,9 +8,12 @@ compared with it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
+
+from nas_mnist.errors import RequestError
+from nas_mnist.lookup import find
 
 # Rungs of a 15-epoch run; other lengths scale them.
 _RUNGS = (1, 2, 4, 8)
@@ -19,7 +22,7 @@ _RUN = 15
 EXEMPT_SHARE = 0.05
 
 
-class Standing(NamedTuple):
+class LearningCurve(NamedTuple):
     """How far a trial has come."""
 
     trial: int
@@ -28,7 +31,7 @@ class Standing(NamedTuple):
     """on the validation images, in percent, by epoch"""
 
 
-class Stop(NamedTuple):
+class PruneReason(NamedTuple):
     """Why a trial should end at this epoch."""
 
     epoch: int
@@ -46,7 +49,7 @@ class Pruner(Protocol):
     def rungs(self) -> tuple[int, ...]:
         """Epochs after which a trial may be stopped; never the last one."""
 
-    def stop(self, trial: Standing, rivals: Iterable[Standing]) -> Stop | None:
+    def stop(self, curve: LearningCurve, rivals: Iterable[LearningCurve]) -> PruneReason | None:
         """The reason to stop the trial after its last epoch so far, or None.
 
         `rivals`: every other trial of the study that has a curve, pruned ones included.
@@ -81,9 +84,9 @@ class DominancePruner:
     def rungs(self) -> tuple[int, ...]:
         return scaled_rungs(self.epochs)
 
-    def stop(self, trial: Standing, rivals: Iterable[Standing]) -> Stop | None:
-        epoch, accuracy = len(trial.accuracies), trial.accuracies[-1]
-        no_larger = (rival for rival in rivals if rival.parameters <= trial.parameters)
+    def stop(self, curve: LearningCurve, rivals: Iterable[LearningCurve]) -> PruneReason | None:
+        epoch, accuracy = len(curve.accuracies), curve.accuracies[-1]
+        no_larger = (rival for rival in rivals if rival.parameters <= curve.parameters)
         leader = max(
             _compared(self.rungs, epoch, no_larger),
             key=lambda rival: rival.accuracies[epoch - 1],
@@ -93,7 +96,11 @@ class DominancePruner:
             return None
         error = max(100 - leader.accuracies[epoch - 1], 100 / self.validation_images)
         needed = 100 - error * self.allowance(error, epoch)
-        return Stop(epoch, accuracy, round(needed, 6), leader.trial) if accuracy < needed else None
+        return (
+            PruneReason(epoch, accuracy, round(needed, 6), leader.trial)
+            if accuracy < needed
+            else None
+        )
 
     def allowance(self, error: float, epoch: int) -> float:
         """How many times the rival's error (percent) a trial may have after this epoch."""
@@ -117,14 +124,14 @@ class QuantilePruner:
     least: int = 5
     """trials that must have come as far before any is stopped"""
 
-    def stop(self, trial: Standing, rivals: Iterable[Standing]) -> Stop | None:
-        epoch, accuracy = len(trial.accuracies), trial.accuracies[-1]
+    def stop(self, curve: LearningCurve, rivals: Iterable[LearningCurve]) -> PruneReason | None:
+        epoch, accuracy = len(curve.accuracies), curve.accuracies[-1]
         compared = _compared(self.rungs, epoch, rivals)
         if len(compared) < self.least:
             return None
         others = sorted(rival.accuracies[epoch - 1] for rival in compared)
         needed = _quantile(others, self.quantile)
-        return Stop(epoch, accuracy, needed, None) if accuracy < needed else None
+        return PruneReason(epoch, accuracy, needed, None) if accuracy < needed else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,23 +140,51 @@ class NoPruner:
 
     rungs: tuple[int, ...] = ()
 
-    def stop(self, trial: Standing, rivals: Iterable[Standing]) -> Stop | None:
+    def stop(self, curve: LearningCurve, rivals: Iterable[LearningCurve]) -> PruneReason | None:
         return None
 
 
-PRUNERS = ("dominance", "median", "one-epoch", "none")
+def _median(epochs: int, validation_images: int) -> Pruner:
+    return QuantilePruner(scaled_rungs(epochs))
 
 
-def make_pruner(name: str, epochs: int, validation_images: int) -> Pruner:
-    """The rule of this name for runs of `epochs`; KeyError for a name not of PRUNERS."""
-    rungs = scaled_rungs(epochs)
-    pruners: dict[str, Pruner] = {
-        "dominance": DominancePruner(epochs, validation_images),
-        "median": QuantilePruner(rungs),
-        "one-epoch": QuantilePruner(rungs[:1]),
-        "none": NoPruner(),
-    }
-    return pruners[name]
+def _one_epoch(epochs: int, validation_images: int) -> Pruner:
+    return QuantilePruner(scaled_rungs(epochs)[:1])
+
+
+def _none(epochs: int, validation_images: int) -> Pruner:
+    return NoPruner()
+
+
+PRUNERS: dict[str, Callable[[int, int], Pruner]] = {
+    "dominance": DominancePruner,
+    "median": _median,
+    "one-epoch": _one_epoch,
+    "none": _none,
+}
+
+
+def make_pruner(text: str, epochs: int, validation_images: int) -> Pruner:
+    """The pruner of that name; or `module:attribute` or a given object: a pruner, or what makes
+    one of (epochs, validation_images).
+
+    Args:
+        text: the name.
+        epochs: of a whole run.
+        validation_images: how many there are.
+
+    Raises:
+        RequestError: if it is none of these.
+    """
+    found = find("--pruner", text, PRUNERS)
+    try:
+        is_made = hasattr(found, "stop") and not isinstance(found, type)
+        pruner: Pruner = found if is_made else found(epochs, validation_images)
+        if not callable(pruner.stop) or not all(isinstance(rung, int) for rung in pruner.rungs):
+            raise TypeError("it has no `stop` and `rungs`")
+    except (TypeError, AttributeError) as error:
+        raise RequestError(f"--pruner {text!r}: {' '.join(str(error).split())}") from None
+    return pruner
 
 
 def scaled_rungs(epochs: int) -> tuple[int, ...]:
@@ -158,7 +193,9 @@ def scaled_rungs(epochs: int) -> tuple[int, ...]:
     return tuple(sorted(rung for rung in scaled if rung < epochs))
 
 
-def _compared(rungs: tuple[int, ...], epoch: int, rivals: Iterable[Standing]) -> list[Standing]:
+def _compared(
+    rungs: tuple[int, ...], epoch: int, rivals: Iterable[LearningCurve]
+) -> list[LearningCurve]:
     """The rivals that have come as far; none where the epoch is not a rung."""
     if epoch not in rungs:
         return []
@@ -167,7 +204,7 @@ def _compared(rungs: tuple[int, ...], epoch: int, rivals: Iterable[Standing]) ->
 
 def _quantile(ordered: Sequence[float], share: float) -> float:
     """Linear interpolation between the values, which are in rising order."""
-    place = share * (len(ordered) - 1)
-    low = math.floor(place)
+    position = share * (len(ordered) - 1)
+    low = math.floor(position)
     high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (place - low) * (ordered[high] - ordered[low])
+    return ordered[low] + (position - low) * (ordered[high] - ordered[low])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Container, Sequence
-from typing import Any
+from collections.abc import Callable, Container, Sequence
+from typing import Any, NamedTuple
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -13,56 +13,111 @@ from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from nas_mnist.errors import RequestError
+from nas_mnist.lookup import find
+from nas_mnist.networks.costs import Limit
 from nas_mnist.networks.notation import format_notation
 from nas_mnist.search.front import on_log_scale
-from nas_mnist.search.space import SPACE, sample_of, spread_fill
+from nas_mnist.search.space import Space
 from nas_mnist.training.seeds import derived_seed
-
-SAMPLERS = ("tpe-spread", "tpe-log", "tpe", "tpe-multivariate", "nsga2", "gp", "random")
-SAMPLER = "tpe-spread"
-"""what `search` draws with"""
 
 # A sampler that has settled on a small network repeats it many times over; after so many draws
 # the repeat is run, as a replicate with a seed of its own.
 _DRAWS = 20
 
 
+class Method(NamedTuple):
+    """One of Optuna's samplers, and what it is shown."""
+
+    make: Callable[[int], BaseSampler]
+    """of a seed"""
+    on_logarithms: bool = False
+    """TPE ranks trials by the hypervolume that they add, which on plain scales is nearly all at
+    the large and the inaccurate end of the front"""
+    spread_sizes: bool = False
+    """`fill` is spread evenly over its range instead: every size has its place on the front, and
+    a sampler settles on some"""
+
+
+SAMPLERS: dict[str, Method] = {
+    "tpe-spread": Method(lambda seed: TPESampler(seed=seed), True, True),
+    "tpe-log": Method(lambda seed: TPESampler(seed=seed), True),
+    "tpe": Method(lambda seed: TPESampler(seed=seed)),
+    "tpe-multivariate": Method(lambda seed: TPESampler(seed=seed, multivariate=True)),
+    "nsga2": Method(lambda seed: NSGAIISampler(seed=seed)),
+    "gp": Method(lambda seed: GPSampler(seed=seed, warn_independent_sampling=False)),
+    "random": Method(lambda seed: RandomSampler(seed=seed)),
+}
+
+
+def find_sampler(text: str) -> Method:
+    """The sampler of that name; or `module:attribute` or a given object: an Optuna sampler, or
+    what makes one of `seed=`.
+
+    Raises:
+        RequestError: if it is none of these.
+    """
+    found = find("--sampler", text, SAMPLERS)
+    if isinstance(found, Method):
+        return found
+    if isinstance(found, BaseSampler):
+        return Method(lambda seed: found)
+
+    def make(seed: int) -> BaseSampler:
+        made = found(seed=seed)
+        if not isinstance(made, BaseSampler):
+            raise TypeError(f"it makes a {type(made).__name__}, not an Optuna sampler")
+        return made
+
+    try:
+        make(0)
+    except TypeError as error:
+        raise RequestError(f"--sampler {text!r}: {' '.join(str(error).split())}") from None
+    return Method(make)
+
+
 class SearchSampler(BaseSampler):
-    """Draws whole points of SPACE for a study of (parameters, accuracy in percent).
+    """Draws whole points of a space for a study of (parameters, accuracy in percent).
 
     - What it draws for a trial depends on `seed`, on the trial's number and on the study so far,
       not on the process: a resumed search goes on as it would have.
-    - `tpe-log` is Optuna's TPE on logarithms. TPE ranks trials by the hypervolume that they add,
-      which on plain scales is nearly all at the large and the inaccurate end of the front.
-    - `tpe-spread` is the same, but for the sizes, which are spread evenly over the budget's range
-      instead: every size has its place on the front, and TPE settles on some.
     - A point that decodes to a network already tried is drawn again, unless `distinct` is False.
       Networks that diverged do not count as tried: another learning rate may do.
     """
 
-    def __init__(self, name: str, seed: int, budget: int, *, distinct: bool = True) -> None:
-        """`name`: one of SAMPLERS."""
-        self._name = name
+    def __init__(
+        self, name: str, seed: int, space: Space, limit: Limit, *, distinct: bool = True
+    ) -> None:
+        """
+        Args:
+            name: see `find_sampler`.
+            seed: of the study.
+            space: what is drawn from.
+            limit: what networks are within.
+            distinct: whether a repeat is drawn again.
+        """
+        self._method = find_sampler(name)
         self._seed = seed
-        self._budget = budget
+        self._space = space
+        self._limit = limit
         self._distinct = distinct
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        return SPACE
+        return self._space.distributions
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        sampler = _optuna_sampler(self._name, derived_seed(self._seed, trial.number))
+        sampler = self._method.make(derived_seed(self._seed, trial.number))
         tried = _tried(study, trial) if self._distinct else frozenset[str]()
-        view = _log_view(study) if self._name in ("tpe-log", "tpe-spread") else study
+        view = _log_view(study) if self._method.on_logarithms else study
         for _ in range(_DRAWS):
-            point = _draw(sampler, view, trial)
-            if self._name == "tpe-spread":
-                point["fill"] = spread_fill(self._seed, trial.number)
-            if format_notation(sample_of(point).architecture(self._budget)) not in tried:
+            point = self._draw(sampler, view, trial)
+            if self._method.spread_sizes:
+                point["fill"] = self._space.spread_fill(self._seed, trial.number)
+            if format_notation(self._space.decode(point, self._limit)) not in tried:
                 break
         return point
 
@@ -75,29 +130,15 @@ class SearchSampler(BaseSampler):
     ) -> Any:
         raise ValueError(f"{param_name} is not of the search space")
 
-
-def _optuna_sampler(name: str, seed: int) -> BaseSampler:
-    match name:
-        case "tpe" | "tpe-log" | "tpe-spread":
-            return TPESampler(seed=seed)
-        case "tpe-multivariate":
-            return TPESampler(seed=seed, multivariate=True)
-        case "nsga2":
-            return NSGAIISampler(seed=seed)
-        case "gp":
-            return GPSampler(seed=seed, warn_independent_sampling=False)
-        case "random":
-            return RandomSampler(seed=seed)
-    raise ValueError(f"no sampler {name!r}")
-
-
-def _draw(sampler: BaseSampler, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
-    space = sampler.infer_relative_search_space(study, trial)
-    point = dict(sampler.sample_relative(study, trial, space))
-    for name, distribution in SPACE.items():
-        if name not in point:
-            point[name] = sampler.sample_independent(study, trial, name, distribution)
-    return point
+    def _draw(
+        self, sampler: BaseSampler, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, Any]:
+        space = sampler.infer_relative_search_space(study, trial)
+        point = dict(sampler.sample_relative(study, trial, space))
+        for name, distribution in self._space.distributions.items():
+            if name not in point:
+                point[name] = sampler.sample_independent(study, trial, name, distribution)
+        return point
 
 
 def _tried(study: optuna.Study, trial: FrozenTrial) -> Container[str]:

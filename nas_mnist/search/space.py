@@ -1,10 +1,12 @@
-"""The search space: what Optuna samples, and what a sample means."""
+"""The search space: what a sampler draws, and what a draw decodes to."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import optuna
@@ -16,138 +18,194 @@ from optuna.distributions import (
     distribution_to_json,
 )
 
+from nas_mnist.errors import RequestError
+from nas_mnist.lookup import find
 from nas_mnist.networks.architecture import Architecture
+from nas_mnist.networks.costs import Limit
 from nas_mnist.networks.notation import format_notation
 from nas_mnist.networks.references import references
-from nas_mnist.networks.skeleton import (
-    CONVOLUTIONS,
-    MAX_CONVOLUTIONS,
-    MAX_POOLS,
-    POOL_RECEPTIVE_FIELDS,
-    Choices,
-    decode,
-    smallest,
-)
+from nas_mnist.networks.skeleton import Template, fit
+from nas_mnist.search.choices import DEFAULT_CHOICES, Choice, Point
 
-_RATIO = FloatDistribution(0.5, 2.0, log=True)
-_DEPTH = IntDistribution(1, MAX_CONVOLUTIONS)
-
-# Static ranges, all sampled in every trial: a range that depends on another sample drops out of
-# TPE's model.
-SPACE: dict[str, BaseDistribution] = {
-    "first_pool_receptive_field": IntDistribution(
-        min(POOL_RECEPTIVE_FIELDS), max(POOL_RECEPTIVE_FIELDS), step=2
-    ),
-    "pools": IntDistribution(1, MAX_POOLS),
-    "convolutions_2": _DEPTH,
-    "convolutions_3": _DEPTH,
-    "convolutions_4": _DEPTH,
-    "width_ratio_2": _RATIO,
-    "width_ratio_3": _RATIO,
-    "width_ratio_4": _RATIO,
-    "entry_ratio": FloatDistribution(0.5, 1.0),
-    "squeeze_ratio": CategoricalDistribution((0.0, 0.5, 0.75)),
-    "head_ratio": CategoricalDistribution((0.0, 1.0, 2.0)),
-    "convolution": CategoricalDistribution(CONVOLUTIONS),
-    "dropout": FloatDistribution(0.0, 0.1, step=0.01),
-    "peak_learning_rate": FloatDistribution(0.05, 0.8, log=True),
-    "fill": FloatDistribution(0.1, 1.0, log=True),
-}
 # The fractional part of the golden ratio: its multiples fill a range evenly at every length.
 _GOLDEN = 0.6180339887498949
-# What leaves the topology as it is, most often: networks that differ in these alone can be trained
-# as one.
-WIDTHS = frozenset(
-    {
-        *("width_ratio_2", "width_ratio_3", "width_ratio_4", "entry_ratio"),
-        *("fill", "peak_learning_rate"),
-    }
-)
-_CHOICES = tuple(item.name for item in fields(Choices))
+# How many draws, and at which limits, tell one space from another.
+_PROBES, _PROBE_LIMITS = 24, (300, 1500, 8000)
 
-# Two convolutions, a pool, two, a pool, one.
-_COMMON = Choices(first_pool_receptive_field=5, pools=2, convolutions_2=2, convolutions_3=1)
-# The hand-made networks that the family can express, with the peak learning rate of the
-# published results that we could repeat.
-_HAND_MADE = {
-    "s7-dropout-7914": (replace(_COMMON, width_ratio_3=0.6, entry_ratio=0.5, dropout=0.01), 0.1),
+
+@dataclass(frozen=True)
+class Space:
+    """A list of choices, and everything that follows from it.
+
+    A point is a value for each choice by its name; one that was drawn before a choice existed has
+    that choice's default.
+    """
+
+    choices: tuple[Choice, ...] = DEFAULT_CHOICES
+    earlier_versions: tuple[str, ...] = ()
+    """versions under which the same points decoded to the same networks"""
+
+    def __post_init__(self) -> None:
+        names = [choice.name for choice in self.choices]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        missing = {"peak_learning_rate", "fill"} - set(names)
+        if twice or missing:
+            said = f"{twice[0]} is there twice" if twice else f"{min(missing)} is missing"
+            raise RequestError(f"--space: of its choices {said}")
+
+    @property
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """What Optuna samples, in order."""
+        return {choice.name: choice.distribution for choice in self.choices}
+
+    @property
+    def topology_names(self) -> frozenset[str]:
+        """The choices in which networks must agree to be trained as one."""
+        return frozenset(choice.name for choice in self.choices if choice.changes_topology)
+
+    def point(self, values: Point) -> dict[str, Any]:
+        """A whole point: these values, and defaults for the choices that have none."""
+        return {choice.name: values.get(choice.name, choice.default) for choice in self.choices}
+
+    def suggest(self, trial: optuna.Trial) -> dict[str, Any]:
+        """Let the study's sampler draw a point for this trial."""
+        return {name: _suggest(trial, name, kind) for name, kind in self.distributions.items()}
+
+    def decode(self, point: Point, limit: Limit) -> Architecture:
+        """The widest network of these choices within `fill` x the limit's parameters.
+
+        A combination that cannot fit is simplified until it does.
+
+        Raises:
+            RequestError: if not even the smallest network of the space is allowed.
+        """
+        whole = self.point(point)
+        # A millionth of a parameter covers the rounding of a fill computed as n / budget.
+        target = int(whole["fill"] * limit.parameters + 1e-6)
+        aim = limit.within(max(target, self.smallest().parameters))
+        return _decoded(self, tuple(whole.values()), aim)
+
+    def smallest(self) -> Architecture:
+        """The network of the space with the fewest parameters."""
+        return _smallest(self)
+
+    def check(self, limit: Limit) -> None:
+        """Raise RequestError if not even the smallest network is allowed."""
+        least = self.smallest()
+        if least.parameters > limit.parameters:
+            raise RequestError(
+                f"budget {limit.parameters:,} is below the smallest network of this skeleton "
+                f"({least.parameters:,} parameters); raise --budget"
+            )
+        if not limit.allows(least):
+            raise RequestError(
+                f"no network of this skeleton is within {limit}; the smallest has "
+                f"{least.parameters:,} parameters and {least.macs:,} MACs"
+            )
+
+    def template(self, point: Point) -> Template:
+        """What a whole point describes, before its widths are known."""
+        template = Template()
+        for choice in self.choices:
+            template = choice.apply(template, point[choice.name])
+        return template
+
+    def simplified(self, point: Point) -> Iterator[dict[str, Any]]:
+        """The point, then with one thing less at a time, down to the smallest of the space: what a
+        small network misses least goes first."""
+        ranked = sorted(self.choices, key=lambda choice: choice.rank)
+        current = dict(point)
+        while True:
+            yield current
+            for choice in ranked:
+                value = choice.simpler(current)
+                if value is not None:
+                    current = {**current, choice.name: value}
+                    break
+            else:
+                return
+
+    def version(self) -> str:
+        """Changes with the choices and with what points decode to, so that a study is not
+        continued in another space."""
+        parts = [
+            f"{name}={distribution_to_json(kind)}" for name, kind in self.distributions.items()
+        ]
+        draws = random.Random(0)
+        for _ in range(_PROBES):
+            point = {name: _drawn(kind, draws) for name, kind in self.distributions.items()}
+            parts += [format_notation(self.decode(point, Limit(most))) for most in _PROBE_LIMITS]
+        return hashlib.sha256(";".join(parts).encode()).hexdigest()[:12]
+
+    def accepts(self, version: str | None) -> bool:
+        """Whether a study of that version can be continued in this space."""
+        return version in self.earlier_versions or version == self.version()
+
+    def spread_fill(self, seed: int, number: int) -> float:
+        """The `fill` at this index of a sequence that covers its (log-scaled) range evenly,
+        wherever it ends: Weyl's, with the golden ratio."""
+        fill: Any = self.distributions["fill"]
+        share = (seed + 0.5 + number) * _GOLDEN % 1
+        return float(fill.low * (fill.high / fill.low) ** share)
+
+    def first_points(self, limit: Limit) -> list[dict[str, Any]]:
+        """What a search tries before it samples: the hand-made networks within the budget and the
+        space, and the proven shapes at several sizes. No network twice."""
+        fill: Any = self.distributions["fill"]
+        points = [
+            {**values, "fill": references()[name].architecture.parameters / limit.parameters}
+            for name, values in _HAND_MADE.items()
+        ]
+        points += [{**values, "fill": share} for share in _PROVEN_FILLS for values in _PROVEN]
+        networks: dict[Architecture, dict[str, Any]] = {}
+        for values in points:
+            if fill.low <= values["fill"] <= 1:
+                networks.setdefault(self.decode(values, limit), self.point(values))
+        return list(networks.values())
+
+
+# The hand-made networks that the space can express, with the peak learning rate of the published
+# results that we could repeat.
+_HAND_MADE: dict[str, dict[str, Any]] = {
+    "s7-dropout-7914": {
+        **{"width_ratio_3": 0.6, "entry_ratio": 0.5, "dropout": 0.01},
+        "peak_learning_rate": 0.1,
+    },
 }
 # Shapes that did well under the default recipe at every size (`results/first-trials`), and their
 # rates: a search that begins with them has something to prune by, and a front at once.
-_DENSE = replace(_COMMON, width_ratio_2=1.5, width_ratio_3=1.17)
-_PROVEN = (
-    (_DENSE, 0.2),
-    (replace(_DENSE, convolutions_3=2, convolution="separable"), 0.3),
-)
+_DENSE = {"width_ratio_2": 1.5, "width_ratio_3": 1.17, "peak_learning_rate": 0.2}
+_SEPARABLE = {"convolutions_3": 2, "convolution": "separable", "peak_learning_rate": 0.3}
+_PROVEN = (_DENSE, {**_DENSE, **_SEPARABLE})
 _PROVEN_FILLS = (1.0, 0.5, 0.25, 0.125)
 
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One point of the search space."""
-
-    choices: Choices
-    peak_learning_rate: float
-    fill: float
-    """share of the budget that the network aims at"""
-
-    def architecture(self, budget: int) -> Architecture:
-        """The widest network of these choices within fill × budget, and within the budget."""
-        # A millionth of a parameter covers the rounding of a fill computed as n / budget.
-        target = int(self.fill * budget + 1e-6)
-        return decode(self.choices, min(budget, max(target, smallest().parameters)))
+DEFAULT = Space(earlier_versions=("a103686daada",))
+SPACES = {"default": DEFAULT}
 
 
-def suggest(trial: optuna.Trial) -> Sample:
-    """Let the study's sampler draw a point for this trial."""
-    return sample_of({name: _suggest(trial, name, SPACE[name]) for name in SPACE})
+def find_space(text: str) -> Space:
+    """The space of that name, `module:attribute`, or given object; RequestError for others."""
+    found = find("--space", text, SPACES)
+    if not isinstance(found, Space):
+        raise RequestError(f"--space {text!r} is not a Space")
+    return found
 
 
-def sample_of(values: Mapping[str, Any]) -> Sample:
-    """The point with these values of SPACE's parameters."""
-    choices = Choices(**{name: values[name] for name in _CHOICES})
-    return Sample(choices, values["peak_learning_rate"], values["fill"])
+@lru_cache(maxsize=64)  # who draws a point decodes it, and who then runs it does again
+def _decoded(space: Space, values: tuple[Any, ...], limit: Limit) -> Architecture:
+    names = [choice.name for choice in space.choices]
+    for candidate in space.simplified(dict(zip(names, values, strict=True))):
+        template = space.template(candidate)
+        if limit.allows(template.narrowest()):
+            return fit(template, limit)
+    space.check(limit)
+    raise RequestError(f"no network of this skeleton is within {limit}")
 
 
-def spread_fill(seed: int, number: int) -> float:
-    """The `fill` at this place of a sequence that covers its (log-scaled) range evenly, wherever
-    it ends: Weyl's, with the golden ratio."""
-    fill: Any = SPACE["fill"]
-    share = (seed + 0.5 + number) * _GOLDEN % 1
-    return float(fill.low * (fill.high / fill.low) ** share)
-
-
-def first_points(budget: int) -> list[dict[str, Any]]:
-    """What a search tries before it samples: the hand-made networks within the budget and the
-    space, and the proven shapes at several sizes. No network twice."""
-    low: float = SPACE["fill"].low  # type: ignore[attr-defined]
-    samples = [
-        Sample(choices, learning_rate, references()[name].architecture.parameters / budget)
-        for name, (choices, learning_rate) in _HAND_MADE.items()
-    ]
-    samples += [Sample(*proven, fill) for fill in _PROVEN_FILLS for proven in _PROVEN]
-    networks: dict[Architecture, Sample] = {}
-    for sample in samples:
-        if low <= sample.fill <= 1:
-            networks.setdefault(sample.architecture(budget), sample)
-    return [
-        {
-            **asdict(sample.choices),
-            "peak_learning_rate": sample.peak_learning_rate,
-            "fill": sample.fill,
-        }
-        for sample in networks.values()
-    ]
-
-
-def space_version() -> str:
-    """Changes with the space and with what its points decode to, so that a study is not
-    continued in another one."""
-    parts = [f"{name}={distribution_to_json(kind)}" for name, kind in SPACE.items()]
-    for convolution in CONVOLUTIONS:
-        probe = Choices(9, MAX_POOLS, 3, 2, 3, 1.5, 0.7, 1.3, 0.6, 0.75, 1.0, convolution, 0.05)
-        parts += [format_notation(decode(probe, limit)) for limit in (300, 1500, 8000)]
-    return hashlib.sha256(";".join(parts).encode()).hexdigest()[:12]
+@lru_cache
+def _smallest(space: Space) -> Architecture:
+    *_, last = space.simplified(space.point({}))
+    return space.template(last).narrowest()
 
 
 def _suggest(trial: optuna.Trial, name: str, kind: BaseDistribution) -> Any:
@@ -159,3 +217,14 @@ def _suggest(trial: optuna.Trial, name: str, kind: BaseDistribution) -> Any:
         case CategoricalDistribution():
             return trial.suggest_categorical(name, kind.choices)
     raise TypeError(f"{name}: no way to suggest {kind!r}")
+
+
+def _drawn(kind: BaseDistribution, draws: random.Random) -> Any:
+    match kind:
+        case CategoricalDistribution():
+            return draws.choice(kind.choices)
+        case IntDistribution():
+            return draws.randrange(kind.low, kind.high + 1, kind.step)
+        case FloatDistribution():
+            return round(draws.uniform(kind.low, kind.high), 2)
+    raise TypeError(f"no way to draw from {kind!r}")

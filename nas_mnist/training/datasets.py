@@ -8,24 +8,21 @@ import struct
 import sys
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nas_mnist.errors import DataError, RequestError, reason
+from nas_mnist.errors import DataError, NasMnistError, RequestError, reason
+from nas_mnist.lookup import find
 from nas_mnist.networks.layers import CLASSES, INPUT_SHAPE
-from nas_mnist.training.recipe import check_dataset
+from nas_mnist.training.recipe import DATASETS, Source
 
 # Of the training images, one in six validates: 10,000 of the 60,000 of MNIST.
 VALIDATION_SHARE = 6
 
-# The image sets that come as files, by torchvision's names, which are those of their folders too.
-FILE_SETS = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST"}
 _FILES = (
     ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
@@ -44,8 +41,8 @@ class Images:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def at(self, places: Tensor) -> Images:
-        return Images(self.images[places], self.labels[places])
+    def at(self, indices: Tensor) -> Images:
+        return Images(self.images[indices], self.labels[indices])
 
     def to(self, device: torch.device) -> Images:
         return Images(self.images.to(device), self.labels.to(device))
@@ -68,18 +65,60 @@ class Dataset:
     test: Images
     normalization: Normalization
 
+    @classmethod
+    def of(
+        cls, name: str, train_images: Any, train_labels: Any, test_images: Any, test_labels: Any
+    ) -> Dataset:
+        """A dataset of arrays or tensors.
+
+        Args:
+            name: of the dataset.
+            train_images, test_images: (n, 28, 28) or (n, 1, 28, 28), whole numbers 0 to 255.
+            train_labels, test_labels: (n,), whole numbers 0 to 9.
+
+        Raises:
+            DataError: if the arrays have other shapes or values.
+        """
+        train = _images_of(name, train_images, train_labels)
+        test = _images_of(name, test_images, test_labels)
+        return cls(name, train, test, _normalization(train.images))
+
 
 def load_dataset(name: str, data_dir: Path | None = None) -> Dataset:
-    """The image set `name`, one of `DATASETS`.
+    """The image set of that name.
 
-    Files are sought in `data_dir`, else in the folder that NAS_MNIST_DATA names, else in the
-    user's cache folder, and downloaded there if they are missing. `digits` comes with
-    scikit-learn and needs no files. Raises RequestError for an unknown name, DataError for
-    files that are missing, unreadable, truncated or corrupt.
+    Args:
+        name: one of DATASETS; or `module:attribute` or the label of a given object: a Dataset, or
+            what makes one of the data folder.
+        data_dir: where files are sought; else in the folder that NAS_MNIST_DATA names, else in the
+            user's cache folder. They are downloaded there if they are missing.
+
+    Raises:
+        RequestError: for a name that means nothing.
+        DataError: for files that are missing, unreadable, truncated or corrupt.
     """
-    check_dataset(name)
-    train, test = _digits() if name == "digits" else _idx_files(name, data_dir)
+    found = find("--dataset", name, DATASETS)
+    if not isinstance(found, Source):
+        return _own_dataset(name, found, data_dir)
+    train, test = _idx_files(name, found.folder, data_dir) if found.folder else _digits()
     return Dataset(name, train, test, _normalization(train.images))
+
+
+def _own_dataset(name: str, found: Any, data_dir: Path | None) -> Dataset:
+    """A user's own, checked."""
+    try:
+        dataset = found if isinstance(found, Dataset) else found(data_dir)
+    except NasMnistError:
+        raise
+    except Exception as error:  # it may fail in any way
+        raise DataError(f"--dataset {name}: {' '.join(str(error).split())}") from None
+    if not isinstance(dataset, Dataset):
+        raise DataError(f"--dataset {name}: it gives a {type(dataset).__name__}, not a Dataset")
+    for images in (dataset.train, dataset.test):
+        said = _what_is_wrong(images)
+        if said:
+            raise DataError(f"--dataset {name}: {said}")
+    return replace(dataset, name=name)
 
 
 def split_dataset(
@@ -137,12 +176,30 @@ def _check_train_samples(train_samples: int, available: int) -> None:
         )
 
 
-def _idx_files(name: str, data_dir: Path | None) -> tuple[Images, Images]:
+def _images_of(name: str, images: Any, labels: Any) -> Images:
+    try:
+        pixels, classes = torch.as_tensor(images), torch.as_tensor(labels)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"dataset {name}: {' '.join(str(error).split())}") from None
+    if pixels.dim() == 3:
+        pixels = pixels.unsqueeze(1)
+    if pixels.is_floating_point() or classes.is_floating_point():
+        raise DataError(f"dataset {name}: pixels and labels are whole numbers")
+    if pixels.numel() and not 0 <= int(pixels.min()) <= int(pixels.max()) <= 255:
+        raise DataError(f"dataset {name}: a pixel outside 0 to 255")
+    found = Images(pixels.to(torch.uint8), classes.long())
+    said = _what_is_wrong(found)
+    if said:
+        raise DataError(f"dataset {name}: {said}")
+    return found
+
+
+def _idx_files(name: str, set_folder: str, data_dir: Path | None) -> tuple[Images, Images]:
     folder = data_folder(data_dir)
-    raw = folder / FILE_SETS[name] / "raw"
+    raw = folder / set_folder / "raw"
     try:
         if not all((raw / file).is_file() for files in _FILES for file in files):
-            _download(name, folder)
+            _download(name, set_folder, folder)
         train, test = (
             Images(_read_idx(raw / images, 3).unsqueeze(1), _read_idx(raw / labels, 1).long())
             for images, labels in _FILES
@@ -167,11 +224,11 @@ def _read_idx(file: Path, dimensions: int) -> Tensor:
     return torch.frombuffer(content, dtype=torch.uint8, offset=header).view(shape)
 
 
-def _download(name: str, folder: Path) -> None:
+def _download(name: str, set_folder: str, folder: Path) -> None:
     # For this alone: importing torchvision takes as long as importing torch.
     from torchvision import datasets
 
-    kind = getattr(datasets, FILE_SETS[name])
+    kind = getattr(datasets, set_folder)
     # torchvision reports its downloads on standard output, which is for data.
     try:
         with redirect_stdout(sys.stderr):
@@ -180,21 +237,31 @@ def _download(name: str, folder: Path) -> None:
         raise DataError(f"{name}: cannot read {folder}: {reason(error)}") from None
     except (OSError, *_DAMAGE):
         raise DataError(
-            f"{name}: no files in {folder / FILE_SETS[name] / 'raw'} and none could be "
+            f"{name}: no files in {folder / set_folder / 'raw'} and none could be "
             "downloaded; name a folder that has them with --data-dir, or try --dataset digits, "
             "which needs none"
         ) from None
 
 
 def _checked(name: str, folder: Path, found: Images) -> Images:
-    images, labels = found.images, found.labels
-    if images.shape[1:] != INPUT_SHAPE:
-        raise _corrupt(name, folder, f"images of shape {tuple(images.shape)}")
-    if len(images) != len(labels) or len(images) == 0:
-        raise _corrupt(name, folder, f"{len(images)} images but {len(labels)} labels")
-    if labels.min() < 0 or labels.max() >= CLASSES:
-        raise _corrupt(name, folder, f"a label outside 0 to {CLASSES - 1}")
+    said = _what_is_wrong(found)
+    if said:
+        raise _corrupt(name, folder, said)
     return found
+
+
+def _what_is_wrong(found: Images) -> str:
+    """With images and labels, in words; "" if nothing is."""
+    images, labels = found.images, found.labels
+    if images.dtype != torch.uint8:
+        return f"pixels of type {images.dtype}, not uint8"
+    if images.shape[1:] != INPUT_SHAPE:
+        return f"images of shape {tuple(images.shape)}"
+    if len(images) != len(labels) or len(images) == 0:
+        return f"{len(images)} images but {len(labels)} labels"
+    if labels.min() < 0 or labels.max() >= CLASSES:
+        return f"a label outside 0 to {CLASSES - 1}"
+    return ""
 
 
 def _corrupt(name: str, folder: Path, what: str) -> DataError:
@@ -207,14 +274,12 @@ def _corrupt(name: str, folder: Path, what: str) -> DataError:
 def _digits() -> tuple[Images, Images]:
     """scikit-learn's 1,797 handwritten digits of 8×8 pixels, resized to 28×28. One in five, in
     an order that never changes, tests."""
-    package = find_spec("sklearn")
-    assert package is not None and package.origin is not None  # it is a dependency
-    # Its file alone: importing scikit-learn takes as long as importing torch.
-    file = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
-    found = torch.from_numpy(np.loadtxt(file, delimiter=",", dtype=np.float32))
-    small = found[:, :-1].view(-1, 1, 8, 8) * (255 / 16)
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(return_X_y=True)
+    small = torch.from_numpy(pixels).float().view(-1, 1, 8, 8) * (255 / 16)
     large = functional.interpolate(small, INPUT_SHAPE[1:], mode="bilinear", align_corners=False)
-    images = Images(large.round().to(torch.uint8), found[:, -1].long())
+    images = Images(large.round().to(torch.uint8), torch.from_numpy(labels).long())
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
     test, train = order.tensor_split([len(order) // 5])
     return images.at(train), images.at(test)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from nas_mnist.errors import RequestError
 
 # glibc's mallopt: return the heap's top beyond M_TRIM_THRESHOLD, extend it by M_TOP_PAD, and map
 # what is above M_MMAP_THRESHOLD by itself.
 _MALLOC_OPTIONS = {-1: 2**31 - 1, -2: 64 * 2**20, -3: 2**30}
+# As many as torch asks for before a capture.
+_WARM_UP_STEPS = 3
 # What a processor reports that multiplies bfloat16 numbers itself; others would emulate them.
 _BFLOAT16 = ("avx512_bf16", "amx_bf16")
 
@@ -46,6 +50,13 @@ def training_precision(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if has_bfloat16 else torch.float32
 
 
+def best_precision(device: str) -> str:
+    """The name of the precision that training on this device is best at."""
+    if device not in ("auto", "cpu"):
+        return "float32"
+    return str(training_precision(resolve_device(device))).removeprefix("torch.")
+
+
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:
     """`auto` is what the device is best at. Raises RequestError for an unknown name."""
     if name == "auto":
@@ -66,3 +77,37 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         for option, size in _MALLOC_OPTIONS.items():
             mallopt(option, size)
+
+
+def captured(
+    step: Callable[[], None],
+    changed: Sequence[Tensor],
+    rewind: Callable[[], object],
+    device: torch.device,
+) -> Callable[[], None]:
+    """A step as one CUDA graph, to be run again and again.
+
+    What it draws follows torch's generator at each replay. Capturing takes some steps to warm up;
+    what they changed is put back.
+
+    Args:
+        step: reads and writes tensors of the device alone.
+        changed: the tensors that it changes.
+        rewind: called before each step of the warm-up.
+        device: a GPU.
+    """
+    before = [tensor.clone() for tensor in changed]
+    aside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    aside.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(aside):
+        for _ in range(_WARM_UP_STEPS):
+            rewind()
+            step()
+    torch.cuda.current_stream(device).wait_stream(aside)
+    for tensor, value in zip(changed, before, strict=True):
+        tensor.copy_(value)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    replay: Callable[[], None] = graph.replay
+    return replay

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -45,8 +45,8 @@ class EpochRecord(NamedTuple):
 class Batches(NamedTuple):
     """An epoch's training images, batch by batch."""
 
-    places: Tensor
-    """(steps, batch), int64: places in the image set"""
+    indices: Tensor
+    """(steps, batch), int64: which images of the set"""
     changes: Tensor
     """(steps, batch, CHANGES): see `augment`"""
 
@@ -102,22 +102,6 @@ def accuracy(network: nn.Module, images: Images, normalization: Normalization) -
     """Percent of `images` that the network, on the same device, classifies correctly."""
     answers = logits(network, images, normalization).argmax(dim=1)
     return 100 * int((answers == images.labels).sum()) / len(images)
-
-
-def make_optimizer(
-    recipe: Recipe, parameters: Iterable[Tensor], learning_rate: float
-) -> torch.optim.Optimizer:
-    """The recipe's optimizer of `parameters`, at that learning rate."""
-    weights = list(parameters)
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(weights, learning_rate, weight_decay=recipe.weight_decay)
-    return torch.optim.SGD(
-        weights,
-        learning_rate,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        nesterov=recipe.momentum > 0,
-    )
 
 
 def check_finite(loss: float, epoch: int, recipe: Recipe) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -16,7 +15,7 @@ from nas_mnist.errors import DivergedError
 from nas_mnist.networks.architecture import Architecture, build_network
 from nas_mnist.training.augmentation import augment
 from nas_mnist.training.datasets import Images, Normalization
-from nas_mnist.training.device import training_precision
+from nas_mnist.training.device import captured, training_precision
 from nas_mnist.training.epochs import (
     EVALUATION_BATCH,
     EpochRecord,
@@ -27,14 +26,12 @@ from nas_mnist.training.epochs import (
     seeded,
     unit,
 )
-from nas_mnist.training.optimizers import Updates
-from nas_mnist.training.packed import PackedNetwork
+from nas_mnist.training.optimizers import PackOptimizer, make_pack_optimizer
+from nas_mnist.training.packed import PackedNetwork, by_member, side_by_side
 from nas_mnist.training.recipe import Recipe, average_shares, learning_rates
 
 # In bfloat16 a processor's vectors want channels in sixteens; in float32, no padding is faster.
 _LANES = 16
-# As many as torch asks for before a capture.
-_WARM_UP_STEPS = 3
 
 
 class _EpochTable(NamedTuple):
@@ -46,7 +43,7 @@ class _EpochTable(NamedTuple):
     """(steps, members): learning rates"""
     shares: Tensor
     """(steps,): see `average_shares`"""
-    places: Tensor
+    indices: Tensor
     """(steps, members, batch): see `Batches`"""
     changes: Tensor
     """(steps, members, batch, CHANGES)"""
@@ -68,7 +65,7 @@ class Pack:
     """Trains `members` side by side: one topology, and recipes that differ in nothing but the
     learning rate. ValueError for others.
 
-    Iterate over it once: an epoch yields, by the place of each member still in training, its
+    Iterate over it once: an epoch yields, by the index of each member still in training, its
     EpochRecord, or the DivergedError that ended its training. A member's weights at the start,
     order and augmentation are those of its seed, as `Trainer` draws them; dropout is drawn for
     the pack. `precision`: that of training, by default what the device is best at; float64 is
@@ -91,7 +88,7 @@ class Pack:
         first = members[0]
         if any(
             member.architecture.topology != first.architecture.topology
-            or replace(member.recipe, learning_rate=first.recipe.learning_rate) != first.recipe
+            or member.recipe.changed({"learning_rate": first.recipe.learning_rate}) != first.recipe
             for member in members
         ):
             raise ValueError("a pack's members are of one topology and one recipe")
@@ -118,18 +115,18 @@ class Pack:
         shares = torch.tensor(average_shares(self._recipe, steps), dtype=torch.float64)
         for epoch in range(1, self._recipe.epochs + 1):
             self._leave_out_the_stopped()
-            places = self._places
-            if not places:
+            members = self._active
+            if not members:
                 return
             start = time.perf_counter()
             its_steps = slice((epoch - 1) * steps, epoch * steps)
-            epoch_rates = rates[places, its_steps].T
+            epoch_rates = rates[members, its_steps].T
             losses, correct = self._train_epoch(epoch, epoch_rates, shares[its_steps])
             accuracies = self._accuracies()
-            seconds = (time.perf_counter() - start) / len(places)
+            seconds = (time.perf_counter() - start) / len(members)
             outcomes: dict[int, EpochRecord | DivergedError] = {}
-            for slot, place in enumerate(places):
-                outcomes[place] = EpochRecord(
+            for slot, member in enumerate(members):
+                outcomes[member] = EpochRecord(
                     epoch=epoch,
                     learning_rate=float(epoch_rates[-1, slot]),
                     train_loss=losses[slot],
@@ -138,38 +135,45 @@ class Pack:
                     seconds=seconds,
                 )
                 try:
-                    check_finite(losses[slot], epoch, self.members[place].recipe)
+                    check_finite(losses[slot], epoch, self.members[member].recipe)
                 except DivergedError as error:
-                    outcomes[place] = error
-                    self.stop(place)
+                    outcomes[member] = error
+                    self.stop(member)
             yield outcomes
 
-    def stop(self, place: int) -> None:
+    def stop(self, member: int) -> None:
         """Train that member no further."""
-        self._stopped.add(place)
+        self._stopped.add(member)
 
-    def network(self, place: int) -> nn.Module:
+    def network(self, member: int) -> nn.Module:
         """That member's network as it stands, averaged if the recipe says so, by itself, on the
         device: (n, 1, 28, 28) to (n, 10)."""
-        if place in self._places:
+        if member in self._active:
             self._averaged.store()
-        return self._averages[place]
+        return self._averages[member]
 
-    def _join(self, places: list[int]) -> None:
-        """Make those members' networks one, as they stand, at the start of an optimizer's run."""
-        self._places = places
-        alone = len(places) == 1
+    def _join(
+        self, members: list[int], before: PackOptimizer | None = None, slots: Sequence[int] = ()
+    ) -> None:
+        """Make those members' networks one, as they stand; with what the optimizer remembers of
+        them, in those slots, if they were in a pack `before`."""
+        self._active = members
+        alone = len(members) == 1
         multiple = 1 if alone or self._precision != torch.bfloat16 else _LANES
 
         def packed(networks: Sequence[nn.Module]) -> PackedNetwork:
-            architectures = [self.members[place].architecture for place in places]
-            return PackedNetwork(architectures, [networks[place] for place in places], multiple)
+            architectures = [self.members[member].architecture for member in members]
+            return PackedNetwork(architectures, [networks[member] for member in members], multiple)
 
         self._packed = packed(self._networks)
         averaged = self._averages is not self._networks
         self._averaged = packed(self._averages) if averaged else self._packed
         self._weights = self._packed.parameters.values
-        self._updates = Updates(self._recipe, self._weights)
+        self._optimizer = (
+            make_pack_optimizer(self._recipe, self._packed.parameters)
+            if before is None
+            else before.kept(slots, self._packed.parameters)
+        )
         # One network's channels fill vectors better in two groups (measured on AVX-512, float32).
         _, size = batches_of(len(self._train), self._recipe)
         fold = alone and size % 2 == 0
@@ -178,21 +182,16 @@ class Pack:
         self._run_step: Callable[[], None] | None = None
 
     def _leave_out_the_stopped(self) -> None:
-        slots = [slot for slot, place in enumerate(self._places) if place not in self._stopped]
-        if len(slots) == len(self._places):
+        slots = [slot for slot, member in enumerate(self._active) if member not in self._stopped]
+        if len(slots) == len(self._active):
             return
         self._packed.store()
         self._averaged.store()
-        parameters, state = self._packed.parameters, self._updates.state
-        places = [self._places[slot] for slot in slots]
-        if not places:
-            self._places = []
+        members = [self._active[slot] for slot in slots]
+        if not members:
+            self._active = []
             return
-        self._join(places)
-        self._updates.state = {
-            name: parameters.parts(value, slots) if value.dim() else value
-            for name, value in state.items()
-        }
+        self._join(members, self._optimizer, slots)
 
     def _train_epoch(
         self, epoch: int, rates: Tensor, shares: Tensor
@@ -200,23 +199,24 @@ class Pack:
         """Each member's mean loss and number of correct answers; the device is waited for once,
         at the end. `rates`: (steps, members); `shares`: (steps,)."""
         drawn = [
-            draw_batches(len(self._train), self._recipe, self.members[place].seed, epoch)
-            for place in self._places
+            draw_batches(len(self._train), self._recipe, self.members[member].seed, epoch)
+            for member in self._active
         ]
         table = _EpochTable(
             step=torch.zeros(1, dtype=torch.long),
             rates=rates,
             shares=shares,
-            places=torch.stack([batches.places for batches in drawn], dim=1),
+            indices=torch.stack([batches.indices for batches in drawn], dim=1),
             changes=torch.stack([batches.changes for batches in drawn], dim=1),
             losses=torch.zeros_like(rates),
             correct=torch.zeros(len(drawn), dtype=torch.long),
         )
-        seeds = [self.members[place].seed for place in self._places]
+        seeds = [self.members[member].seed for member in self._active]
+        captures = self._graphs and self._optimizer.capturable
         if self._run_step is None:
             self._table = _EpochTable(*(tensor.to(self.device) for tensor in table))
             with seeded(self.device, *seeds):
-                self._run_step = self._captured_step() if self._graphs else self._step
+                self._run_step = self._captured_step() if captures else self._step
         else:  # in place: a captured step reads where it was captured
             for old, new in zip(self._table, table, strict=True):
                 old.copy_(new)
@@ -229,11 +229,11 @@ class Pack:
 
     def _step(self) -> None:
         """One step of all members: at the table's step, with nothing read back from the device."""
-        step, rates, shares, places, changes, losses, correct = self._table
-        place, change = places[step].flatten(), changes[step].flatten(0, 2)
-        images = augment(unit(self._train.images[place]), self._recipe.augmentation, change)
-        images = self._side_by_side(images.squeeze(1), self._folds)
-        labels = self._by_member(self._train.labels[place], self._folds)
+        step, rates, shares, indices, changes, losses, correct = self._table
+        index, change = indices[step].flatten(), changes[step].flatten(0, 2)
+        images = augment(unit(self._train.images[index]), self._recipe.augmentation, change)
+        images = side_by_side(images.squeeze(1), len(self._active), self._folds)
+        labels = by_member(self._train.labels[index], len(self._active), self._folds)
         weights = [part.requires_grad_() for part in self._packed.parameters.side_by_side()]
         with torch.autocast(
             self.device.type,
@@ -250,14 +250,10 @@ class Pack:
             label_smoothing=self._recipe.label_smoothing,
             reduction="none",
         )
-        loss = loss.view(-1, len(self._places)).mean(dim=0)
+        loss = loss.view(-1, len(self._active)).mean(dim=0)
         gradients = torch.autograd.grad(loss.sum(), weights)
-        # All weights move at rate 1. A move is proportional to the rate, so each member then takes
-        # its own share of it.
-        before = self._weights.clone()
-        self._updates.step(self._packed.parameters.one_after_another(gradients))
-        share = self._packed.parameters.spread(rates[step].squeeze(0)).to(before.dtype)
-        self._weights.copy_(torch.lerp(before, self._weights, share))
+        gradient = self._packed.parameters.one_after_another(gradients)
+        self._optimizer.step(gradient, rates[step].squeeze(0))
         if self._averaged is not self._packed:
             self._averaged.follow(self._packed, shares[step])
         losses.index_copy_(0, step, loss.detach().to(losses.dtype)[None])
@@ -266,34 +262,15 @@ class Pack:
         step += 1
 
     def _captured_step(self) -> Callable[[], None]:
-        """The step as one CUDA graph: one launch instead of hundreds.
-
-        What it draws follows torch's generator at each replay. Capturing takes some steps to warm
-        up; what they changed is put back.
-        """
-        state = self._updates.state.values()
+        """The step as one CUDA graph: one launch instead of hundreds."""
         packs = (self._packed, self._averaged)
         values = [tensor for pack in packs for tensor in (pack.parameters.values, *pack.running)]
-        changed = [*values, *self._table, *state]
-        before = [tensor.clone() for tensor in changed]
-        aside = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
-        aside.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(aside):
-            for _ in range(_WARM_UP_STEPS):
-                self._table.step.zero_()
-                self._step()
-        torch.cuda.current_stream(self.device).wait_stream(aside)
-        for tensor, value in zip(changed, before, strict=True):
-            tensor.copy_(value)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            self._step()
-        replay: Callable[[], None] = graph.replay
-        return replay
+        changed = [*values, *self._table, *self._optimizer.state]
+        return captured(self._step, changed, self._table.step.zero_, self.device)
 
     def _accuracies(self) -> list[float]:
         """Each member's accuracy on the held-out images, in percent."""
-        members = len(self._places)
+        members = len(self._active)
         weights = self._averaged.parameters.side_by_side()
         correct = torch.zeros(members, dtype=torch.long, device=self.device)
         with torch.inference_mode():
@@ -301,11 +278,12 @@ class Pack:
                 batch = slice(start, start + EVALUATION_BATCH)
                 images, labels = self._held_out.images[batch], self._held_out.labels[batch]
                 folds = self._folds if len(labels) % self._folds == 0 else 1
-                images = self._side_by_side(unit(images).squeeze(1).repeat(members, 1, 1), folds)
+                pixels = unit(images).squeeze(1).repeat(members, 1, 1)
+                images = side_by_side(pixels, members, folds)
                 scores = self._averaged.run(
                     self._prepared(images), weights, training=False, folds=folds
                 )
-                right = scores.argmax(dim=-1) == self._by_member(labels.repeat(members), folds)
+                right = scores.argmax(dim=-1) == by_member(labels.repeat(members), members, folds)
                 correct += right.sum(dim=(0, 1))
         return [100 * count / len(self._held_out) for count in correct.tolist()]
 
@@ -314,15 +292,6 @@ class Pack:
         if self._precision == torch.float64:
             images = images.double()
         return images.contiguous(memory_format=torch.channels_last)
-
-    def _side_by_side(self, images: Tensor, folds: int) -> Tensor:
-        """(members x batch, 28, 28) as (batch / folds, folds x members, 28, 28)."""
-        return self._by_member(images, folds).flatten(1, 2)
-
-    def _by_member(self, values: Tensor, folds: int) -> Tensor:
-        """(members x batch, ...) as (batch / folds, folds, members, ...)."""
-        parts = values.view(len(self._places), folds, -1, *values.shape[1:])
-        return parts.movedim((2, 1, 0), (0, 1, 2))
 
 
 def _network(member: Member, device: torch.device, precision: torch.dtype) -> nn.Module:

@@ -28,7 +28,7 @@ class PackedValues:
         self._sizes = [sum(tensor.numel() for tensor in tensors) for tensors in networks]
         self.values = torch.cat([t.detach().flatten() for tensors in networks for t in tensors])
         self._shapes = [_shape(tensors, multiple) for tensors in zip(*networks, strict=True)]
-        self._sources, self._places = self._maps()
+        self._sources, self._positions = self._maps()
         members = torch.arange(len(networks))
         self._owners = members.repeat_interleave(torch.tensor(self._sizes)).to(self.values.device)
 
@@ -48,17 +48,21 @@ class PackedValues:
             parts.append(part.flatten())
         sources = torch.cat(parts)
         (filled,) = torch.where(sources < end)
-        places = torch.empty(end, dtype=torch.long, device=device)
-        places[sources[filled]] = filled
-        return sources, places
+        positions = torch.empty(end, dtype=torch.long, device=device)
+        positions[sources[filled]] = filled
+        return sources, positions
 
     def store(self) -> None:
         """Bring the networks' own tensors up to date."""
+        for tensors, current in zip(self._networks, self.by_network(self.values), strict=True):
+            for tensor, value in zip(tensors, current, strict=True):
+                tensor.copy_(value)
+
+    def by_network(self, vector: Tensor) -> list[list[Tensor]]:
+        """Of a vector that lies as `values` do, views in the true shapes of each network."""
         sizes = [tensor.numel() for tensors in self._networks for tensor in tensors]
-        parts = iter(torch.split(self.values, sizes))
-        for tensors in self._networks:
-            for tensor in tensors:
-                tensor.copy_(next(parts).view_as(tensor))
+        parts = iter(torch.split(vector, sizes))
+        return [[next(parts).view_as(tensor) for tensor in own] for own in self._networks]
 
     def side_by_side(self) -> list[Tensor]:
         """A copy of each tensor of the networks: (networks x first dimension, the others)."""
@@ -73,7 +77,7 @@ class PackedValues:
 
     def one_after_another(self, tensors: Sequence[Tensor]) -> Tensor:
         """What lies as `side_by_side` gives it (gradients, say), as `values` lie."""
-        return torch.cat([tensor.flatten() for tensor in tensors])[self._places]
+        return torch.cat([tensor.flatten() for tensor in tensors])[self._positions]
 
     def spread(self, numbers: Tensor) -> Tensor:
         """One number a network, for each of its values."""
@@ -165,3 +169,14 @@ class PackedNetwork:
 def _statistics(network: nn.Module) -> list[Tensor]:
     """What networks keep of their batches, such as a norm's running mean and variance."""
     return [buffer for buffer in network.buffers() if buffer.is_floating_point()]
+
+
+def by_member(values: Tensor, members: int, folds: int) -> Tensor:
+    """(members x batch, ...) as (batch / folds, folds, members, ...)."""
+    parts = values.view(members, folds, -1, *values.shape[1:])
+    return parts.movedim((2, 1, 0), (0, 1, 2))
+
+
+def side_by_side(images: Tensor, members: int, folds: int) -> Tensor:
+    """(members x batch, 28, 28) as (batch / folds, folds x members, 28, 28)."""
+    return by_member(images, members, folds).flatten(1, 2)

@@ -4,126 +4,154 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Self
+from contextlib import suppress
+from types import MappingProxyType
+from typing import Any, NamedTuple, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from nas_mnist.errors import RequestError
+from nas_mnist.lookup import find
+from nas_mnist.training.optimizers import OPTIMIZERS
 
-OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("onecycle", "constant", "step", "cyclic")
 
-DATASETS = ("mnist", "fashion-mnist", "kmnist", "digits")
 
-# Where a dataset's own default differs. Digits has 1,200 images to train on: in batches of 128,
-# 15 epochs would be 135 steps, too few to train anything.
-DATASET_RECIPES: dict[str, dict[str, Any]] = {"digits": {"batch_size": 32}}
+class Source(NamedTuple):
+    """Where an image set comes from."""
+
+    folder: str | None = None
+    """torchvision's name for it, which is that of its folder too; None if it has no files"""
+    recipe: Mapping[str, Any] = MappingProxyType({})
+    """where its own default recipe differs"""
 
 
-class _Settings:
+DATASETS: dict[str, Source] = {
+    "mnist": Source("MNIST"),
+    "fashion-mnist": Source("FashionMNIST"),
+    "kmnist": Source("KMNIST"),
+    # 1,200 images to train on: in batches of 128, 15 epochs would be 135 steps, too few.
+    "digits": Source(recipe={"batch_size": 32}),
+}
+
+
+def dataset_source(name: str) -> Source:
+    """Where the dataset of that name comes from; a user's own has no files and no recipe.
+
+    Raises:
+        RequestError: for a name that means nothing.
+    """
+    found = find("--dataset", name, DATASETS)
+    return found if isinstance(found, Source) else Source()
+
+
+class _Settings(BaseModel):
     """Settings with ranges, made from untrusted mappings (TOML files, command lines)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def __init__(self, **settings: Any) -> None:
+        try:
+            super().__init__(**settings)
+        except ValidationError as error:
+            raise RequestError(_told(error, type(self))) from None
 
     def changed(self, changes: Mapping[str, Any]) -> Self:
         """A copy with the named settings changed; RequestError for an unknown name or a value
         of the wrong kind or range."""
-        known = {item.name: item for item in fields(self)}  # type: ignore[arg-type]
-        values = {}
-        for name, value in changes.items():
-            if name not in known:
-                raise RequestError(f"recipe: unknown setting {name!r}; known: {', '.join(known)}")
-            values[name] = _coerced(name, value, getattr(self, name))
-        return replace(self, **values)  # type: ignore[type-var]
+        return type(self)(**merged(self.as_dict(), changes))
 
-    def _check(self, name: str, low: float, high: float) -> None:
-        value = getattr(self, name)
-        if not low <= value <= high:
-            raise RequestError(f"recipe: {name} {value:g} is not within {low:g} to {high:g}")
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as TOML and JSON hold them; `changed` reads them back."""
+        return self.model_dump()
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _number(cls, value: Any) -> Any:
+        """Booleans are numbers in Python, and never meant as such; 1e2 is a whole number."""
+        if isinstance(value, bool):
+            raise PydanticCustomError("number", "not a number")
+        with suppress(ValueError, TypeError):
+            return float(value)
+        return value
 
 
-@dataclass(frozen=True, slots=True)
 class Augmentation(_Settings):
     """Random changes of a training image, each drawn uniformly within ± its setting."""
 
-    rotation: float = 7.0
+    rotation: float = Field(7.0, ge=0, le=180)
     """degrees"""
-    shift: float = 1.0
+    shift: float = Field(1.0, ge=0, le=14)
     """pixels, in each direction"""
-    scale: float = 0.05
+    scale: float = Field(0.05, ge=0, le=0.9)
     """relative size"""
-    shear: float = 0.0
+    shear: float = Field(0.0, ge=0, le=60)
     """degrees"""
-    brightness: float = 0.0
+    brightness: float = Field(0.0, ge=0, le=1)
     """relative brightness"""
-    contrast: float = 0.0
+    contrast: float = Field(0.0, ge=0, le=1)
     """relative contrast, about the image's mean"""
 
-    def __post_init__(self) -> None:
-        self._check("rotation", 0, 180)
-        self._check("shift", 0, 14)
-        self._check("scale", 0, 0.9)
-        self._check("shear", 0, 60)
-        self._check("brightness", 0, 1)
-        self._check("contrast", 0, 1)
 
-
-@dataclass(frozen=True, slots=True)
 class Recipe(_Settings):
     """All that a training run needs beside the network, the data, the seed and the device."""
 
-    epochs: int = 15
-    batch_size: int = 128
+    epochs: int = Field(15, ge=1, le=10_000)
+    batch_size: int = Field(128, ge=2, le=65_536)
     optimizer: str = "sgd"
-    """`sgd` (with Nesterov momentum) or `adamw`"""
-    learning_rate: float = 0.1
+    """`sgd` (with Nesterov momentum), `adamw`, or `module:attribute` of a torch optimizer"""
+    learning_rate: float = Field(0.1, ge=1e-6, le=100)
     """the peak of the schedule"""
-    momentum: float = 0.9
+    momentum: float = Field(0.9, ge=0, le=0.9999)
     """of `sgd`; `adamw` keeps its own betas"""
-    weight_decay: float = 5e-4
-    label_smoothing: float = 0.0
+    weight_decay: float = Field(5e-4, ge=0, le=100)
+    label_smoothing: float = Field(0.0, ge=0, le=0.9)
     schedule: str = "onecycle"
     """`onecycle`, `constant`, `step` or `cyclic`; see `learning_rates`"""
-    warm_up: float = 0.2
+    warm_up: float = Field(0.2, ge=0, le=1)
     """`onecycle`: share of all steps until the peak"""
-    start_factor: float = 0.1
+    start_factor: float = Field(0.1, ge=1e-6, le=1)
     """`onecycle`, `cyclic`: lowest rate before the peak, as a share of the peak"""
-    end_factor: float = 0.01
+    end_factor: float = Field(0.01, ge=1e-6, le=1)
     """`onecycle`: last rate, as a share of the first"""
-    step_epochs: int = 6
+    step_epochs: int = Field(6, ge=1, le=10_000)
     """`step`: epochs between two drops; `cyclic`: epochs of one cycle"""
-    step_factor: float = 0.1
+    step_factor: float = Field(0.1, ge=1e-6, le=1)
     """`step`: what a drop multiplies the rate by"""
-    average_epochs: float = 0.25
+    average_epochs: float = Field(0.25, ge=0, le=10_000)
     """the network that is evaluated and kept is a moving average over about so many epochs of
     the one that is trained; 0 is that one itself"""
-    augmentation: Augmentation = field(default_factory=Augmentation)
+    augmentation: Augmentation = Field(default_factory=Augmentation)
 
-    def __post_init__(self) -> None:
-        self._check("epochs", 1, 10_000)
-        self._check("batch_size", 2, 65_536)
-        self._check("learning_rate", 1e-6, 100)
-        self._check("momentum", 0, 0.9999)
-        self._check("weight_decay", 0, 100)
-        self._check("label_smoothing", 0, 0.9)
-        self._check("warm_up", 0, 1)
-        self._check("start_factor", 1e-6, 1)
-        self._check("end_factor", 1e-6, 1)
-        self._check("step_epochs", 1, 10_000)
-        self._check("step_factor", 1e-6, 1)
-        self._check("average_epochs", 0, 10_000)
-        for name, choices in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
-            if getattr(self, name) not in choices:
-                raise RequestError(
-                    f"recipe: {name} {getattr(self, name)!r} is not one of {', '.join(choices)}"
-                )
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, as TOML and JSON hold them; `Recipe().changed` reads them back."""
-        return asdict(self)
+    def model_post_init(self, context: Any) -> None:
+        if ":" not in self.optimizer and self.optimizer not in OPTIMIZERS:
+            raise _not_one_of("optimizer", self.optimizer, (*OPTIMIZERS, "MODULE:ATTRIBUTE"))
+        if self.schedule not in SCHEDULES:
+            raise _not_one_of("schedule", self.schedule, SCHEDULES)
 
 
-def check_dataset(name: str) -> None:
-    """Raise RequestError unless `name` is one of `DATASETS`."""
-    if name not in DATASETS:
-        raise RequestError(f"dataset {name!r} is not one of {', '.join(DATASETS)}")
+def _not_one_of(name: str, value: str, known: Iterable[str]) -> RequestError:
+    return RequestError(f"recipe: {name} {value!r} is not one of {', '.join(known)}")
+
+
+def _told(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first of pydantic's errors in one line."""
+    first = error.errors()[0]
+    *tables, name = map(str, first["loc"])
+    for table in tables:
+        inner = model.model_fields[table].annotation
+        model = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else model
+    kind, value = str(first["type"]), first.get("input")
+    if kind == "extra_forbidden":
+        return f"recipe: unknown setting {name!r}; known: {', '.join(model.model_fields)}"
+    if kind in ("greater_than_equal", "less_than_equal"):
+        bounds = {type(rule).__name__: rule for rule in model.model_fields[name].metadata}
+        low, high = bounds["Ge"].ge, bounds["Le"].le
+        return f"recipe: {name} {float(value):g} is not within {low:g} to {high:g}"
+    kinds = {"int": "a whole number", "float": "a number", "str": "text"}
+    wanted = kinds.get(getattr(model.model_fields[name].annotation, "__name__", ""), "a table")
+    return f"recipe: {name} must be {wanted}, not {value!r}"
 
 
 def merged(*settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -195,22 +223,3 @@ def average_shares(recipe: Recipe, steps_per_epoch: int) -> list[float]:
 
 def _cosine(first: float, last: float, share: float) -> float:
     return last + (first - last) * (1 + math.cos(math.pi * share)) / 2
-
-
-def _coerced(name: str, value: Any, current: Any) -> Any:
-    """`value` in the kind of the setting that it replaces; strings come from command lines."""
-    if isinstance(current, Augmentation):
-        if not isinstance(value, Mapping):
-            raise RequestError(f"recipe: {name} must be a table, not {value!r}")
-        return current.changed(value)
-    if isinstance(current, str):
-        return str(value)
-    kind = type(current)
-    try:
-        if isinstance(value, bool) or (kind is int and float(value) != int(float(value))):
-            raise ValueError
-        number = kind(float(value))
-    except (TypeError, ValueError, OverflowError):
-        kind_name = "a whole number" if kind is int else "a number"
-        raise RequestError(f"recipe: {name} must be {kind_name}, not {value!r}") from None
-    return number

@@ -13,8 +13,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,8 +50,8 @@ def loops(workers: int, members: int, device: str) -> list[Loop]:
         Loop("usual loop, DataLoader in the process", "usual", 1, workers),
         Loop("usual loop, 2 DataLoader workers", "usual", 1, workers, loaders=2),
         Loop("eager, images resident", "eager", 1, workers),
-        Loop("this engine, one network a process", "pack", processes, 1),
-        Loop(f"this engine, packs of {members}", "pack", processes, 1, members),
+        Loop("batched, one network a process", "pack", processes, 1),
+        Loop(f"batched, packs of {members}", "pack", processes, 1, members),
     ]
 
 
@@ -93,7 +93,7 @@ class Request:
     device: str
     seconds: float
     """of training in each process and round"""
-    recipe: dict[str, Any]
+    recipe: Mapping[str, Any]
 
 
 def measure(request: Request, wanted: Sequence[Loop], rounds: int) -> Iterator[list[Measured]]:
@@ -109,7 +109,8 @@ def _measure_once(request: Request, measured: Measured) -> None:
     loop = measured.loop
     start = time.monotonic()
     threads = {"OMP_NUM_THREADS": str(loop.threads), "MKL_NUM_THREADS": str(loop.threads)}
-    order = json.dumps({"request": asdict(request), "loop": loop._asdict()})
+    asked = {**vars(request), "recipe": dict(request.recipe)}
+    order = json.dumps({"request": asked, "loop": loop._asdict()})
     processes = [
         subprocess.Popen(
             [sys.executable, "-m", "nas_mnist.training.speed", order],
@@ -162,7 +163,7 @@ def _usual_epochs(request: Request, loop: Loop) -> Iterator[int]:
 
     from nas_mnist.networks.architecture import build_network
     from nas_mnist.training.datasets import load_dataset
-    from nas_mnist.training.epochs import make_optimizer
+    from nas_mnist.training.optimizers import make_optimizer
 
     recipe = Recipe().changed(request.recipe)
     data = load_dataset(request.dataset, Path(request.data_dir) if request.data_dir else None)
@@ -212,12 +213,12 @@ class _Transformed:
     def __len__(self) -> int:
         return len(self._pairs)
 
-    def __getitem__(self, place: int) -> tuple[Any, int]:
-        image, label = self._pairs[place]
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        image, label = self._pairs[index]
         return self._transform(image), label
 
 
-def _engine_epochs(request: Request, loop: Loop) -> Iterator[int]:
+def _own_epochs(request: Request, loop: Loop) -> Iterator[int]:
     """The plain trainer, or a pack, on images that stay on the device; as `_usual_epochs`."""
     import torch
 
@@ -261,7 +262,7 @@ def main() -> int:
     """One process of a measurement: warm up, wait for the word, train, say how fast."""
     order = json.loads(sys.argv[1])
     request, loop = Request(**order["request"]), Loop(**order["loop"])
-    epochs = (_usual_epochs if loop.kind == "usual" else _engine_epochs)(request, loop)
+    epochs = (_usual_epochs if loop.kind == "usual" else _own_epochs)(request, loop)
     for word in ("made", "warm"):
         next(epochs)
         sys.stdout.write(f"{word}\n")

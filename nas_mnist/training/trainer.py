@@ -20,11 +20,11 @@ from nas_mnist.training.epochs import (
     batches_of,
     check_finite,
     draw_batches,
-    make_optimizer,
     normalized,
     seeded,
     unit,
 )
+from nas_mnist.training.optimizers import make_optimizer
 from nas_mnist.training.recipe import Recipe, average_shares, learning_rates
 
 
@@ -81,7 +81,7 @@ class Trainer:
                 epoch=epoch,
                 learning_rate=epoch_rates[-1],
                 train_loss=loss,
-                train_accuracy=100 * correct / batches.places.numel(),
+                train_accuracy=100 * correct / batches.indices.numel(),
                 accuracy=accuracy(self.network, self._held_out, self._normalization),
                 seconds=time.perf_counter() - start,
             )
@@ -97,12 +97,12 @@ class Trainer:
         self._trained.train()
         losses = torch.zeros(len(rates), device=self.device)
         correct = torch.zeros((), dtype=torch.long, device=self.device)
-        places, changes = batches.places.to(self.device), batches.changes.to(self.device)
+        indices, changes = batches.indices.to(self.device), batches.changes.to(self.device)
         for step, (rate, share) in enumerate(zip(rates, shares, strict=True)):
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            labels = self._train.labels[places[step]]
-            images = unit(self._train.images[places[step]])
+            labels = self._train.labels[indices[step]]
+            images = unit(self._train.images[indices[step]])
             images = augment(images, self.recipe.augmentation, changes[step])
             images = normalized(images, self._normalization).to(self._precision)
             answers: Tensor = self._trained(images)

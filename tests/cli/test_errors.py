@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from nas_mnist.execution.creation import make_study
+from nas_mnist.execution.records import load_study
 from nas_mnist.execution.spec import SearchConfig
-from nas_mnist.execution.study import load_study, make_study
 from nas_mnist.training.datasets import Dataset, data_folder
 from tests.conftest import CommandLine, Finished, Search, command, run_process, runner
 

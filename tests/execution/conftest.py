@@ -9,10 +9,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from nas_mnist.execution.creation import make_study
+from nas_mnist.execution.optuna_internals import Storage
 from nas_mnist.execution.queue import claim, first_waiting
+from nas_mnist.execution.records import StudyRecord
 from nas_mnist.execution.spec import SearchConfig
-from nas_mnist.execution.store import Storage
-from nas_mnist.execution.study import StudyRecord, make_study
 from tests.postgres import server
 
 NORMALIZATION = (0.1, 0.3)

@@ -16,12 +16,12 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from nas_mnist.execution.confirmation import (
     Confirmed,
     choose_run,
+    chosen,
     confirmation_seeds,
     confirmed,
 )
+from nas_mnist.execution.records import StudyRecord, load_study
 from nas_mnist.execution.spec import CONFIRMATION
-from nas_mnist.execution.study import StudyRecord, load_study
-from nas_mnist.execution.winner import chosen
 from nas_mnist.training.datasets import Dataset
 from nas_mnist.training.device import resolve_device, training_precision
 from nas_mnist.training.runs import train_runs
@@ -93,7 +93,7 @@ def networks(folder: Path) -> list[Confirmed]:
 def test_every_network_of_the_front_is_confirmed(folder: Path, networks: list[Confirmed]) -> None:
     record = load(folder)
     assert [found.trial for found in networks] == record.front()
-    seeds = confirmation_seeds(record.config.seed, 2)
+    seeds = confirmation_seeds(record.spec.seed, 2)
     assert not set(seeds) & {trial.seed for trial in record.complete()}
     for found in networks:
         assert [run.seed for run in found.runs] == seeds
@@ -128,7 +128,7 @@ def test_a_run_is_that_of_its_seed(
     device = resolve_device("cpu")
     *_, runs = train_runs(
         found.architecture,
-        record.config.trial_recipe(found.trial.peak_learning_rate),
+        record.spec.trial_recipe(found.trial.peak_learning_rate),
         digits,
         [run.seed for run in found.runs],
         device,

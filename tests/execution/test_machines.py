@@ -12,17 +12,17 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from nas_mnist.execution.study import load_study
+from nas_mnist.execution.records import load_study
 from tests.conftest import CommandLine, runner
-from tests.execution.test_survival import kill, workers_of
-from tests.execution.whole import (
+from tests.execution.finished import (
     DIGITS,
-    check_whole,
+    check_finished,
     running_workers,
     started,
     url_of,
     wait_for_complete,
 )
+from tests.execution.test_survival import kill, workers_of
 from tests.postgres import PASSWORD
 from tests.ray_cluster import Cluster, cluster
 
@@ -56,7 +56,7 @@ def test_three_groups_of_workers_on_a_server(
         said = [search.communicate(timeout=200) for search in searches[:2]]
     for search, (_, err) in zip(searches, said, strict=False):
         assert search.returncode == 0, err
-    check_whole(postgres, 20)
+    check_finished(postgres, 20)
     fronts = [json.loads(out) for out, _ in said]
     assert fronts[0] == fronts[1]
 
@@ -134,7 +134,7 @@ def test_a_node_of_a_ray_cluster_is_killed(tmp_path: Path, ray_cluster: Cluster)
             time.sleep(0.1)
         out, err = search.communicate(timeout=200)
     assert search.returncode == 0, err
-    check_whole(url_of(tmp_path), 20)
+    check_finished(url_of(tmp_path), 20)
     assert "demo: front within 1,500 parameters" in out
 
 

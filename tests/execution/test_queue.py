@@ -17,6 +17,8 @@ from optuna.storages._rdb.models import TrialHeartbeatModel
 from optuna.trial import TrialState
 from sqlalchemy.orm import Session
 
+from nas_mnist.execution.creation import fill_queue, make_study
+from nas_mnist.execution.optuna_internals import Storage
 from nas_mnist.execution.queue import (
     claim,
     finish,
@@ -27,8 +29,8 @@ from nas_mnist.execution.queue import (
     is_held,
     write_held,
 )
-from nas_mnist.execution.store import Storage, open_storage
-from nas_mnist.execution.study import StudyRecord, fill_queue, make_study
+from nas_mnist.execution.records import StudyRecord
+from nas_mnist.execution.store import open_storage
 from tests.execution.conftest import NORMALIZATION, config, take
 
 
@@ -54,14 +56,14 @@ def test_only_a_few_of_many_trials_wait_at_a_time(tmp_path: Path) -> None:
     settings = config(tmp_path, trials=1000, workers=2)
     record = make_study(settings, NORMALIZATION)
     assert record.counts().waiting == 20
-    while (trial_id := take(record.storage, record.study._study_id, 1000)) is not None:
+    while (trial_id := take(record.storage, record.study_id, 1000)) is not None:
         record.storage.set_trial_state_values(trial_id, TrialState.FAIL)
     assert fill_queue(record, settings) == 20
     assert record.counts() == (0, 0, 20, 0, 20)
 
 
 def test_each_trial_is_taken_once(record: StudyRecord) -> None:
-    study_id = record.study._study_id
+    study_id = record.study_id
     storages = [open_storage(record.url, create=False) for _ in range(8)]
     barrier = Barrier(8)
 
@@ -79,13 +81,13 @@ def test_each_trial_is_taken_once(record: StudyRecord) -> None:
 
 
 def test_trials_beyond_the_total_are_left(record: StudyRecord) -> None:
-    study_id = record.study._study_id
+    study_id = record.study_id
     taken = [take(record.storage, study_id, 4) for _ in range(6)]
     assert sum(trial is not None for trial in taken) == 4
 
 
 def test_a_trial_given_back_keeps_its_number(record: StudyRecord) -> None:
-    study_id = record.study._study_id
+    study_id = record.study_id
     trial_id = take(record.storage, study_id, 6)
     assert trial_id is not None
     give_back(record.storage, trial_id)
@@ -94,7 +96,7 @@ def test_a_trial_given_back_keeps_its_number(record: StudyRecord) -> None:
 
 
 def test_a_finished_trial_stays_finished(record: StudyRecord) -> None:
-    trial_id = take(record.storage, record.study._study_id, 6)
+    trial_id = take(record.storage, record.study_id, 6)
     assert trial_id is not None
     record.storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [100.0, 90.0])
     give_back(record.storage, trial_id)
@@ -108,25 +110,25 @@ def test_a_dead_process_gives_its_trial_back(record: StudyRecord) -> None:
         "from nas_mnist.execution.queue import claim, first_waiting, heartbeat\n"
         "from nas_mnist.execution.store import open_storage\n"
         f"storage = open_storage({record.url!r}, create=False)\n"
-        f"with heartbeat(storage, [claim(storage, {record.study._study_id}, first_waiting(6))]):\n"
+        f"with heartbeat(storage, [claim(storage, {record.study_id}, first_waiting(6))]):\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
     assert record.counts().running == 1
-    assert give_back_abandoned(record.storage, record.study._study_id) == 1
+    assert give_back_abandoned(record.storage, record.study_id) == 1
     assert record.counts().waiting == 6
 
 
 def test_a_living_process_keeps_its_trial(record: StudyRecord) -> None:
-    trial_id = take(record.storage, record.study._study_id, 6)
+    trial_id = take(record.storage, record.study_id, 6)
     assert trial_id is not None
     with heartbeat(record.storage, [trial_id]):
-        assert give_back_abandoned(record.storage, record.study._study_id) == 0
+        assert give_back_abandoned(record.storage, record.study_id) == 0
     assert record.counts().running == 1
 
 
 def test_a_trial_is_held_until_it_is_given_back(record: StudyRecord) -> None:
-    trial_id = take(record.storage, record.study._study_id, 6)
+    trial_id = take(record.storage, record.study_id, 6)
     assert trial_id is not None
     assert is_held(record.storage, trial_id)
     give_back(record.storage, trial_id)
@@ -141,29 +143,29 @@ def owned_by(record: StudyRecord, trial_id: int, **changed: object) -> None:
 
 def test_a_process_number_used_again_does_not_keep_a_trial(record: StudyRecord) -> None:
     """After a crash of everything its number may be another program's."""
-    trial_id = take(record.storage, record.study._study_id, 6)
+    trial_id = take(record.storage, record.study_id, 6)
     assert trial_id is not None
     owned_by(record, trial_id, pid=os.getppid())
-    assert give_back_abandoned(record.storage, record.study._study_id) == 1
+    assert give_back_abandoned(record.storage, record.study_id) == 1
     assert record.counts().waiting == 6
 
 
 def test_a_dead_process_that_nobody_asks_for_does_not_keep_a_trial(record: StudyRecord) -> None:
     """In a container without an init, the dead stay in the process table."""
-    trial_id = take(record.storage, record.study._study_id, 6)
+    trial_id = take(record.storage, record.study_id, 6)
     assert trial_id is not None
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
         stat = Path(f"/proc/{process.pid}/stat")
         owned_by(record, trial_id, pid=process.pid, started=int(stat.read_text().split()[21]))
-        assert give_back_abandoned(record.storage, record.study._study_id) == 0
+        assert give_back_abandoned(record.storage, record.study_id) == 0
         process.kill()
         while stat.read_text().split()[2] != "Z":
             pass
-        assert give_back_abandoned(record.storage, record.study._study_id) == 1
+        assert give_back_abandoned(record.storage, record.study_id) == 1
 
 
 def test_another_machines_trial_comes_back_when_its_heartbeat_stops(record: StudyRecord) -> None:
-    study_id = record.study._study_id
+    study_id = record.study_id
     trial_id = take(record.storage, study_id, 6)
     assert trial_id is not None
     owned_by(record, trial_id, machine="another", pid=1)
@@ -177,7 +179,7 @@ def test_another_machines_trial_comes_back_when_its_heartbeat_stops(record: Stud
 
 def test_a_trial_that_changed_hands_is_not_given_back(record: StudyRecord) -> None:
     """Two searches find the same worker dead; the first gives its trial to the next one."""
-    study_id = record.study._study_id
+    study_id = record.study_id
     trial_id = take(record.storage, study_id, 6)
     assert trial_id is not None
     owned_by(record, trial_id, started=0)
@@ -198,13 +200,13 @@ def test_a_trial_that_changed_hands_is_not_given_back(record: StudyRecord) -> No
 
 def test_who_lost_a_trial_writes_nothing_more(record: StudyRecord) -> None:
     """A machine that slept finds that its trial is another's."""
-    trial_id = take(record.storage, record.study._study_id, 6)
+    trial_id = take(record.storage, record.study_id, 6)
     assert trial_id is not None
-    assert write_held(record.storage, trial_id, "curve", [1])
-    assert write_held(record.storage, trial_id, "curve", [1, 2])
+    assert write_held(record.storage, trial_id, {"curve": [1]})
+    assert write_held(record.storage, trial_id, {"curve": [1, 2]})
     owned_by(record, trial_id, machine="another")
     assert not is_held(record.storage, trial_id)
-    assert not write_held(record.storage, trial_id, "curve", [1, 2, 3])
+    assert not write_held(record.storage, trial_id, {"curve": [1, 2, 3]})
     assert not finish(record.storage, trial_id, TrialState.COMPLETE, [100.0, 90.0])
     assert not give_back(record.storage, trial_id)
     trial = record.storage.get_trial(trial_id)

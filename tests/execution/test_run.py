@@ -12,13 +12,13 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from nas_mnist import processes
-from nas_mnist.execution.study import load_study
+from nas_mnist.execution.records import load_study
 from nas_mnist.search.space import WIDTHS, first_points
 from nas_mnist.training.datasets import data_folder
 from tests.conftest import CommandLine, Search, runner
-from tests.execution.whole import (
+from tests.execution.finished import (
     DIGITS,
-    check_whole,
+    check_finished,
     running_workers,
     started,
     trials,
@@ -29,7 +29,7 @@ from tests.execution.whole import (
 
 def test_a_search_ends_whole(digits_search: Search) -> None:
     assert digits_search.finished.code == 0, digits_search.finished.err
-    check_whole(url_of(digits_search.folder), 12, epochs=4)
+    check_finished(url_of(digits_search.folder), 12, epochs=4)
 
 
 def test_the_front_is_optunas_best_trials(digits_search: Search) -> None:
@@ -60,7 +60,7 @@ def test_packs_share_their_topology_and_end_whole(tmp_path: Path) -> None:
     """Trials trained as one: other widths and rates within one topology, each pruned by itself."""
     done = runner(tmp_path)(*DIGITS, "--trials", "15", "--workers", "1", "--pack", "3")
     assert done.code == 0, done.err
-    check_whole(url_of(tmp_path), 15)
+    check_finished(url_of(tmp_path), 15)
     found = trials(url_of(tmp_path))
     given = len(first_points(1500))  # each with a topology of its own
     assert 6 < given <= 9
@@ -106,7 +106,7 @@ def test_interrupted_trials_return_to_the_queue(tmp_path: Path, sent: signal.Sig
     kept = [trial for trial in trials(url_of(tmp_path)) if trial.state.is_finished()]
 
     assert runner(tmp_path)(*DIGITS, "--trials", "20").code == 0
-    check_whole(url_of(tmp_path), 20)
+    check_finished(url_of(tmp_path), 20)
     assert [trials(url_of(tmp_path))[trial.number] for trial in kept] == kept
 
 
@@ -117,7 +117,7 @@ def test_a_worker_that_is_terminated_is_replaced(tmp_path: Path) -> None:
         os.kill(terminated, signal.SIGTERM)
         _, err = search.communicate(timeout=120)
     assert search.returncode == 0, err
-    check_whole(url_of(tmp_path), 12)
+    check_finished(url_of(tmp_path), 12)
     owners = [trial.user_attrs["worker"]["pid"] for trial in trials(url_of(tmp_path))]
     assert owners[-1] != terminated
     assert len({*owners, terminated}) > 2
@@ -130,7 +130,7 @@ def test_where_no_process_is_forked(
     monkeypatch.setattr(processes, "_FORKS", False)
     done = nas_mnist(*DIGITS, "--trials", "2", "--workers", "2")
     assert done.code == 0, done.err
-    check_whole(url_of(tmp_path), 2)
+    check_finished(url_of(tmp_path), 2)
 
 
 def test_a_diverging_network_fails_with_its_reason_and_the_search_goes_on(

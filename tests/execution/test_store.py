@@ -11,8 +11,9 @@ import pytest
 from optuna.trial import TrialState
 
 from nas_mnist.errors import RequestError, StorageError, StudyError
+from nas_mnist.execution.creation import make_study
+from nas_mnist.execution.records import StudyRecord, load_study
 from nas_mnist.execution.store import open_storage, shown
-from nas_mnist.execution.study import StudyRecord, load_study, make_study
 from tests.execution.conftest import NORMALIZATION, config, take
 
 
@@ -61,7 +62,7 @@ def test_a_study_of_another_tool(tmp_path: Path) -> None:
 
 
 def test_what_a_study_records(record: StudyRecord) -> None:
-    assert record.config.budget == 8000
+    assert record.spec.budget == 8000
     assert record.versions.keys() == {"python", "nas-mnist", "torch", "torchvision", "optuna"}
     assert record.normalization == NORMALIZATION
     assert record.study.user_attrs["split_seed"] == 0
@@ -96,7 +97,7 @@ def test_a_study_made_before_a_setting_existed(record: StudyRecord) -> None:
         return {key: value for key, value in stored.items() if key != name}
 
     record.study.set_user_attr("config", without("most_accurate"))
-    assert load_study("demo", record.url).config == record.config
+    assert load_study("demo", record.url).spec == record.spec
     record.study.set_user_attr("config", without("pruner"))
     with pytest.raises(StudyError, match="or by another version"):
         load_study("demo", record.url)
@@ -115,7 +116,7 @@ def test_a_study_made_before_a_setting_existed(record: StudyRecord) -> None:
     ],
 )
 def test_a_trial_that_says_nonsense(record: StudyRecord, name: str, value: object) -> None:
-    trial_id = take(record.storage, record.study._study_id, 6)
+    trial_id = take(record.storage, record.study_id, 6)
     assert trial_id is not None
     good = {
         "notation": "c4rn-g-c10k1",
@@ -195,5 +196,5 @@ def test_searches_that_make_the_same_tables(
 
     with ThreadPoolExecutor(6) as threads:
         records = list(threads.map(make, range(6)))
-    assert {record.study._study_id for record in records} == {1}
+    assert {record.study_id for record in records} == {1}
     assert records[0].counts().waiting >= 6

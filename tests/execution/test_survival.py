@@ -13,7 +13,7 @@ from pathlib import Path
 from optuna.trial import FrozenTrial
 
 from tests.conftest import CommandLine, runner
-from tests.execution.whole import DIGITS, check_whole, started, trials, url_of
+from tests.execution.finished import DIGITS, check_finished, started, trials, url_of
 
 KILLS = 20
 TOTAL = 40
@@ -114,7 +114,7 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
     assert kept
     done = runner(tmp_path)(*DIGITS, "--trials", str(total))
     assert done.code == 0, done.err
-    check_whole(url_of(tmp_path), total)
+    check_finished(url_of(tmp_path), total)
     assert {number: found for number, found in finished(tmp_path).items() if number in kept} == kept
     print(
         f"seed {seed}: {killed} processes killed at {moments} moments in {runs} runs, "
@@ -125,7 +125,7 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
 def test_eight_workers_on_one_file(tmp_path: Path) -> None:
     done = runner(tmp_path)(*DIGITS, "--trials", "24", "--workers", "8", "--epochs", "1")
     assert done.code == 0, done.err
-    check_whole(url_of(tmp_path), 24, epochs=1)
+    check_finished(url_of(tmp_path), 24, epochs=1)
     owners = {trial.user_attrs["worker"]["pid"] for trial in trials(url_of(tmp_path))}
     assert len(owners) > 4
 
@@ -138,7 +138,7 @@ def test_searches_that_begin_together_share_one_study(tmp_path: Path) -> None:
         for search in (one, other):
             _, err = search.communicate(timeout=120)
             assert search.returncode == 0, err
-    check_whole(url_of(tmp_path), 8)
+    check_finished(url_of(tmp_path), 8)
 
 
 def test_a_read_only_database_is_left_alone(nas_mnist: CommandLine, tmp_path: Path) -> None:

@@ -2,32 +2,47 @@
 
 from __future__ import annotations
 
+import json
 import random
 import statistics
-from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nas_mnist.errors import RequestError
+from nas_mnist.networks.architecture import Architecture
+from nas_mnist.networks.costs import Limit
+from nas_mnist.networks.layers.composite import Residual
 from nas_mnist.networks.layers.convolution import Conv, DepthwiseConv
 from nas_mnist.networks.layers.pooling import MaxPool
-from nas_mnist.networks.skeleton import (
+from nas_mnist.networks.notation import format_notation
+from nas_mnist.networks.skeleton import MIN_WIDTH, Block, Template, fit
+from nas_mnist.search.choices import (
     CONVOLUTIONS,
     MAX_CONVOLUTIONS,
     MAX_POOLS,
-    MIN_WIDTH,
     POOL_RECEPTIVE_FIELDS,
-    Choices,
-    decode,
-    smallest,
 )
+from nas_mnist.search.space import DEFAULT
+
+Point = dict[str, Any]
+
+
+def decode(point: Point, parameters_at_most: int) -> Architecture:
+    return DEFAULT.decode(point, Limit(parameters_at_most))
+
+
+def smallest() -> Architecture:
+    return DEFAULT.smallest()
+
 
 _DEPTH = st.integers(1, MAX_CONVOLUTIONS)
 _RATIO = st.floats(0.5, 2.0)
 CHOICES = st.builds(
-    Choices,
+    dict,
     first_pool_receptive_field=st.sampled_from(POOL_RECEPTIVE_FIELDS),
     pools=st.integers(1, MAX_POOLS),
     convolutions_2=_DEPTH,
@@ -42,15 +57,20 @@ CHOICES = st.builds(
     convolution=st.sampled_from(CONVOLUTIONS),
     dropout=st.sampled_from((0.0, 0.01, 0.1)),
 )
-LARGEST = Choices(9, 3, 3, 3, 3, 2.0, 2.0, 2.0, 0.5, 0.75, 2.0, "dense", 0.1)
+LARGEST = {
+    **{"first_pool_receptive_field": 9, "pools": 3},
+    **{f"convolutions_{block}": 3 for block in (2, 3, 4)},
+    **{f"width_ratio_{block}": 2.0 for block in (2, 3, 4)},
+    **{"entry_ratio": 0.5, "squeeze_ratio": 0.75, "head_ratio": 2.0, "dropout": 0.1},
+}
 BUDGETS = st.integers(smallest().parameters, 100_000)
 
 
 @given(CHOICES, BUDGETS)
 @example(LARGEST, smallest().parameters)
 @example(LARGEST, 10**9)
-@example(Choices(), smallest().parameters)
-def test_every_draw_decodes_within_every_budget(choices: Choices, budget: int) -> None:
+@example({}, smallest().parameters)
+def test_every_draw_decodes_within_every_budget(choices: Point, budget: int) -> None:
     network = decode(choices, budget)
     assert network.parameters <= budget
     widths = [layer.out for layer in network.layers if isinstance(layer, Conv)]
@@ -58,7 +78,7 @@ def test_every_draw_decodes_within_every_budget(choices: Choices, budget: int) -
 
 
 @given(CHOICES, BUDGETS)
-def test_no_single_width_could_be_wider(choices: Choices, budget: int) -> None:
+def test_no_single_width_could_be_wider(choices: Point, budget: int) -> None:
     network = decode(choices, budget)
     for place, layer in enumerate(network.layers[:-1]):
         if isinstance(layer, Conv):
@@ -68,13 +88,13 @@ def test_no_single_width_could_be_wider(choices: Choices, budget: int) -> None:
 
 
 @given(CHOICES, BUDGETS)
-def test_decoding_is_a_function(choices: Choices, budget: int) -> None:
+def test_decoding_is_a_function(choices: Point, budget: int) -> None:
     assert decode(choices, budget) == decode(choices, budget)
 
 
-def drawn(generator: random.Random) -> Choices:
+def drawn(generator: random.Random) -> Point:
     """One draw as the search's random start makes it."""
-    return Choices(
+    return dict(
         first_pool_receptive_field=generator.choice(POOL_RECEPTIVE_FIELDS),
         pools=generator.randint(1, MAX_POOLS),
         convolutions_2=generator.randint(1, MAX_CONVOLUTIONS),
@@ -100,20 +120,20 @@ def test_the_typical_draw_uses_the_budget(budget: int) -> None:
 
 
 @given(CHOICES)
-def test_choices_show_where_there_is_room(choices: Choices) -> None:
+def test_choices_show_where_there_is_room(choices: Point) -> None:
     """At a budget that every combination fits, nothing gives way but pools without pixels."""
     network = decode(choices, 50_000)
     pools = [place for place, layer in enumerate(network.layers) if layer == MaxPool()]
-    assert 1 <= len(pools) <= choices.pools
+    assert 1 <= len(pools) <= choices["pools"]
     before = network.costs[pools[0] - 1]
-    assert before.receptive_field == choices.first_pool_receptive_field
+    assert before.receptive_field == choices["first_pool_receptive_field"]
     separable = any(isinstance(layer, DepthwiseConv) for layer in network.layers)
-    assert separable == (choices.convolution == "separable")
+    assert separable == (choices["convolution"] == "separable")
     assert min(cost.output_shape[1] for cost in network.costs if cost.layer.op != "gap") >= 1
 
 
 @given(CHOICES)
-def test_at_least_two_by_two_pixels_reach_the_average(choices: Choices) -> None:
+def test_at_least_two_by_two_pixels_reach_the_average(choices: Point) -> None:
     network = decode(choices, 8000)
     gap = [cost.layer.op for cost in network.costs].index("gap")
     assert network.costs[gap - 1].output_shape[1] >= 2
@@ -121,7 +141,66 @@ def test_at_least_two_by_two_pixels_reach_the_average(choices: Choices) -> None:
 
 def test_the_smallest_network() -> None:
     least = smallest().parameters
-    assert decode(LARGEST, least) == decode(Choices(**asdict(LARGEST)), least)
     assert decode(LARGEST, least).parameters == least
     with pytest.raises(RequestError, match=f"budget {least - 1} is below the smallest network"):
-        decode(Choices(), least - 1)
+        decode({}, least - 1)
+
+
+GOLDEN = json.loads((Path(__file__).parent / "decoded.json").read_text())
+
+
+@pytest.mark.parametrize(("point", "limit", "notation"), GOLDEN, ids=[g[2] for g in GOLDEN])
+def test_points_decode_to_what_they_decoded_to(point: Point, limit: int, notation: str) -> None:
+    """Drawn at random and decoded by version 0.1."""
+    assert format_notation(decode(point, limit)) == notation
+
+
+@pytest.mark.parametrize("macs", [60_000, 200_000, 400_000])
+def test_a_second_cost_is_kept_too(macs: int) -> None:
+    limit = Limit.of(8000, {"macs": macs})
+    network = DEFAULT.decode({}, limit)
+    assert network.macs <= macs
+    assert network.parameters <= 8000
+    assert Limit(8000).allows(network)
+    assert not Limit.of(8000, {"macs": network.macs - 1}).allows(network)
+
+
+@pytest.mark.parametrize(
+    ("others", "message"),
+    [
+        ({"watts": 5}, "--limit watts=5: the costs are macs"),
+        ({"parameters": 5}, "--limit parameters=5: the costs are macs"),
+        ({"macs": 0}, "--limit macs=0 is below 1"),
+    ],
+)
+def test_limits_that_mean_nothing(others: dict[str, int], message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        Limit.of(8000, others)
+
+
+def test_no_network_within_a_second_cost() -> None:
+    with pytest.raises(RequestError, match="no network of this skeleton is within 8,000 param"):
+        DEFAULT.decode({}, Limit.of(8000, {"macs": 100}))
+
+
+def test_widths_of_one_group_are_equal() -> None:
+    """So a residual keeps its width."""
+    residual = Block(depth=3, residual=True)
+    shared = Block(depth=2, group="both")
+    for blocks in ((Block(), residual), (shared, shared)):
+        template = Template(blocks, head_ratio=1.0)
+        network = fit(template, Limit(6000))
+        assert 0.9 * 6000 < network.parameters <= 6000
+        by_group = dict.fromkeys(template.groups())
+        assert len(by_group) == (3 if blocks[1] is residual else 2)
+    network = fit(Template((Block(), residual)), Limit(6000))
+    (found,) = [layer for layer in network.layers if isinstance(layer, Residual)]
+    assert len({layer.out for layer in found.layers if isinstance(layer, Conv)}) == 1
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5, 7])
+def test_other_kernels_leave_pixels_too(kernel: int) -> None:
+    template = Template((Block(depth=3, kernel=kernel),) * 4)
+    network = fit(template, Limit(50_000))
+    gap = [cost.layer.op for cost in network.costs].index("gap")
+    assert network.costs[gap - 1].output_shape[1] >= 2

@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from nas_mnist.execution.study import load_study
-from nas_mnist.report.dashboard_extras import dress_study, study_note
+from nas_mnist.execution.records import load_study
+from nas_mnist.report.dashboard_extras import study_note, update_dashboard
 from nas_mnist.report.figures import FRONT_COLOR
 from tests.browser import look, photograph
 from tests.conftest import CommandLine, Search, command, runner
-from tests.execution.whole import started, url_of, wait_for_complete
+from tests.execution.finished import started, url_of, wait_for_complete
 
 
 @contextmanager
@@ -125,26 +125,26 @@ def test_dressing_again_replaces(digits_search: Search, tmp_path: Path) -> None:
     record = load_study("demo", f"sqlite:///{folder}/studies/demo.db")
 
     def artifacts() -> list[str]:
-        found = record.study._storage.get_study_system_attrs(record.study._study_id).items()
+        found = record.study._storage.get_study_system_attrs(record.study_id).items()
         metas = [json.loads(value) for name, value in found if name.startswith("artifacts:")]
         return sorted(meta["filename"] for meta in metas if meta)
 
     kept = len(list((folder / "studies" / "demo" / "artifacts").iterdir()))
     for _ in range(2):
-        dress_study(record)
+        update_dashboard(record)
         assert artifacts() == ["winner.pt", "winner.py"]
     record.study.set_user_attr("winner", {**record.study.user_attrs["winner"], "is": "another"})
-    dress_study(record)
+    update_dashboard(record)
     assert artifacts() == ["winner.pt", "winner.py"]
     assert len(list((folder / "studies" / "demo" / "artifacts").iterdir())) == kept
 
 
 def test_a_note_before_the_first_trial_has_ended(tmp_path: Path) -> None:
-    from nas_mnist.execution.study import make_study
+    from nas_mnist.execution.creation import make_study
     from tests.execution.conftest import NORMALIZATION, config
 
     record = make_study(config(tmp_path), NORMALIZATION)
-    dress_study(record)
+    update_dashboard(record)
     assert "No trial has completed yet." in study_note(record)
 
 

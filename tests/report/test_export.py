@@ -15,14 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas_mnist.errors import StorageError
-from nas_mnist.execution.study import load_study
-from nas_mnist.execution.winner import Candidate
+from nas_mnist.execution.confirmation import Candidate
+from nas_mnist.execution.records import load_study
 from nas_mnist.networks.architecture import Architecture, build_network
 from nas_mnist.networks.notation import parse_notation
 from nas_mnist.networks.references import references
 from nas_mnist.report.export import check_weights, export_network
-from nas_mnist.report.provenance import Provenance
-from nas_mnist.report.source import module_source
+from nas_mnist.report.source import Provenance, module_source
 from nas_mnist.training.datasets import Dataset, data_folder, split_dataset
 from nas_mnist.training.epochs import EpochRecord, accuracy, logits
 from nas_mnist.training.pack import Member, Pack

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from nas_mnist.execution.winner import candidates
+from nas_mnist.execution.confirmation import candidates
 from nas_mnist.report.front_table import front_rows, front_table, front_values, write_front_csv
 from tests.conftest import Search
 

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState, create_trial
 
+from nas_mnist.execution.creation import make_study
+from nas_mnist.execution.records import StudyRecord
 from nas_mnist.execution.spec import SearchConfig
-from nas_mnist.execution.study import StudyRecord, make_study
 from nas_mnist.networks.notation import parse_notation
+from nas_mnist.report.analysis import epoch_usage
 from nas_mnist.report.front_table import spending_text
-from nas_mnist.report.spending import spending
 from nas_mnist.search.space import SPACE
 from tests.conftest import Search
 
@@ -48,7 +49,7 @@ def record(tmp_path: Path) -> StudyRecord:
 
 
 def test_known_ends(record: StudyRecord) -> None:
-    spent = spending(record)
+    spent = epoch_usage(record)
     assert spent.epochs == 3 * 15 + 1 + 8
     assert spent.epochs_unpruned == 5 * 15
     assert spent.stopped == {1: 1, 8: 1}
@@ -70,7 +71,7 @@ def test_in_words_where_no_trial_is_exempt(tmp_path: Path) -> None:
 
 def test_of_a_real_search(digits_search: Search) -> None:
     record = digits_search.record()
-    spent = spending(record)
+    spent = epoch_usage(record)
     curves = [trial.user_attrs["curve"] for trial in record.trials()]
     assert spent.epochs == sum(map(len, curves))
     assert spent.epochs_unpruned == 12 * 4

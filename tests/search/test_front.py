@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.trial import create_trial
 
-from nas_mnist.search.front import front_places, hypervolume
+from nas_mnist.search.front import front_indices, hypervolume
 
 POINTS = st.lists(st.tuples(st.integers(1, 12), st.integers(0, 12)), max_size=30)
 
@@ -19,7 +19,7 @@ POINTS = st.lists(st.tuples(st.integers(1, 12), st.integers(0, 12)), max_size=30
 def test_it_equals_optunas(points: list[tuple[int, int]]) -> None:
     study = optuna.create_study(directions=["minimize", "maximize"])
     study.add_trials([create_trial(values=list(map(float, point))) for point in points])
-    assert sorted(front_places(points)) == [trial.number for trial in study.best_trials]
+    assert sorted(front_indices(points)) == [trial.number for trial in study.best_trials]
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_it_equals_optunas(points: list[tuple[int, int]]) -> None:
     ],
 )
 def test_small_cases(points: list[tuple[float, float]], front: list[int]) -> None:
-    assert front_places(points) == front
+    assert front_indices(points) == front
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nas_mnist.search.pruner import DominancePruner, QuantilePruner, Standing, make_pruner
+from nas_mnist.errors import RequestError
+from nas_mnist.lookup import give
+from nas_mnist.search.pruner import (
+    DominancePruner,
+    LearningCurve,
+    PruneReason,
+    QuantilePruner,
+    make_pruner,
+)
 
 PRUNER = DominancePruner(epochs=15, validation_images=10_000)
-STRONG = Standing(7, 2000, [97.0, 98.0, 98.3, 98.6, 98.7])
+STRONG = LearningCurve(7, 2000, [97.0, 98.0, 98.3, 98.6, 98.7])
 
 
-def standing(parameters: int, accuracies: list[float]) -> Standing:
-    return Standing(0, parameters, accuracies)
+def standing(parameters: int, accuracies: list[float]) -> LearningCurve:
+    return LearningCurve(0, parameters, accuracies)
 
 
 @pytest.mark.parametrize(
@@ -45,13 +53,13 @@ def test_rungs_scale_and_leave_out_the_last_epoch(epochs: int, rungs: tuple[int,
     ],
 )
 def test_truth_table(
-    parameters: int, accuracies: list[float], rivals: list[Standing], stops: bool
+    parameters: int, accuracies: list[float], rivals: list[LearningCurve], stops: bool
 ) -> None:
     assert (PRUNER.stop(standing(parameters, accuracies), rivals) is not None) == stops
 
 
 def test_the_reason_names_the_rival_that_leads_most() -> None:
-    weaker = Standing(3, 500, [96.0])
+    weaker = LearningCurve(3, 500, [96.0])
     stop = PRUNER.stop(standing(2000, [80.0]), [weaker, STRONG])
     assert stop is not None
     assert (stop.epoch, stop.accuracy, stop.rival) == (1, 80.0, 7)
@@ -60,21 +68,23 @@ def test_the_reason_names_the_rival_that_leads_most() -> None:
 
 
 def test_a_smaller_rival_that_made_no_mistake() -> None:
-    perfect = Standing(1, 10, [100.0])
+    perfect = LearningCurve(1, 10, [100.0])
     assert PRUNER.stop(standing(2000, [99.99]), [perfect]) is None
     assert PRUNER.stop(standing(2000, [99.0]), [perfect]) is not None
 
 
 def test_a_smaller_validation_set_needs_a_larger_lead() -> None:
     few = DominancePruner(epochs=15, validation_images=100)
-    rival = Standing(1, 10, [98.0] * 4)
+    rival = LearningCurve(1, 10, [98.0] * 4)
     stops = [pruner.stop(standing(2000, [60.0] * 4), [rival]) for pruner in (PRUNER, few)]
     needed = [stop.needed for stop in stops if stop is not None]
     assert len(needed) == 2
     assert needed[1] < needed[0]
 
 
-FIELD = [Standing(place, 1000, [float(accuracy)]) for place, accuracy in enumerate(range(90, 95))]
+FIELD = [
+    LearningCurve(place, 1000, [float(accuracy)]) for place, accuracy in enumerate(range(90, 95))
+]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +97,7 @@ FIELD = [Standing(place, 1000, [float(accuracy)]) for place, accuracy in enumera
         pytest.param([10.0] * 2, FIELD, False, id="rivals-not-there-yet"),
     ],
 )
-def test_the_median_rule(accuracies: list[float], rivals: list[Standing], stops: bool) -> None:
+def test_the_median_rule(accuracies: list[float], rivals: list[LearningCurve], stops: bool) -> None:
     pruner = QuantilePruner(rungs=(1, 2, 4))
     for parameters in (10, 10_000):  # size-blind
         assert (pruner.stop(standing(parameters, accuracies), rivals) is not None) == stops
@@ -109,3 +119,39 @@ def test_pruners_by_name(name: str, rungs: tuple[int, ...]) -> None:
     assert pruner.rungs == rungs
     hopeless = pruner.stop(standing(9000, [10.0]), FIELD)
     assert (hopeless is None) == (name == "none")
+
+
+class Strict:
+    """A pruner of the user's own."""
+
+    rungs = (1,)
+
+    def __init__(self, epochs: int, validation_images: int) -> None:
+        self.seen = epochs, validation_images
+
+    def stop(self, curve: LearningCurve, rivals: object) -> PruneReason | None:
+        return PruneReason(1, curve.accuracies[-1], 100.0, None)
+
+
+def test_a_pruner_of_the_users_own() -> None:
+    for text in (f"{__name__}:Strict", "given:ready"):
+        give("given:ready", Strict(15, 10))
+        pruner = make_pruner(text, 15, 10)
+        assert isinstance(pruner, Strict)
+        assert pruner.seen == (15, 10)
+        assert pruner.stop(standing(10, [50.0]), []) == (1, 50.0, 100.0, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nosuch", "--pruner 'nosuch' is not one of dominance, median, one-epoch, none"),
+        ("no_module:Pruner", "add --plugin no_module"),
+        ("builtins:divmod", "--pruner 'builtins:divmod': "),
+        (f"{__name__}:FIELD", "is not callable"),
+    ],
+)
+def test_pruners_that_are_none(name: str, message: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        make_pruner(name, 15, 10)
+    assert message in str(caught.value)

@@ -9,25 +9,35 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from nas_mnist.execution.study import DIRECTIONS
+from nas_mnist.errors import RequestError
+from nas_mnist.execution.creation import DIRECTIONS
+from nas_mnist.networks.architecture import Architecture
+from nas_mnist.networks.costs import Limit
 from nas_mnist.networks.notation import format_notation
-from nas_mnist.search.sampler import SAMPLER, SAMPLERS, SearchSampler
-from nas_mnist.search.space import SPACE, sample_of, suggest
+from nas_mnist.search.sampler import SAMPLERS, SearchSampler
+from nas_mnist.search.space import DEFAULT
 
 BUDGET = 1000
 # Trials after which every sampler draws from what it has seen.
 PAST_STARTUP = 13
 
 
+DEFAULT_SAMPLER = "tpe-spread"
+
+
+def decoded(trial: optuna.Trial, budget: int = BUDGET) -> Architecture:
+    return DEFAULT.decode(DEFAULT.suggest(trial), Limit(budget))
+
+
 def drawn(name: str, trials: int, seed: int, *, budget: int = BUDGET) -> list[str]:
     """Networks of a study whose accuracy grows with size: every sampler is past its start-up."""
-    sampler = SearchSampler(name, seed, budget)
+    sampler = SearchSampler(name, seed, DEFAULT, Limit(budget))
     study = optuna.create_study(directions=list(DIRECTIONS), sampler=sampler)
     networks = []
     for number in range(trials):
         trial = study.ask()
-        architecture = suggest(trial).architecture(budget)
-        assert trial.params.keys() == SPACE.keys()
+        architecture = decoded(trial, budget)
+        assert trial.params.keys() == DEFAULT.distributions.keys()
         networks.append(format_notation(architecture))
         trial.set_user_attr("notation", networks[-1])
         if number % 3:
@@ -44,17 +54,21 @@ def test_no_network_is_drawn_twice(name: str) -> None:
 
 
 def test_a_seed_draws_the_same_again() -> None:
-    assert drawn(SAMPLER, PAST_STARTUP, seed=3) == drawn(SAMPLER, PAST_STARTUP, seed=3)
-    assert drawn(SAMPLER, PAST_STARTUP, seed=3) != drawn(SAMPLER, PAST_STARTUP, seed=4)
+    assert drawn(DEFAULT_SAMPLER, PAST_STARTUP, seed=3) == drawn(
+        DEFAULT_SAMPLER, PAST_STARTUP, seed=3
+    )
+    assert drawn(DEFAULT_SAMPLER, PAST_STARTUP, seed=3) != drawn(
+        DEFAULT_SAMPLER, PAST_STARTUP, seed=4
+    )
 
 
 def test_sizes_are_spread_evenly() -> None:
     """Within every tenth of the range of sizes, whatever the trials before have shown."""
-    sampler = SearchSampler("tpe-spread", 0, BUDGET)
+    sampler = SearchSampler("tpe-spread", 0, DEFAULT, Limit(BUDGET))
     study = optuna.create_study(directions=list(DIRECTIONS), sampler=sampler)
     for _ in range(50):
         trial = study.ask()
-        parameters = suggest(trial).architecture(BUDGET).parameters
+        parameters = decoded(trial).parameters
         study.tell(trial, [parameters, 90 + 1000 / parameters])  # the smallest are the best
     tenths = [int(-10 * math.log10(trial.params["fill"])) for trial in study.trials]
     assert sorted(set(tenths)) == list(range(10))
@@ -76,25 +90,51 @@ def test_only_a_network_that_diverged_may_be_drawn_again(state: TrialState, agai
     study.add_trial(create_trial(state=state, user_attrs={"notation": point}))
     # The sampler is told that this is trial 0: it draws what it drew first.
     first = copy.copy(study.trials[0])
-    sampler = SearchSampler("random", 0, BUDGET)
-    sample = sample_of(sampler.sample_relative(study, first, SPACE))
-    assert (format_notation(sample.architecture(BUDGET)) == point) == again
+    sampler = SearchSampler("random", 0, DEFAULT, Limit(BUDGET))
+    drawn_again = sampler.sample_relative(study, first, DEFAULT.distributions)
+    network = DEFAULT.decode(drawn_again, Limit(BUDGET))
+    assert (format_notation(network) == point) == again
 
 
 def test_tpe_log_sees_logarithms() -> None:
     """It draws as TPE would in a study whose objectives are logarithms."""
-    sampler = SearchSampler("tpe-log", 5, BUDGET, distinct=False)
+    sampler = SearchSampler("tpe-log", 5, DEFAULT, Limit(BUDGET), distinct=False)
     plain = optuna.create_study(directions=list(DIRECTIONS), sampler=sampler)
     logs = optuna.create_study(
-        directions=["minimize", "minimize"], sampler=SearchSampler("tpe", 5, BUDGET, distinct=False)
+        directions=["minimize", "minimize"],
+        sampler=SearchSampler("tpe", 5, DEFAULT, Limit(BUDGET), distinct=False),
     )
     for _ in range(20):
-        for study, on_logs in ((plain, False), (logs, True)):
+        for study, logarithmic in ((plain, False), (logs, True)):
             trial = study.ask()
-            parameters = suggest(trial).architecture(BUDGET).parameters
+            parameters = decoded(trial).parameters
             error = 1 + 1000 / parameters + trial.params["dropout"]
             values = (
-                [math.log(parameters), math.log(error)] if on_logs else [parameters, 100 - error]
+                [math.log(parameters), math.log(error)]
+                if logarithmic
+                else [parameters, 100 - error]
             )
             study.tell(trial, values)
     assert [trial.params for trial in plain.trials] == [trial.params for trial in logs.trials]
+
+
+@pytest.mark.parametrize("name", ["optuna.samplers:RandomSampler", "optuna.samplers:TPESampler"])
+def test_a_sampler_of_the_users_own(name: str) -> None:
+    assert len(set(drawn(name, 5, seed=1))) == 5
+    assert drawn(name, 5, seed=1) == drawn(name, 5, seed=1) != drawn(name, 5, seed=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nosuch", "--sampler 'nosuch' is not one of tpe-spread, tpe-log"),
+        ("optuna.samplers:NoSuch", "optuna.samplers has no 'NoSuch'"),
+        ("no_module:Sampler", "add --plugin no_module"),
+        ("optuna.trial:create_trial", "unexpected keyword argument 'seed'"),
+        ("builtins:dict", "it makes a dict, not an Optuna sampler"),
+    ],
+)
+def test_samplers_that_are_none(name: str, message: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        SearchSampler(name, 0, DEFAULT, Limit(BUDGET))
+    assert message in str(caught.value)

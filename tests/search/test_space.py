@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import optuna
 import pytest
+from optuna.distributions import CategoricalDistribution
 
+from nas_mnist.errors import RequestError
+from nas_mnist.networks.costs import Limit
+from nas_mnist.networks.layers.composite import Residual
 from nas_mnist.networks.references import references
-from nas_mnist.networks.skeleton import smallest
-from nas_mnist.search.space import SPACE, first_points, sample_of, space_version, suggest
+from nas_mnist.networks.skeleton import Template
+from nas_mnist.search.choices import DEFAULT_CHOICES, Choice
+from nas_mnist.search.space import DEFAULT, Space, find_space
 
 
-@pytest.mark.parametrize("budget", [smallest().parameters, 1000, 8000, 10**6])
+@pytest.mark.parametrize("budget", [DEFAULT.smallest().parameters, 1000, 8000, 10**6])
 def test_every_sample_is_within_the_budget(budget: int) -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=budget))
     for _ in range(50):
         trial = study.ask()
-        sample = suggest(trial)
-        architecture = sample.architecture(budget)
+        point = DEFAULT.suggest(trial)
+        architecture = DEFAULT.decode(point, Limit(budget))
         assert architecture.parameters <= budget
-        assert architecture.parameters <= max(sample.fill * budget, smallest().parameters) + 1
-        assert trial.params.keys() == SPACE.keys()
+        assert (
+            architecture.parameters
+            <= max(point["fill"] * budget, DEFAULT.smallest().parameters) + 1
+        )
+        assert trial.params.keys() == DEFAULT.distributions.keys()
 
 
 def test_a_hand_made_network_is_tried_first() -> None:
     study = optuna.create_study()
-    study.enqueue_trial(first_points(8000)[0])
-    sample = suggest(study.ask())
-    assert sample.architecture(8000) == references()["s7-dropout-7914"].architecture
+    study.enqueue_trial(DEFAULT.first_points(Limit(8000))[0])
+    point = DEFAULT.suggest(study.ask())
+    assert DEFAULT.decode(point, Limit(8000)) == references()["s7-dropout-7914"].architecture
 
 
 @pytest.mark.parametrize(
@@ -35,15 +46,72 @@ def test_a_hand_made_network_is_tried_first() -> None:
 def test_first_points_are_within_the_budget_and_of_different_networks(
     budget: int, count: int
 ) -> None:
-    points = first_points(budget)
-    networks = [sample_of(point).architecture(budget) for point in points]
+    points = DEFAULT.first_points(Limit(budget))
+    networks = [DEFAULT.decode(point, Limit(budget)) for point in points]
     assert len(set(networks)) == len(networks) == count
     assert all(network.parameters <= budget for network in networks)
     for point in points:
         # Raises ValueError unless it is a whole point of the space.
-        optuna.trial.create_trial(value=0.0, params=point, distributions=SPACE)
+        optuna.trial.create_trial(value=0.0, params=point, distributions=DEFAULT.distributions)
 
 
 def test_the_version_names_the_space() -> None:
     """A change here means that no older study can be continued: raise it on purpose."""
-    assert space_version() == "a103686daada"
+    assert DEFAULT.version() == "792daa3b2821"
+    assert DEFAULT.accepts("a103686daada")  # of version 0.1, under which points decoded alike
+    assert not DEFAULT.accepts(None)
+    assert not DEFAULT.accepts("another")
+
+
+class _Residual(Choice):
+    """A residual around all but the first convolution of block 2."""
+
+    def apply(self, template: Template, value: Any) -> Template:
+        first, second, *others = template.blocks
+        second = replace(second, residual=value, depth=second.depth + value)
+        return replace(template, blocks=(first, second, *others))
+
+
+WIDER = Space(
+    (*DEFAULT_CHOICES, _Residual("residual", CategoricalDistribution((False, True)), False))
+)
+
+
+@pytest.mark.parametrize("budget", [144, 1000, 8000])
+def test_a_choice_more(budget: int) -> None:
+    assert WIDER.version() != DEFAULT.version()
+    assert "residual" in WIDER.topology_names
+    assert not WIDER.accepts("a103686daada")
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=budget))
+    found = 0
+    for _ in range(40):
+        trial = study.ask()
+        point = WIDER.suggest(trial)
+        network = WIDER.decode(point, Limit(budget))
+        assert network.parameters <= budget
+        has = any(isinstance(layer, Residual) for layer in network.layers)
+        assert point["residual"] or not has
+        found += has
+    assert found or budget == 144  # the smallest network has none
+    older = {name: value for name, value in point.items() if name != "residual"}
+    assert WIDER.decode(older, Limit(budget)) == DEFAULT.decode(older, Limit(budget))
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ((*DEFAULT_CHOICES, DEFAULT_CHOICES[0]), "first_pool_receptive_field is there twice"),
+        (DEFAULT_CHOICES[:-1], "fill is missing"),
+    ],
+)
+def test_lists_of_choices_that_are_refused(choices: tuple[Choice, ...], message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        Space(choices)
+
+
+def test_spaces_by_name() -> None:
+    assert find_space("default") is DEFAULT
+    with pytest.raises(RequestError, match="--space 'x' is not one of default, and not MODULE"):
+        find_space("x")
+    with pytest.raises(RequestError, match="is not a Space"):
+        find_space("nas_mnist.search.space:find_space")

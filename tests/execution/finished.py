@@ -73,7 +73,7 @@ def _looks(
         time.sleep(0.1)
 
 
-def check_whole(url: str, total: int, epochs: int = 3) -> None:
+def check_finished(url: str, total: int, epochs: int = 3) -> None:
     """Every trial of the study has ended, within its budget, with a curve of its own; what two
     searches made beyond the total was never run."""
     storage = open_storage(url, create=False)

@@ -1,38 +1,32 @@
-"""The study record: made or continued by a search, read by everything else."""
+"""A study as its storage has it: read safely, whoever's database it is."""
 
 from __future__ import annotations
 
 import math
-import platform
-import warnings
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
-from importlib.metadata import version
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
 
 import optuna
-from optuna.exceptions import DuplicatedStudyError
-from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 
 from nas_mnist.errors import ArchitectureError, RequestError, StudyError
 from nas_mnist.execution.artifacts import Weights
-from nas_mnist.execution.spec import CONFIRMATION, IDENTITY, SearchConfig
-from nas_mnist.execution.store import Storage, open_storage, shown, storage_errors
+from nas_mnist.execution.optuna_internals import Storage, study_id
+from nas_mnist.execution.spec import (
+    AUTO,
+    CONFIRMATION,
+    SearchConfig,
+    StudySpec,
+)
+from nas_mnist.execution.store import open_storage, shown, storage_errors
 from nas_mnist.networks.architecture import Architecture
 from nas_mnist.networks.notation import format_notation, parse_notation
-from nas_mnist.search.front import front_places
-from nas_mnist.search.space import first_points, space_version
+from nas_mnist.search.front import front_indices
 
-OBJECTIVES = ("parameters", "val_accuracy")
-DIRECTIONS = (StudyDirection.MINIMIZE, StudyDirection.MAXIMIZE)
-# Every process reads a trial that has not ended again and again: only so many wait at a time,
-# not a search's thousands.
-_QUEUED = 16
-FIRST = "first"
-"""user attribute of a study: points of the space for its first trials, by their numbers"""
-_PACKAGES = ("nas-mnist", "torch", "torchvision", "optuna")
+# What studies of every version have in their configuration.
+_ALWAYS = {"dataset", "budget", "epochs", "train_samples", "seed", "pruner", "recipe"}
 
 
 class Counts(NamedTuple):
@@ -86,15 +80,16 @@ class TrialRecord:
         return format_notation(self.architecture)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StudyRecord:
     """An existing study, as its storage has it now."""
 
     study: optuna.Study
     storage: Storage
     url: str
-    config: SearchConfig
-    """what the study was made with, but for the storage's password"""
+    artifact_dir: str
+    """folder of the weights, as the user says; "" for where `search` keeps them"""
+    spec: StudySpec
     versions: dict[str, str]
     """of Python and the packages that made it"""
     normalization: tuple[float, float]
@@ -103,6 +98,15 @@ class StudyRecord:
     @property
     def name(self) -> str:
         return self.study.study_name
+
+    @property
+    def study_id(self) -> int:
+        return study_id(self.study)
+
+    def request(self, **machine: Any) -> SearchConfig:
+        """A request for this study, run as `machine` says: the fields that SearchConfig adds."""
+        where = {"study": self.name, "storage": self.url, "artifact_dir": self.artifact_dir}
+        return SearchConfig(**{**self.spec.as_dict(), **where, **machine})
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         """Optuna's own records of the trials, by number; all if no state is given."""
@@ -114,14 +118,20 @@ class StudyRecord:
 
     def complete(self) -> list[TrialRecord]:
         """All completed trials, by number."""
-        return [_record(trial) for trial in self.trials(TrialState.COMPLETE)]
+        return [_record(trial) for trial in self._kept()]
 
     def front(self) -> list[TrialRecord]:
-        """The study's `best_trials`, from the fewest parameters up."""
-        trials = self.trials(TrialState.COMPLETE)
+        """The trials that no other beats in size and accuracy, from the fewest parameters up."""
+        trials = self._kept()
         points = [_point(trial) for trial in trials]
         # Of thousands of trials only the front's are read whole.
-        return [_record(trials[place]) for place in front_places(points)]
+        return [_record(trials[index]) for index in front_indices(points)]
+
+    def _kept(self) -> list[FrozenTrial]:
+        """The completed trials with weights. Versions before 0.2 could complete a trial in the
+        moment that it was handed to another process, which cleared its weights."""
+        trials = self.trials(TrialState.COMPLETE)
+        return [trial for trial in trials if trial.user_attrs.get("weights") is not None]
 
     def trial(self, number: int) -> TrialRecord:
         """A completed trial; StudyError if there is none of this number."""
@@ -141,72 +151,27 @@ class StudyRecord:
         raise StudyError(f"study {self.name!r} has no network of a trial {number}")
 
 
-def make_study(
-    config: SearchConfig,
-    normalization: tuple[float, float],
-    first: Sequence[dict[str, Any]] | None = None,
-) -> StudyRecord:
-    """The study of this request, made or continued, with trials in its queue.
+R = TypeVar("R", bound=StudyRecord)
 
-    `normalization` is the mean and standard deviation of the dataset's training pixels, which
-    an exported network needs. `first` are points of the space for the first trials,
-    `first_points` unless given; the sampler draws the others. Raises StudyError if a study
-    of this name was made under other settings.
+
+def load_study(name: str, url: str, artifact_dir: str = "") -> StudyRecord:
+    """An existing study; see `load_as`."""
+    return load_as(StudyRecord, name, url, artifact_dir)
+
+
+def load_as(kind: type[R], name: str, url: str, artifact_dir: str = "") -> R:
+    """An existing study.
+
+    Args:
+        kind: the class of what is returned.
+        name: the study's.
+        url: its database.
+        artifact_dir: folder of its weights, if they are not where `search` keeps them.
+
+    Raises:
+        StorageError: if the database does not answer.
+        StudyError: if there is no such study in it.
     """
-    storage = open_storage(config.storage, create=True)
-    with storage_errors(config.storage):
-        try:
-            study = optuna.create_study(
-                study_name=config.study, storage=storage, directions=list(DIRECTIONS)
-            )
-        except DuplicatedStudyError:
-            study = optuna.load_study(study_name=config.study, storage=storage)
-        # A search makes its trials last: whoever sees one finds the rest of the study there.
-        used = len(study.get_trials(deepcopy=False)) > 0
-        if "config" not in study.user_attrs:
-            if used:
-                raise StudyError(
-                    f"study {study.study_name!r} was not made by nas-mnist search; choose another "
-                    "--study"
-                )
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                study.set_metric_names(list(OBJECTIVES))
-            study.set_user_attr("versions", _versions())
-            study.set_user_attr("split_seed", config.seed)
-            study.set_user_attr("normalization", list(normalization))
-            study.set_user_attr("space", space_version())
-            study.set_user_attr(FIRST, first_points(config.budget))
-            # Last: a study with a configuration is a whole one.
-            stored = {**config.as_dict(), "storage": shown(config.storage)}
-            study.set_user_attr("config", stored)
-        record = _open_record(study, storage, config.storage)
-        _check_identity(record, config)
-        if first is not None:
-            study.set_user_attr(FIRST, list(first))
-    fill_queue(record, config)
-    return record
-
-
-def fill_queue(record: StudyRecord, config: SearchConfig) -> int:
-    """Keep some of the study's total of trials waiting for workers; how many there are now.
-
-    Searches that do so at the same instant make more; those beyond the total are never run.
-    """
-    with storage_errors(record.url):
-        trials = record.study.get_trials(deepcopy=False)
-        waiting = sum(
-            trial.state == TrialState.WAITING and trial.number < config.trials for trial in trials
-        )
-        ahead = _QUEUED + 2 * config.workers - waiting
-        missing = max(0, min(config.trials - len(trials), ahead))
-        for _ in range(missing):
-            record.study.add_trial(create_trial(state=TrialState.WAITING))
-    return waiting + missing
-
-
-def load_study(name: str, url: str) -> StudyRecord:
-    """An existing study. Raises StorageError or StudyError if there is none."""
     storage = open_storage(url, create=False)
     with storage_errors(url):
         names = [summary.study_name for summary in storage.get_all_studies()]
@@ -215,10 +180,10 @@ def load_study(name: str, url: str) -> StudyRecord:
             known = f"; it has {', '.join(map(repr, sorted(names)))}" if names else ""
             raise StudyError(f"no study {name!r} in this storage{known}")
         study = optuna.load_study(study_name=name, storage=storage)
-        return _open_record(study, storage, url)
+        return read_study(kind, study, storage, url, artifact_dir)
 
 
-def load_studies(url: str) -> list[StudyRecord]:
+def load_studies(url: str, artifact_dir: str = "") -> list[StudyRecord]:
     """All searches of a storage, by name; StudyError if there is none."""
     storage = open_storage(url, create=False)
     records = []
@@ -226,28 +191,34 @@ def load_studies(url: str) -> list[StudyRecord]:
         for summary in sorted(storage.get_all_studies(), key=lambda found: found.study_name):
             study = optuna.load_study(study_name=summary.study_name, storage=storage)
             with suppress(StudyError):  # another tool's, or a confirmation
-                records.append(_open_record(study, storage, url))
+                records.append(read_study(StudyRecord, study, storage, url, artifact_dir))
     if not records:
         raise StudyError(f"storage {shown(url)}: there are no studies of nas-mnist in it")
     return records
 
 
-def _open_record(study: optuna.Study, storage: Storage, url: str) -> StudyRecord:
+def read_study(
+    kind: type[R], study: optuna.Study, storage: Storage, url: str, artifact_dir: str
+) -> R:
     """The study's record, checked: the database may be anyone's."""
     attrs = study.user_attrs
     try:
         mean, std = map(float, attrs["normalization"])
         if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
             raise ValueError("normalization")
-        # A study made before a setting existed has its default.
-        known = {item.name for item in fields(SearchConfig)}
-        if not set(IDENTITY) <= attrs["config"].keys() <= known:
+        stored = attrs["config"]
+        # What an earlier version kept of the machine that ran it is not read.
+        if not _ALWAYS <= stored.keys() <= SearchConfig.model_fields.keys():
             raise ValueError("config")
-        return StudyRecord(
+        settings = {name: stored[name] for name in StudySpec.model_fields if name in stored}
+        if "precision" not in settings:
+            settings["precision"] = _recorded_precision(study)
+        return kind(
             study,
             storage,
             url,
-            config=SearchConfig(**attrs["config"]),
+            artifact_dir,
+            spec=StudySpec(**settings),
             versions={str(name): str(text) for name, text in attrs["versions"].items()},
             normalization=(mean, std),
         )
@@ -257,36 +228,12 @@ def _open_record(study: optuna.Study, storage: Storage, url: str) -> StudyRecord
         ) from None
 
 
-def _check_identity(record: StudyRecord, config: SearchConfig) -> None:
-    made = record.config.identity()
-    for name, asked in config.identity().items():
-        if made[name] != asked:
-            flag = name.replace("_", "-")
-            before, now = _first_difference(made[name], asked)
-            raise StudyError(
-                f"study {record.name!r} was made with {flag} {before}, not {now}; give the same "
-                f"--{flag} to continue it, or another --study"
-            )
-    if record.study.user_attrs.get("space") != space_version():
-        raise StudyError(
-            f"study {record.name!r} was made in another version's search space "
-            f"(nas-mnist {record.versions.get('nas-mnist')!r}); choose another --study"
-        )
-
-
-def _first_difference(before: Any, now: Any) -> tuple[str, str]:
-    """Two settings as text; of two tables, their first entry that differs."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        for name in {**before, **now}:
-            if name not in before:  # another version's
-                return f"without {name}", f"{name}={now[name]}"
-            if name not in now:
-                return f"{name}={before[name]}", f"without {name}"
-            if before[name] != now[name]:
-                old, new = _first_difference(before[name], now[name])
-                joint = "." if isinstance(before[name], dict) else "="
-                return f"{name}{joint}{old}", f"{name}{joint}{new}"
-    return ("all" if before is None else str(before), "all" if now is None else str(now))
+def _recorded_precision(study: optuna.Study) -> str:
+    """That of a study's trials, for a study made before it was kept as a setting."""
+    for trial in study.get_trials(deepcopy=False):
+        if "precision" in trial.user_attrs:
+            return str(trial.user_attrs["precision"])
+    return AUTO
 
 
 def _point(trial: FrozenTrial) -> tuple[int, float]:
@@ -336,7 +283,3 @@ def percent(value: Any) -> float:
     if not 0 <= number <= 100:
         raise ValueError(f"accuracy {number}")
     return number
-
-
-def _versions() -> dict[str, str]:
-    return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from curves import Curve, CurveTable
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Kernel, Matern, WhiteKernel
@@ -22,11 +23,10 @@ from nas_mnist.networks.layers.convolution import Conv, DepthwiseConv
 from nas_mnist.networks.layers.pointwise import Dropout
 from nas_mnist.networks.layers.pooling import GlobalAveragePool, MaxPool
 from nas_mnist.networks.notation import parse_notation
-from nas_mnist.search.front import LEAST_ERROR
-from nas_mnist.simulation.curves import Curve, CurveTable
+from nas_mnist.search.front import MIN_LOGGED_ERROR
 
 _FOLDS = 10
-# Of the networks trained with two seeds, those whose noise a foretold run may have.
+# Of the networks trained with two seeds, those whose noise a predicted run may have.
 _ALIKE = 15
 # Blocks whose widths are told apart; behind the second pool no map is large enough for a third.
 _BLOCKS = 3
@@ -35,17 +35,17 @@ Floats = npt.NDArray[np.float64]
 
 
 class HeldOut(NamedTuple):
-    """How well the surrogate foretells networks it was not fitted on (10 folds by network)."""
+    """How well the surrogate predicts networks it was not fitted on (10 folds by network)."""
 
     networks: int
     log_error_rmse: float
     """of the final validation error's natural logarithm; 0.1 is about 10% of the error"""
     log_error_sd: float
-    """of what is to be foretold"""
+    """of what is to be predicted"""
     noise_sd: float
-    """of what no surrogate can foretell: between seeds, likewise"""
+    """of what no surrogate can predict: between seeds, likewise"""
     spearman: float
-    """rank correlation of foretold and measured final validation error"""
+    """rank correlation of predicted and measured final validation error"""
     spearman_first_epoch: float
 
 
@@ -77,23 +77,23 @@ class Surrogate:
         return _curve(expected + noise), _curve(expected)
 
     def held_out(self) -> HeldOut:
-        """Compare each network's measured curve with what a fit without it foretells."""
+        """Compare each network's measured curve with what a fit without it predicts."""
         groups = self.table.runs["notation"].to_numpy()
         folds = min(_FOLDS, len(set(groups)))
-        foretold = np.empty_like(self._targets)
+        predicted = np.empty_like(self._targets)
         for rest, held in GroupKFold(folds).split(self._inputs, groups=groups):
             # Each fold chooses its own lengths, from where the fit on all networks ended.
             start = self._model[-1].kernel_
             model = _fitted(self._inputs[rest], self._targets[rest], start)
-            foretold[held] = model.predict(self._inputs[held])
-        final, measured = foretold[:, -2], self._targets[:, -2]
+            predicted[held] = model.predict(self._inputs[held])
+        final, measured = predicted[:, -2], self._targets[:, -2]
         return HeldOut(
             networks=len(set(groups)),
             log_error_rmse=float(np.sqrt(np.mean((final - measured) ** 2))),
             log_error_sd=float(measured.std()),
             noise_sd=float(np.sqrt(np.mean(self._noise[:, -2] ** 2))),
             spearman=_rank_correlation(final, measured),
-            spearman_first_epoch=_rank_correlation(foretold[:, 0], self._targets[:, 0]),
+            spearman_first_epoch=_rank_correlation(predicted[:, 0], self._targets[:, 0]),
         )
 
     def _predicted(self, architecture: Architecture, learning_rate: float) -> Floats:
@@ -158,7 +158,7 @@ def _row_features(row: Mapping[Any, Any]) -> list[float]:
 
 def _log_errors(table: CurveTable) -> Floats:
     accuracies = table.runs[[*table.accuracy_columns, "test_accuracy"]].to_numpy(float)
-    errors: Floats = np.log(np.maximum(100 - accuracies, LEAST_ERROR))
+    errors: Floats = np.log(np.maximum(100 - accuracies, MIN_LOGGED_ERROR))
     return errors
 
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
+from comparison import Setting
 from rich.table import Table
-
-from nas_mnist.simulation.comparison import Setting
-from nas_mnist.simulation.surrogate import HeldOut
+from surrogate import HeldOut
 
 _COLORS = (
     *("#1f5fbf", "#b03030", "#2e8b57", "#8a5fbf", "#c77f1f"),

@@ -10,7 +10,11 @@ from typing import NamedTuple, TypeAlias
 
 import optuna
 import pandas as pd
+from curves import CurveTable
+from replay import Search, replay, simulate_search
+from surrogate import Surrogate
 
+from nas_mnist.execution.spec import StudySpec
 from nas_mnist.processes import interrupts_held, process_pool
 from nas_mnist.search.pruner import (
     PRUNERS,
@@ -21,10 +25,6 @@ from nas_mnist.search.pruner import (
     make_pruner,
     scaled_rungs,
 )
-from nas_mnist.search.sampler import SAMPLER
-from nas_mnist.simulation.curves import CurveTable
-from nas_mnist.simulation.replay import Search, replay, simulate_search
-from nas_mnist.simulation.surrogate import Surrogate
 
 # Settings at which the pruners are tried.
 _CATCH_UPS = (0.0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2)
@@ -125,7 +125,7 @@ def _rules(table: CurveTable) -> Iterator[tuple[str, float | None, Pruner]]:
 _GP_TRIALS, _GP_SEEDS = 40, 5
 
 
-def default_settings(trials: int, seeds: int, chosen: str = SAMPLER) -> list[Setting]:
+def default_settings(trials: int, seeds: int, chosen: str = StudySpec().sampler) -> list[Setting]:
     """The samplers without a pruner, then the pruners with the search's own sampler."""
     return [
         Setting("random", "none", _RANDOM_TRIALS * trials, seeds),

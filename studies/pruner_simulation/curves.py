@@ -19,10 +19,10 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import TrialState
 
 from nas_mnist.errors import DataError, NasMnistError, reason
-from nas_mnist.execution.study import StudyRecord
+from nas_mnist.execution.records import StudyRecord
 from nas_mnist.networks.layers import CLASSES
 from nas_mnist.networks.notation import parse_notation
-from nas_mnist.search.space import SPACE, spread_fill
+from nas_mnist.search.space import DEFAULT
 
 # A surrogate and its noise can be fitted on that many.
 LEAST_NETWORKS = 6
@@ -101,8 +101,8 @@ def _points(seed: int) -> Iterator[dict[str, Any]]:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     network = 0
     while True:
-        point = dict(study.ask(SPACE).params)
-        point["fill"] = spread_fill(seed, network)
+        point = dict(study.ask(DEFAULT.distributions).params)
+        point["fill"] = DEFAULT.spread_fill(seed, network)
         yield point
         if network % _REPLICATED == 0:
             yield point
@@ -111,7 +111,7 @@ def _points(seed: int) -> Iterator[dict[str, Any]]:
 
 def table_of(record: StudyRecord, validation_images: int) -> CurveTable:
     """The completed runs of a study without pruning."""
-    settings = {name: getattr(record.config, name) for name in _CONFIG}
+    settings = {name: getattr(record.spec, name) for name in _CONFIG}
     settings |= {"validation_images": validation_images, "versions": record.versions}
     rows = []
     for trial in record.trials(TrialState.COMPLETE):
@@ -150,7 +150,7 @@ def read_table(file: Path) -> CurveTable:
     except (NasMnistError, *_DAMAGE) as error:
         said = " ".join(str(error).split())
         raise DataError(
-            f"{file}: not a table of curves ({said}); `nas-mnist curves` makes one"
+            f"{file}: not a table of curves ({said}); record_curves.py makes one"
         ) from None
     networks = table.networks()
     twice = sum(len(network.curves) > 1 for network in networks)
@@ -173,7 +173,15 @@ def _check_settings(table: CurveTable) -> None:
 
 def _check_runs(table: CurveTable) -> None:
     runs = table.runs
-    needed = [*SPACE, "parameters", "macs", "receptive_field", "notation", "test_accuracy"]
+    # A choice that came later than the table has no column in it, and its default.
+    needed = [
+        "peak_learning_rate",
+        "parameters",
+        "macs",
+        "receptive_field",
+        "notation",
+        "test_accuracy",
+    ]
     missing = set(needed + table.accuracy_columns) - set(runs.columns)
     if missing or runs.empty:
         raise ValueError(", ".join(sorted(missing)) or "no runs")
@@ -186,8 +194,8 @@ def _check_runs(table: CurveTable) -> None:
         parameters = parse_notation(str(row["notation"])).parameters
         if not row["parameters"] == parameters <= table.budget:
             raise ValueError(f"{row['notation']} has {parameters} parameters")
-        for name, kind in SPACE.items():
-            if not _allows(kind, row[name]):
+        for name, kind in DEFAULT.distributions.items():
+            if name in row and not _allows(kind, row[name]):
                 raise ValueError(f"{name} {row[name]}")
 
 

@@ -9,16 +9,17 @@ from typing import NamedTuple
 
 import numpy as np
 import optuna
+from curves import Curve, Network
 from optuna.trial import TrialState
+from surrogate import Surrogate
 
-from nas_mnist.execution.study import DIRECTIONS
+from nas_mnist.execution.creation import DIRECTIONS
+from nas_mnist.networks.costs import Limit
 from nas_mnist.networks.notation import format_notation
-from nas_mnist.search.front import front_places, hypervolume
-from nas_mnist.search.pruner import EXEMPT_SHARE, Pruner, Standing
+from nas_mnist.search.front import front_indices, hypervolume
+from nas_mnist.search.pruner import EXEMPT_SHARE, LearningCurve, Pruner
 from nas_mnist.search.sampler import SearchSampler
-from nas_mnist.search.space import first_points, suggest
-from nas_mnist.simulation.curves import Curve, Network
-from nas_mnist.simulation.surrogate import Surrogate
+from nas_mnist.search.space import DEFAULT
 
 # Hypervolume is measured against guessing one digit in ten, at twice the budget: so the small end
 # of the front counts, and its largest network too.
@@ -28,7 +29,7 @@ REFERENCE_ACCURACY = 10.0
 class _Completed(NamedTuple):
     parameters: int
     accuracy: float
-    worth: float
+    counted: float
     spared: bool
 
 
@@ -43,23 +44,23 @@ class Search:
     """the hypervolume after each trial, if it was kept"""
     repeats: int = 0
     """trials of a network already tried"""
-    _standings: list[Standing] = field(default_factory=list)
+    _standings: list[LearningCurve] = field(default_factory=list)
     _completed: list[_Completed] = field(default_factory=list)
 
     def run(
         self,
         parameters: int,
         curve: Curve,
-        worth: float,
+        counted: float,
         pruner: Pruner,
         *,
         exempt: bool,
     ) -> bool:
         """Run a trial along its recorded curve; whether it was stopped.
 
-        `worth`: test accuracy in percent that counts if the network is on the front.
+        `counted`: test accuracy in percent that counts if the network is on the front.
         """
-        whole = Standing(len(self._standings), parameters, curve.validation)
+        whole = LearningCurve(len(self._standings), parameters, curve.validation)
         stop_at = next(
             (epoch for epoch in pruner.rungs if pruner.stop(_after(whole, epoch), self._standings)),
             None,
@@ -70,17 +71,17 @@ class Search:
         self.epochs.append(spent + (self.epochs[-1] if self.epochs else 0))
         if not stopped:
             spared = stop_at is not None
-            self._completed.append(_Completed(parameters, curve.validation[-1], worth, spared))
+            self._completed.append(_Completed(parameters, curve.validation[-1], counted, spared))
         return stopped
 
     def front(self) -> list[_Completed]:
         """What the search would show now: chosen by validation accuracy."""
         points = [(trial.parameters, trial.accuracy) for trial in self._completed]
-        return [self._completed[place] for place in front_places(points)]
+        return [self._completed[place] for place in front_indices(points)]
 
     def hypervolume(self) -> float:
-        """Of the front, by what its networks are worth."""
-        shown = [(trial.parameters, trial.worth) for trial in self.front()]
+        """Of the front, by what its networks are counted."""
+        shown = [(trial.parameters, trial.counted) for trial in self.front()]
         return hypervolume(shown, (2 * self.budget, REFERENCE_ACCURACY))
 
     def spared(self) -> int:
@@ -117,33 +118,34 @@ def simulate_search(
     distinct: bool = True,
     proven: bool = True,
 ) -> Search:
-    """A whole search whose networks are not trained but foretold, with one seed's noise each.
+    """A whole search whose networks are not trained but predicted, with one seed's noise each.
 
     What counts of a network on the front is its expected test accuracy, without the noise that
     it was chosen by. `distinct`: whether a repeat is drawn again, and `proven`: whether it begins
     with `first_points`, both as `search` does.
     """
     budget = surrogate.table.budget
+    limit = Limit(budget)
     study = optuna.create_study(
         directions=list(DIRECTIONS),
-        sampler=SearchSampler(sampler, seed, budget, distinct=distinct),
+        sampler=SearchSampler(sampler, seed, DEFAULT, limit, distinct=distinct),
     )
-    for point in first_points(budget)[:trials] if proven else ():
+    for point in DEFAULT.first_points(limit)[:trials] if proven else ():
         study.enqueue_trial(point)
     search = Search(budget)
     noise = np.random.default_rng(seed)
     tried: set[str] = set()
     for _ in range(trials):
         trial = study.ask()
-        sample = suggest(trial)
-        architecture = sample.architecture(budget)
+        point = DEFAULT.suggest(trial)
+        architecture = DEFAULT.decode(point, limit)
         notation = format_notation(architecture)
         trial.set_user_attr("notation", notation)
         trial.set_constraint("parameters", architecture.parameters - budget)
         search.repeats += notation in tried
         tried.add(notation)
         size = architecture.parameters
-        curve, expected = surrogate.drawn(architecture, sample.peak_learning_rate, noise)
+        curve, expected = surrogate.drawn(architecture, point["peak_learning_rate"], noise)
         exempt = noise.random() < EXEMPT_SHARE
         if search.run(size, curve, expected.test, pruner, exempt=exempt):
             study.tell(trial, state=TrialState.PRUNED)
@@ -153,5 +155,5 @@ def simulate_search(
     return search
 
 
-def _after(whole: Standing, epoch: int) -> Standing:
+def _after(whole: LearningCurve, epoch: int) -> LearningCurve:
     return whole._replace(accuracies=whole.accuracies[:epoch])

@@ -1,34 +1,37 @@
-"""What a trial costs beside its training in a study of many: storage and sampling, measured."""
+"""What a trial costs beside its training in a study of many: storage and sampling, measured.
+
+python studies/storage_benchmark/measure.py 200 1000 5000
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import random
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import optuna
-import torch
 from optuna.distributions import distribution_to_json
 from optuna.storages._rdb import models
-from optuna.trial import Trial, TrialState
+from optuna.trial import TrialState
 from sqlalchemy import Engine, insert
 from sqlalchemy.orm import Session
 
-from nas_mnist.execution.queue import claim, finish, first_waiting, give_back_abandoned
-from nas_mnist.execution.running_trial import RunningTrial
+from nas_mnist.execution.creation import fill_queue, make_study
+from nas_mnist.execution.optuna_internals import open_trial
+from nas_mnist.execution.queue import finish, give_back_abandoned
+from nas_mnist.execution.records import counts_of, load_study
+from nas_mnist.execution.search_job import RunningTrial, SearchJob
 from nas_mnist.execution.spec import SearchConfig
-from nas_mnist.execution.study import StudyRecord, counts_of, fill_queue, load_study, make_study
 from nas_mnist.networks.notation import format_notation
 from nas_mnist.search.pruner import make_pruner
-from nas_mnist.search.sampler import SAMPLER, SearchSampler
-from nas_mnist.search.space import SPACE, sample_of, suggest
-from nas_mnist.simulation.curves import drawn_points
+from nas_mnist.search.space import DEFAULT
 from nas_mnist.training.epochs import EpochRecord
 
 MEASURED = 5
@@ -39,7 +42,7 @@ _NORMALIZATION = (0.0, 1.0)
 T = TypeVar("T")
 
 
-class Upkeep(NamedTuple):
+class StudyCost(NamedTuple):
     """Seconds that a study of so many finished trials costs a process."""
 
     trials: int
@@ -62,58 +65,58 @@ class Upkeep(NamedTuple):
         return self.claim + self.sample + self.epochs
 
 
-def measure_upkeep(folder: Path, finished: int) -> Upkeep:
+def measure(folder: Path, finished: int) -> StudyCost:
     """Make a study with so many finished trials, none of them trained, in a new SQLite file of
     the folder, and use it.
 
     Their points are random, their accuracies grow with size; one half is completed, the other
     stopped at a rung, as pruning leaves them.
     """
-    one = SearchConfig(study="upkeep", storage=f"sqlite:///{folder}/upkeep.db", trials=1)
+    one = SearchConfig(
+        dataset="digits", study="costs", storage=f"sqlite:///{folder}/costs.db", trials=1
+    )
     record = make_study(one, _NORMALIZATION)
-    rows = _Rows(record.study._study_id, one)
-    for number, point in enumerate(drawn_points(finished, 0), start=1):
+    rows = _Rows(record.study_id, one)
+    for number, point in enumerate(_points(finished), start=1):
         rows.add(number, point)
     rows.write(record.storage.engine)
-    config = replace(one, trials=1 + finished + MEASURED)
+    config = one.changed(trials=1 + finished + MEASURED)
 
     def poll() -> None:
-        give_back_abandoned(record.storage, record.study._study_id)
+        give_back_abandoned(record.storage, record.study_id)
         counts_of(record.trials())
         fill_queue(record, config)
 
     resume, record = _timed(lambda: make_study(config, _NORMALIZATION))
     front, _ = _timed(lambda: load_study(config.study, config.storage).front())
     polled, _ = _timed(poll)
-    trials = [_trial(record, config) for _ in range(MEASURED)]
+    job = SearchJob(config, lambda: None)
+    trials = [_trial(job) for _ in range(MEASURED)]
     medians = [statistics.median(costs) for costs in zip(*trials, strict=True)]
-    return Upkeep(finished, resume, front, polled, *medians)
+    return StudyCost(finished, resume, front, polled, *medians)
 
 
-def _trial(record: StudyRecord, config: SearchConfig) -> tuple[float, float, float]:
+def _trial(job: SearchJob) -> tuple[float, float, float]:
     """Seconds to take, to sample and to record a trial that is trained in no time."""
-    storage, study_id = record.storage, record.study._study_id
-    pruner = make_pruner(config.pruner, config.epochs, 10_000)
-
-    claimed, trial_id = _timed(lambda: claim(storage, study_id, first_waiting(config.trials)))
-    assert trial_id is not None
-    taken = trial_id
+    claimed, taken = _timed(job.claim)
+    (trial_id,) = taken
 
     def sample() -> RunningTrial:
-        sampler = SearchSampler(SAMPLER, config.seed, config.budget)
-        study = optuna.load_study(study_name=config.study, storage=storage, sampler=sampler)
-        trial = Trial(study, taken)
-        return RunningTrial(storage, trial, suggest(trial), config, torch.float32)
+        study = optuna.load_study(
+            study_name=job.config.study, storage=job.storage, sampler=job.sampler
+        )
+        trial = open_trial(study, trial_id)
+        return RunningTrial(job, trial, job.space.suggest(trial))
 
     def record_epochs() -> None:
-        for epoch in range(1, config.epochs + 1):
+        for epoch in range(1, job.config.epochs + 1):
             # So accurate that no rung stops it.
-            running.go_on(EpochRecord(epoch, 0.1, 0.1, 99.0, 99.99, 1.0), pruner)
+            running.go_on(EpochRecord(epoch, 0.1, 0.1, 99.0, 99.99, 1.0))
 
     sampled, running = _timed(sample)
     written, _ = _timed(record_epochs)
     values = [float(running.architecture.parameters), 99.0]
-    finish(storage, taken, TrialState.COMPLETE, values)
+    finish(job.storage, trial_id, TrialState.COMPLETE, values)
     return claimed, sampled, written
 
 
@@ -137,7 +140,7 @@ class _Rows:
         """A finished trial of that number, which must be the storage's next."""
         trial, now = {"trial_id": number + 1}, datetime.now()
         complete = self._chance.random() < 0.5
-        architecture = sample_of(point).architecture(self._config.budget)
+        architecture = DEFAULT.decode(point, self._config.limit())
         accuracy = 100 - 100 * architecture.parameters**-0.5 * self._chance.uniform(0.5, 2)
         self._put(
             models.TrialModel,
@@ -150,7 +153,7 @@ class _Rows:
                 "_datetime_complete_utc": now,
             },
         )
-        for name, distribution in SPACE.items():
+        for name, distribution in DEFAULT.distributions.items():
             parameter = {
                 "param_name": name,
                 "param_value": distribution.to_internal_repr(point[name]),
@@ -172,7 +175,7 @@ class _Rows:
             ],
         }
         if complete:
-            weights = {"artifact": "none", "artifact_dir": ""}
+            weights = {"artifact": "none"}
             attributes |= {"test_accuracy": accuracy, "weights": weights}
             for place, value in enumerate((architecture.parameters, accuracy)):
                 row = {"objective": place, "value": value, "value_type": "FINITE"}
@@ -189,3 +192,27 @@ class _Rows:
 
     def _put(self, table: Any, row: dict[str, Any]) -> None:
         self._tables.setdefault(table, []).append(row)
+
+
+def _points(count: int) -> list[dict[str, Any]]:
+    """Random points of the space."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    return [dict(study.ask(DEFAULT.distributions).params) for _ in range(count)]
+
+
+def main() -> None:
+    """Measure studies of each size, and print their costs as JSON."""
+    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
+    parser.add_argument("trials", type=int, nargs="+", help="trials of a study")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    measured = []
+    for size in parser.parse_args().trials:
+        with tempfile.TemporaryDirectory() as folder:
+            cost = measure(Path(folder), size)
+        values = {**cost._asdict(), "trial": cost.trial}
+        measured.append({name: round(value, 3) for name, value in values.items()})
+    print(json.dumps(measured, indent=2))
+
+
+if __name__ == "__main__":
+    main()

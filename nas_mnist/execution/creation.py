@@ -1,0 +1,141 @@
+"""A study made or continued by a search, and its queue kept filled."""
+
+from __future__ import annotations
+
+import platform
+import warnings
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+import optuna
+from optuna.exceptions import DuplicatedStudyError
+from optuna.study import StudyDirection
+from optuna.trial import TrialState, create_trial
+
+from nas_mnist.errors import StudyError
+from nas_mnist.execution.records import StudyRecord, read_study
+from nas_mnist.execution.spec import AUTO, IDENTITY, SearchConfig
+from nas_mnist.execution.store import open_storage, storage_errors
+from nas_mnist.search.space import find_space
+
+OBJECTIVES = ("parameters", "val_accuracy")
+DIRECTIONS = (StudyDirection.MINIMIZE, StudyDirection.MAXIMIZE)
+FIRST = "first"
+"""user attribute of a study: points of the space for its first trials, by their numbers"""
+# Every process reads a trial that has not ended again and again: only so many wait at a time,
+# not a search's thousands.
+_QUEUED = 16
+_PACKAGES = ("nas-mnist", "torch", "torchvision", "optuna")
+
+
+def make_study(
+    config: SearchConfig,
+    normalization: tuple[float, float],
+    first: Sequence[dict[str, Any]] | None = None,
+    precision: str = AUTO,
+) -> StudyRecord:
+    """The study of this request, made or continued, with trials in its queue.
+
+    Args:
+        config: the request.
+        normalization: mean and standard deviation of the dataset's training pixels, which an
+            exported network needs.
+        first: points of the space for the first trials, `Space.first_points` unless given; the
+            sampler draws the others.
+        precision: of a new study, unless the request names one.
+
+    Raises:
+        StudyError: if a study of this name was made under other settings.
+    """
+    space = find_space(config.space)
+    storage = open_storage(config.storage, create=True)
+    with storage_errors(config.storage):
+        try:
+            study = optuna.create_study(
+                study_name=config.study, storage=storage, directions=list(DIRECTIONS)
+            )
+        except DuplicatedStudyError:
+            study = optuna.load_study(study_name=config.study, storage=storage)
+        # A search makes its trials last: whoever sees one finds the rest of the study there.
+        used = len(study.get_trials(deepcopy=False)) > 0
+        if "config" not in study.user_attrs:
+            if used:
+                raise StudyError(
+                    f"study {study.study_name!r} was not made by nas-mnist search; choose another "
+                    "--study"
+                )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                study.set_metric_names(list(OBJECTIVES))
+            study.set_user_attr("versions", _versions())
+            study.set_user_attr("split_seed", config.seed)
+            study.set_user_attr("normalization", list(normalization))
+            study.set_user_attr("space", space.version())
+            study.set_user_attr(FIRST, space.first_points(config.limit()))
+            # Last: a study with a configuration is complete.
+            stored = config.spec().as_dict()
+            if config.precision == AUTO:
+                stored["precision"] = precision
+            study.set_user_attr("config", stored)
+        record = read_study(StudyRecord, study, storage, config.storage, config.artifact_dir)
+        _check_identity(record, config)
+        if first is not None:
+            study.set_user_attr(FIRST, list(first))
+    fill_queue(record, config)
+    return record
+
+
+def fill_queue(record: StudyRecord, config: SearchConfig) -> int:
+    """Keep some of the study's total of trials waiting for workers; how many there are now.
+
+    Searches that do so at the same instant make more; those beyond the total are never run.
+    """
+    with storage_errors(record.url):
+        trials = record.study.get_trials(deepcopy=False)
+        waiting = sum(
+            trial.state == TrialState.WAITING and trial.number < config.trials for trial in trials
+        )
+        ahead = _QUEUED + 2 * config.workers - waiting
+        missing = max(0, min(config.trials - len(trials), ahead))
+        for _ in range(missing):
+            record.study.add_trial(create_trial(state=TrialState.WAITING))
+    return waiting + missing
+
+
+def _check_identity(record: StudyRecord, config: SearchConfig) -> None:
+    for name in IDENTITY:
+        made, asked = getattr(record.spec, name), getattr(config, name)
+        if name == "precision" and AUTO in (made, asked):
+            continue
+        if made != asked:
+            flag = name.replace("_", "-")
+            before, now = _first_difference(made, asked)
+            raise StudyError(
+                f"study {record.name!r} was made with {flag} {before}, not {now}; give the same "
+                f"--{flag} to continue it, or another --study"
+            )
+    if not find_space(config.space).accepts(record.study.user_attrs.get("space")):
+        raise StudyError(
+            f"study {record.name!r} was made in another version's search space "
+            f"(nas-mnist {record.versions.get('nas-mnist')!r}); choose another --study"
+        )
+
+
+def _first_difference(before: Any, now: Any) -> tuple[str, str]:
+    """Two settings as text; of two tables, their first entry that differs."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for name in {**before, **now}:
+            if name not in before:  # another version's
+                return f"without {name}", f"{name}={now[name]}"
+            if name not in now:
+                return f"{name}={before[name]}", f"without {name}"
+            if before[name] != now[name]:
+                old, new = _first_difference(before[name], now[name])
+                joint = "." if isinstance(before[name], dict) else "="
+                return f"{name}{joint}{old}", f"{name}{joint}{new}"
+    return ("all" if before is None else str(before), "all" if now is None else str(now))
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}

@@ -1,1 +1,0 @@
-"""Floor 3: which sampler and which pruner search best, measured on recorded curves."""
