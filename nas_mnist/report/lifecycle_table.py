@@ -16,7 +16,6 @@ from nas_mnist.networks.references import Step, references
 from nas_mnist.report.tables import spread_text
 from nas_mnist.training.epochs import EpochRecord
 from nas_mnist.training.lifecycles import (
-    Left,
     Reproduced,
     analysis,
     left_out,
@@ -40,16 +39,16 @@ class Lifecycle:
         self.name = name
         self.steps = list(wanted)
         self.settings = dict(settings)
-        self.left: dict[int, Left] = {}
+        self.left_out: dict[int, str] = {}
         self.done: dict[int, Reproduced] = {}
         for step in wanted:
-            left = left_out(step, self.settings["most_parameters"])
-            if left is not None:
-                self.left[step.number] = left
+            why = left_out(step, self.settings["most_parameters"])
+            if why is not None:
+                self.left_out[step.number] = why
 
     def missing(self) -> list[Step]:
         """The steps still to be trained."""
-        return [step for step in self.steps if step.number not in self.left | self.done]
+        return [step for step in self.steps if step.number not in self.left_out | self.done]
 
     def read(self, file: Path) -> None:
         """Take over the steps that `file` has.
@@ -123,9 +122,9 @@ class Lifecycle:
         done = self.done.get(step.number)
         row = [str(step.number), step.title]
         if done is None:
-            left = self.left.get(step.number, Left("not yet trained"))
+            why = self.left_out.get(step.number, "not yet trained")
             row += [f"{step.parameters:,}", f"{step.train_accuracy:.2f}", ""]
-            return [*row, f"{step.test_accuracy:.2f}", "", "", left.reason]
+            return [*row, f"{step.test_accuracy:.2f}", "", "", why]
         return [
             *row,
             f"{done.architecture.parameters:,}",
@@ -163,8 +162,8 @@ class Lifecycle:
         }
         done = self.done.get(step.number)
         if done is None:
-            left = self.left.get(step.number, Left("not yet trained"))
-            return {**values, "left_out": left.reason}
+            why = self.left_out.get(step.number, "not yet trained")
+            return {**values, "left_out": why}
         return {
             **values,
             "measured": {

@@ -8,7 +8,7 @@ from collections.abc import Generator, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from nas_mnist.errors import RequestError
 from nas_mnist.networks.architecture import Architecture
@@ -75,12 +75,6 @@ _CHANCE = 0.2
 _OVERFIT = 0.3
 
 
-class Left(NamedTuple):
-    """Why a step was not trained."""
-
-    reason: str
-
-
 @dataclass(frozen=True, slots=True)
 class Reproduced:
     """A step trained here, with one run a seed."""
@@ -132,13 +126,13 @@ def step_recipe(step: Step, epochs: int | None = None) -> Recipe:
     return Recipe().changed({**_UNPUBLISHED, **published, **own})
 
 
-def left_out(step: Step, most_parameters: int | None) -> Left | None:
+def left_out(step: Step, most_parameters: int | None) -> str | None:
     """Why the step is not to be trained; None if it is."""
     if step.reference is None:
-        return Left("layers not published")
+        return "layers not published"
     parameters = references()[step.reference].architecture.parameters
     if most_parameters is not None and parameters > most_parameters:
-        return Left(f"left out: over {most_parameters:,} parameters")
+        return f"left out: over {most_parameters:,} parameters"
     return None
 
 

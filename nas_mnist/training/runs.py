@@ -69,10 +69,10 @@ def train_runs(
             precision=precision,
         )
         for outcomes in pack:
-            for place, outcome in outcomes.items():
+            for index, outcome in outcomes.items():
                 if isinstance(outcome, DivergedError):
                     raise outcome
-                runs[place].curve.append(outcome)
+                runs[index].curve.append(outcome)
             yield runs
 
 
