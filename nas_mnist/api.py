@@ -197,6 +197,8 @@ def _given(value: Any) -> str:
 
 def run(config: SearchConfig, progress: bool = True) -> Study:
     """The search of a resolved request, and its confirmation unless that is left out."""
+    import optuna
+
     from nas_mnist.execution.run import (
         prepare_confirmation,
         prepare_search,
@@ -211,6 +213,7 @@ def run(config: SearchConfig, progress: bool = True) -> Study:
         show_progress,
     )
 
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it tells of each study that it makes
     record = prepare_search(config)
     with closing(run_search(record, config)) as updates:
         show_progress(updates, progress_line, progress_panel, quiet=not progress)

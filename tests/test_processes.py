@@ -3,6 +3,8 @@ once."""
 
 from __future__ import annotations
 
+import gc
+import multiprocessing
 import os
 import signal
 import sys
@@ -12,23 +14,20 @@ from multiprocessing import forkserver
 import pytest
 
 from nas_mnist import processes
-from nas_mnist.processes import interrupts_noted, start_process
+from nas_mnist.processes import interrupts_noted, process_pool, start_process
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only there processes are forked")
-def test_a_process_starts_though_its_template_has_just_been_killed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_process_starts_though_its_template_has_just_been_killed() -> None:
     """However little dead it is yet."""
-    monkeypatch.setattr(processes, "_PRELOAD", [])  # to start again at once
 
     def kill_template() -> None:
         os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)  # type: ignore[attr-defined]
 
     for _ in range(20):
-        processes.prepare()
+        processes.prepare("time")
         kill_template()
-        process = start_process(time.sleep, 0)
+        process = start_process("time", time.sleep, 0)
         process.join(60)
         assert process.exitcode == 0
     kill_template()  # others want what they preload
@@ -37,34 +36,68 @@ def test_a_process_starts_though_its_template_has_just_been_killed(
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_waits_for_a_good_moment(sent: signal.Signals) -> None:
     before = signal.getsignal(sent)
-    with pytest.raises(KeyboardInterrupt), interrupts_noted() as strike:
-        strike()
+    with pytest.raises(KeyboardInterrupt), interrupts_noted() as raise_if_interrupted:
+        raise_if_interrupted()
         os.kill(os.getpid(), sent)
         time.sleep(0.01)  # would be interrupted here
         finished = True
-        strike()
+        raise_if_interrupted()
     assert finished
     assert signal.getsignal(sent) is before
 
 
-def test_a_second_interrupt_strikes_at_once() -> None:
-    struck = None
+def test_a_second_interrupt_comes_at_once() -> None:
+    interrupted = None
     with interrupts_noted():
         os.kill(os.getpid(), signal.SIGINT)
         try:
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.01)
         except KeyboardInterrupt as error:
-            struck = error
-    assert struck
+            interrupted = error
+    assert interrupted
 
 
 def test_who_ignores_ctrl_c_goes_on_ignoring_it() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with interrupts_noted() as strike:
+        with interrupts_noted() as raise_if_interrupted:
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.01)
-            strike()
+            raise_if_interrupted()
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_only_its_own_processes_are_ended() -> None:
+    """A host program's others go on."""
+    bystander = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    bystander.start()
+    try:
+        with pytest.raises(ValueError, match="enough"), process_pool(1, gc.collect) as pool:
+            running = pool.submit(time.sleep, 60)
+            while not running.running():
+                time.sleep(0.01)
+            own = set(multiprocessing.active_children()) - {bystander}
+            raise ValueError("enough")
+        for process in own:
+            process.join(30)
+            assert process.exitcode is not None
+        assert own
+        assert bystander.is_alive()
+    finally:
+        bystander.kill()
+        bystander.join()
+
+
+def test_the_environment_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Changes that others make meanwhile are kept."""
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    with process_pool(1, gc.collect) as pool:
+        assert os.environ["OMP_NUM_THREADS"] == "1"
+        os.environ["OF_ANOTHER"] = "kept"
+        assert pool.submit(os.getenv, "MKL_NUM_THREADS").result() == "1"
+    assert os.environ["OMP_NUM_THREADS"] == "3"
+    assert "MKL_NUM_THREADS" not in os.environ
+    assert os.environ.pop("OF_ANOTHER") == "kept"

@@ -59,8 +59,8 @@ def reproduce(
         first_train_samples(load_dataset(dataset, data_dir), train_samples)  # before any process
     with writing(folder):
         files = record.write(folder)
-    for number, left in record.left.items():
-        note(f"step {number}: {left.reason}")
+    for number, why in record.left_out.items():
+        note(f"step {number}: {why}")
     note(f"{len(record.done)} steps are trained, {len(missing)} to go")
     with closing(
         train_steps(

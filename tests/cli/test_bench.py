@@ -22,7 +22,7 @@ def test_bench_on_digits(tmp_path: Path) -> None:
         *("--workers", "2", "--pack", "2", "--device", "cpu", "--json"),
     )
     assert done.code == 0, done.err
-    assert "5/5 this engine, packs of 2" in done.err
+    assert "5/5 batched, packs of 2" in done.err
     values = done.json
     assert values["parameters"] == parse_notation(SMALL).parameters
     assert values["precision"] in ("float32", "bfloat16")
@@ -41,15 +41,20 @@ def test_bench_on_digits(tmp_path: Path) -> None:
     assert values["ratio_to_usual"]["median"] == pytest.approx(own / usual, abs=0.01)
 
 
-def test_what_a_study_costs(nas_mnist: CommandLine, tmp_path: Path) -> None:
-    done = nas_mnist("bench", "--study-of", "20", "--study-of", "60", "--json")
-    assert done.code == 0, done.err
-    small, large = done.json
-    assert (small["trials"], large["trials"]) == (20, 60)
-    parts = ("claim", "sample", "epochs")
-    assert large["trial"] == pytest.approx(sum(large[part] for part in parts), abs=0.01)
-    assert all(large[part] > 0 for part in (*parts, "resume", "front", "poll"))
-    assert not list(tmp_path.iterdir())
+@pytest.mark.parametrize(
+    ("arguments", "script"),
+    [
+        (["bench", "--study-of", "20"], "studies/storage_benchmark/measure.py"),
+        (["curves", "-o", "x.csv", "--networks", "6"], "studies/pruner_simulation/record_curves"),
+        (["simulate", "x.csv"], "studies/pruner_simulation/simulate.py"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_what_is_a_script_now(nas_mnist: CommandLine, arguments: list[str], script: str) -> None:
+    done = nas_mnist(*arguments)
+    assert done.code == 2
+    assert f"is now a script: python {script}" in done.err
+    assert (Path(__file__).parents[2] / script.removesuffix(".py")).with_suffix(".py").exists()
 
 
 def test_ratios_are_taken_round_by_round() -> None:

@@ -266,7 +266,10 @@ def test_an_artifact_folder_that_cannot_be(nas_mnist: CommandLine, tmp_path: Pat
     assert done.code == 1
     assert "error: artifacts taken/weights: " in done.err.splitlines()[-1]
     assert nas_mnist(*arguments, "--artifact-dir", "free/weights").code == 0
-    assert nas_mnist("export", "demo", "-o", "made.py").code == 0
+    refused = nas_mnist("export", "demo", "-o", "made.py")  # no database says where they are
+    check_refused(refused, 1, "say with --artifact-dir where they are")
+    there = ("--artifact-dir", "free/weights")
+    assert nas_mnist("export", "demo", "-o", "made.py", *there).code == 0
 
 
 def test_a_pipe_that_closes_early_is_no_error(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def check_finished(url: str, total: int, epochs: int = 3) -> None:
         if trial.state == TrialState.COMPLETE:
             assert len(done) == epochs
             assert trial.values == [attrs["parameters"], attrs["curve"][-1]["val_accuracy"]]
-            assert read_weights(Weights.of(attrs["weights"]), "demo", storage, 10**6)
+            assert read_weights(Weights.of(attrs["weights"]), "", "demo", storage, 10**6)
         else:
             assert attrs["pruned"]["epoch"] == len(done) < epochs
 

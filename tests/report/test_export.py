@@ -85,7 +85,7 @@ def test_the_trained_network_and_its_file_agree(
     copied = tmp_path / "copied"
     shutil.copytree(tmp_path / "made", copied)
 
-    config = record.config
+    config = record.spec
     train, validation = split_dataset(digits, config.seed, config.train_samples)
     recipe = config.trial_recipe(trial.peak_learning_rate)
     pack = Pack(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from nas_mnist.report.analysis import EpochUsage
 from nas_mnist.report.page import figure_part, heading_part, page, table_part, text_part
-from nas_mnist.report.spending import Spending
 from nas_mnist.report.study_figures import (
     confusion_figure,
     curves_figure,
@@ -56,7 +56,7 @@ def test_every_kind_of_figure_is_drawn(digits_search: Search, tmp_path: Path) ->
     record = digits_search.record()
     figures = [
         curves_figure(record.front(), []),
-        spending_figure(Spending(100, 300, {1: 10, 4: 15}, 0, 0, 0), 15),
+        spending_figure(EpochUsage(100, 300, {1: 10, 4: 15}, 0, 0, 0), 15),
         importance_figure({"dropout": 0.7, "pools": 0.3}),
         confusion_figure([0, 1, 1, 9], [0, 1, 7, 9]),
     ]
@@ -77,7 +77,7 @@ def test_a_script_that_fails_is_noticed(tmp_path: Path) -> None:
 
 def test_text_of_a_database_stays_text() -> None:
     hostile = "</script><script>alert(1)</script>&"
-    figure = spending_figure(Spending(1, 1, {}, 0, 0, 0), 1)
+    figure = spending_figure(EpochUsage(1, 1, {}, 0, 0, 0), 1)
     figure.update_layout(title=hostile)
     parts = [
         heading_part(hostile),
@@ -89,7 +89,7 @@ def test_text_of_a_database_stays_text() -> None:
 
 
 def test_spending_and_confusion_show_what_they_are_given() -> None:
-    figure = spending_figure(Spending(100, 300, {1: 10, 4: 15}, 0, 0, 0), 15)
+    figure = spending_figure(EpochUsage(100, 300, {1: 10, 4: 15}, 0, 0, 0), 15)
     (bar,) = figure.data
     assert dict(zip(bar.y, bar.x, strict=True)) == {
         "finished: 2 trials": 30,

@@ -13,11 +13,11 @@ from nas_mnist.execution.spec import SearchConfig
 from nas_mnist.networks.notation import parse_notation
 from nas_mnist.report.analysis import epoch_usage
 from nas_mnist.report.front_table import spending_text
-from nas_mnist.search.space import SPACE
+from nas_mnist.search.space import DEFAULT
 from tests.conftest import Search
 
 CURVE = [{"epoch": epoch, "val_accuracy": 90.0} for epoch in range(1, 16)]
-_RATE = {"peak_learning_rate": SPACE["peak_learning_rate"]}
+_RATE = {"peak_learning_rate": DEFAULT.distributions["peak_learning_rate"]}
 
 
 @pytest.fixture
