@@ -10,7 +10,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Event
 
 import pytest
 from optuna.storages._rdb.models import TrialHeartbeatModel
@@ -211,3 +211,55 @@ def test_who_lost_a_trial_writes_nothing_more(record: StudyRecord) -> None:
     assert not give_back(record.storage, trial_id)
     trial = record.storage.get_trial(trial_id)
     assert (trial.state, trial.user_attrs["curve"]) == (TrialState.RUNNING, [1, 2])
+
+
+def test_who_lost_a_trial_cannot_complete_it_without_its_weights(record: StudyRecord) -> None:
+    """The last attributes, the values and the end are one: the trial is taken for dead between
+    two of this process's writes, and another's run clears what was written."""
+    trial_id = take(record.storage, record.study_id, 6)
+    assert trial_id is not None
+    last = {"weights": {"artifact": "mine"}, "test_accuracy": 90.0}
+    owned_by(record, trial_id, started=0)  # found dead, given back, and taken again
+    assert give_back_abandoned(record.storage, record.study_id) == 1
+    assert take(record.storage, record.study_id, 6) == trial_id
+    owned_by(record, trial_id, machine="another")
+    record.storage.set_trial_user_attr(trial_id, "weights", None)
+    assert not finish(record.storage, trial_id, TrialState.COMPLETE, [100.0, 90.0], last)
+    found = record.storage.get_trial(trial_id)
+    assert (found.state, found.user_attrs["weights"]) == (TrialState.RUNNING, None)
+
+
+def test_a_trial_ends_with_all_that_belongs_to_it(record: StudyRecord) -> None:
+    """Whoever sees it complete sees its weights."""
+    study = record.study
+    seen = []
+    trial_id = take(record.storage, record.study_id, 6)
+    assert trial_id is not None
+    stop = Event()
+
+    def watch() -> None:
+        storage = open_storage(record.url, create=False)
+        while not stop.is_set():
+            for trial in storage.get_all_trials(record.study_id, deepcopy=False):
+                if trial.state == TrialState.COMPLETE:
+                    seen.append(trial)
+                    return
+
+    with ThreadPoolExecutor(1) as threads:
+        watching = threads.submit(watch)
+        finish(record.storage, trial_id, TrialState.COMPLETE, [100.0, 90.0], {"weights": "all"})
+        watching.result(30)
+        stop.set()
+    assert seen[0].user_attrs["weights"] == "all"
+    assert seen[0].values == [100.0, 90.0]
+    assert study.best_trials[0].number == seen[0].number
+
+
+def test_a_completed_trial_without_weights_is_left_out(record: StudyRecord) -> None:
+    """Earlier versions could leave one: it must not keep the others from being shown."""
+    trial_id = take(record.storage, record.study_id, 6)
+    assert trial_id is not None
+    lost = {"weights": None, "test_accuracy": None, "notation": "c4-g-c10k1"}
+    finish(record.storage, trial_id, TrialState.COMPLETE, [76.0, 99.0], lost)
+    assert record.front() == record.complete() == []
+    assert record.counts().complete == 1

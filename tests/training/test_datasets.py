@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from nas_mnist.errors import DataError, RequestError
+from nas_mnist.errors import DataError, NasMnistError, RequestError
+from nas_mnist.lookup import give
 from nas_mnist.training.datasets import (
     Dataset,
     data_folder,
@@ -143,3 +147,63 @@ def test_the_folder_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     monkeypatch.delenv("NAS_MNIST_DATA")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert data_folder(None) == tmp_path / "nas-mnist"
+
+
+def test_the_digits_stay_what_they_were(digits: Dataset) -> None:
+    """To the bit: what was measured on them holds."""
+    content = digits.train.images.numpy().tobytes() + digits.test.labels.numpy().tobytes()
+    assert hashlib.sha256(content).hexdigest()[:16] == "db64f4b6a0bea077"
+
+
+def few(data_dir: Path | None) -> Dataset:
+    """A dataset of a user's own."""
+    pixels = np.arange(20 * 28 * 28).reshape(20, 28, 28) % 256
+    return Dataset.of("few", pixels, np.arange(20) % 10, pixels[:10], list(range(10)))
+
+
+def failing(data_dir: Path | None) -> Dataset:
+    raise ZeroDivisionError("by nothing")
+
+
+def test_a_dataset_of_ones_own() -> None:
+    give("given:few", few(None))
+    for name in (f"{__name__}:few", "given:few"):
+        found = load_dataset(name)
+        assert found.name == name
+        assert found.train.images.shape == (20, 1, 28, 28)
+        assert found.train.images.dtype == torch.uint8
+        assert found.normalization.mean == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nosuch", "--dataset 'nosuch' is not one of mnist, fashion-mnist, kmnist, digits, and no"),
+        ("no_module:data", "add --plugin no_module"),
+        (f"{__name__}:failing", "by nothing"),
+        (f"{__name__}:__name__", "not callable"),
+        ("builtins:id", "it gives a int, not a Dataset"),
+    ],
+)
+def test_datasets_that_are_none(name: str, message: str) -> None:
+    with pytest.raises(NasMnistError) as caught:
+        load_dataset(name)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (np.zeros((3, 28, 28)), [0, 1, 2], "pixels and labels are whole numbers"),
+        (np.full((3, 28, 28), 256), [0, 1, 2], "a pixel outside 0 to 255"),
+        (np.zeros((3, 20, 20), int), [0, 1, 2], "images of shape (1, 20, 20)"),
+        (np.zeros((3, 28, 28), int), [0, 1], "3 images but 2 labels"),
+        (np.zeros((3, 28, 28), int), [0, 1, 10], "a label outside 0 to 9"),
+        ([[0], [0, 0]], [0, 1], "dataset mine: "),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_arrays_that_are_refused(images: Any, labels: list[int], message: str) -> None:
+    with pytest.raises(DataError) as caught:
+        Dataset.of("mine", images, labels, images, labels)
+    assert message in str(caught.value)

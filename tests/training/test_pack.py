@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nas_mnist.errors import DivergedError
+from nas_mnist.errors import DivergedError, RequestError
 from nas_mnist.networks.layers import Layer, Shape
 from nas_mnist.networks.notation import parse_notation
 from nas_mnist.training.datasets import Dataset, split_dataset
@@ -231,3 +232,57 @@ def test_it_learns_real_mnist(mnist: Dataset, precision: torch.dtype) -> None:
         # Evaluation is float32, together or alone.
         alone = accuracy(pack.network(place), validation, mnist.normalization)
         assert alone == pytest.approx(record.accuracy, abs=0.011)
+
+
+class Orthogonal(torch.optim.Optimizer):
+    """A matrix optimizer of a user's own, in the manner of Muon: the moves of a convolution's
+    weights as a matrix whose singular values are all one; other parameters by their sign."""
+
+    def __init__(self, params: list[Tensor], lr: float, momentum: float = 0.9) -> None:
+        matrices = [weights for weights in params if weights.dim() > 1]
+        others = [weights for weights in params if weights.dim() <= 1]
+        groups = [{"params": group} for group in (others, matrices)]
+        super().__init__(groups, {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for weights in group["params"]:
+                memory = self.state[weights].setdefault("memory", torch.zeros_like(weights))
+                memory.mul_(group["momentum"]).add_(weights.grad)
+                move = memory.sign()
+                if weights.dim() > 1:
+                    left, _, right = torch.linalg.svd(memory.flatten(1), full_matrices=False)
+                    move = (left @ right).view_as(weights)
+                weights.sub_(group["lr"] * move)
+
+
+@pytest.mark.parametrize("optimizer", ["torch.optim:RMSprop", f"{__name__}:Orthogonal"])
+def test_an_optimizer_of_ones_own(digits: Dataset, optimizer: str) -> None:
+    """As alone, also when a network is stopped."""
+    settings = {"epochs": 2, "batch_size": 64, "optimizer": optimizer, "weight_decay": 0.0}
+    recipe = Recipe(**settings, momentum=0.5)
+    notations = ["c5rn-m2-c4rn-g-c10k1", "c4rn-m2-c6rn-g-c10k1", "c3rn-m2-c5rn-g-c10k1"]
+    wanted = members(notations, recipe, (3e-4, 1e-4, 2e-4))
+    pack = pack_of(digits, wanted, precision=torch.float64)
+    for epoch, _ in enumerate(pack):
+        if epoch == 0:
+            pack.stop(1)
+    for index in (0, 2):
+        trainer = solo(digits, wanted[index], torch.float64)
+        list(trainer)
+        assert furthest(pack.network(index), trainer.network) < 1e-10
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "message"),
+    [
+        ("torch.optim:NoSuch", "torch.optim has no 'NoSuch'"),
+        ("no_module:Optimizer", "add --plugin no_module"),
+        ("torch:zeros", "recipe: optimizer 'torch:zeros': "),
+    ],
+)
+def test_optimizers_that_are_none(digits: Dataset, optimizer: str, message: str) -> None:
+    recipe = Recipe(epochs=1, optimizer=optimizer)
+    with pytest.raises(RequestError, match=re.escape(message)):
+        pack_of(digits, members(["c4rn-g-c10k1"], recipe, (0.1,)))

@@ -1,0 +1,92 @@
+"""The experiments behind the defaults, each run for real at its smallest."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SIMULATION = ROOT / "studies" / "pruner_simulation"
+CURVES = ROOT / "results" / "curves" / "mnist-8000.csv"
+
+
+def run(folder: Path, script: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", script, *map(str, arguments)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_curves_are_recorded(tmp_path: Path) -> None:
+    request = (
+        *("-o", "curves.csv", "--networks", 6, "--epochs", 1, "--dataset", "digits"),
+        *("--train-samples", 100, "--budget", 1000, "--workers", 2),
+    )
+    done = run(tmp_path, SIMULATION / "record_curves.py", *request)
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "curves.csv", comment="#")
+    assert len(table) == 8  # two of the six twice
+    assert table.notation.nunique() == 6
+    assert table.parameters.max() <= 1000
+    again = run(tmp_path, SIMULATION / "record_curves.py", *request)
+    assert again.returncode == 0, again.stderr
+    assert len(pd.read_csv(tmp_path / "curves.csv", comment="#")) == 8
+
+
+def test_the_published_comparison_of_pruners(tmp_path: Path) -> None:
+    """Replayed from the published curves, in three of its twenty orders, it says what it said."""
+    arguments = (CURVES, "-o", tmp_path, "--seeds", 3, "--pruners-only")
+    done = run(tmp_path, SIMULATION / "simulate.py", *arguments)
+    assert done.returncode == 0, done.stderr
+    columns = ["pruner", "setting"]
+    found = pd.read_csv(tmp_path / "pruners.csv").set_index(columns)
+    published = pd.read_csv(ROOT / "results/simulation/pruners.csv").set_index(columns)
+    assert list(found.index) == list(published.index)
+    spread = 4 * published.epochs_sd / 3**0.5 + 0.1
+    assert ((found.epochs - published.epochs).abs() <= spread).all()
+
+
+def test_searches_are_simulated(tmp_path: Path) -> None:
+    """On every sixth of the published curves, and the table says which choices it was drawn from:
+    one that came later has no column."""
+    head, *lines = CURVES.read_text().splitlines()
+    names = lines[0].split(",")
+    dropped = names.index("dropout")
+    kept = [",".join(c for n, c in enumerate(line.split(",")) if n != dropped) for line in lines]
+    (tmp_path / "few.csv").write_text("\n".join([head, kept[0], *kept[1:73]]) + "\n")
+    arguments = ("few.csv", "-o", "made", "--trials", 4, "--seeds", 2, "--workers", 2)
+    done = run(tmp_path, SIMULATION / "simulate.py", *arguments)
+    assert done.returncode == 0, done.stderr
+    searches = pd.read_csv(tmp_path / "made" / "searches.csv")
+    assert {"random", "gp", "nsga2", "tpe-spread"} <= set(searches.sampler)
+    assert (tmp_path / "made" / "searches.html").exists()
+
+
+@pytest.mark.parametrize("text", ["", "# {}\nnothing\n1\n", "# no json\n"])
+def test_a_file_that_is_no_table(tmp_path: Path, text: str) -> None:
+    (tmp_path / "bad.csv").write_text(text)
+    done = run(tmp_path, SIMULATION / "simulate.py", "bad.csv")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: bad.csv: not a table of curves")
+
+
+def test_what_a_study_costs(tmp_path: Path) -> None:
+    script = ROOT / "studies" / "storage_benchmark" / "measure.py"
+    done = run(tmp_path, script, 20, 60)
+    assert done.returncode == 0, done.stderr
+    small, large = json.loads(done.stdout)
+    assert (small["trials"], large["trials"]) == (20, 60)
+    parts = ("claim", "sample", "epochs")
+    assert large["trial"] == pytest.approx(sum(large[part] for part in parts), abs=0.01)
+    assert all(large[part] > 0 for part in (*parts, "resume", "front", "poll"))
+    assert not list(tmp_path.iterdir())
