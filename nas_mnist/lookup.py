@@ -1,8 +1,8 @@
 """Things found by name: one of a registry, or one of a user's own as `module:attribute`.
 
 A user's own modules are imported where the user names them, and nowhere else: a name that is read
-from a database is looked up among what is imported already, so that no database makes this program
-run code.
+from a database is looked up among the modules that the user has named, so that no database makes
+this program run code.
 """
 
 from __future__ import annotations
@@ -10,11 +10,14 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from nas_mnist.errors import RequestError
 
 _GIVEN: dict[str, Any] = {}
+_PLUGINS: dict[str, ModuleType] = {}
 
 
 def import_plugin(module: str) -> None:
@@ -23,8 +26,11 @@ def import_plugin(module: str) -> None:
     Raises:
         RequestError: if there is no such module, or if it fails while it is imported.
     """
+    here = str(Path.cwd())
+    if here not in sys.path:  # a program that is installed does not look in its user's folder
+        sys.path.append(here)
     try:
-        importlib.import_module(module)
+        _PLUGINS[module] = importlib.import_module(module)
     except Exception as error:  # it may fail in any way
         said = " ".join(str(error).split()) or type(error).__name__
         raise RequestError(f"module {module!r} cannot be imported: {said}") from None
@@ -52,7 +58,7 @@ def find(option: str, text: str, known: Mapping[str, Any]) -> Any:
     Args:
         option: how the user says it, such as `--pruner`, for the message.
         text: a name in `known`, the label of a given object, or `module:attribute` of a module
-            that is imported already (see `import_plugin`).
+            that the user has named (see `import_plugin`).
         known: the registry.
 
     Raises:
@@ -67,7 +73,7 @@ def find(option: str, text: str, known: Mapping[str, Any]) -> Any:
         raise RequestError(
             f"{option} {text!r} is not one of {', '.join(known)}, and not MODULE:ATTRIBUTE"
         )
-    found: Any = sys.modules.get(module)
+    found: Any = _PLUGINS.get(module)
     if found is None:
         raise RequestError(f"{option} {text!r}: module {module!r} is yours; add --plugin {module}")
     for name in attribute.split("."):

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -21,7 +21,9 @@ import torch
 from hypothesis import settings
 
 from nas_mnist.cli.app import main
+from nas_mnist.errors import RequestError
 from nas_mnist.execution.records import StudyRecord, load_study
+from nas_mnist.lookup import import_plugin, module_of
 from nas_mnist.training.datasets import Dataset, load_dataset
 
 settings.register_profile("house", deadline=None, derandomize=True)
@@ -72,6 +74,15 @@ class Finished:
 
 
 CommandLine = Callable[..., Finished]
+
+
+def named(text: str) -> str:
+    """The name, with its module imported as where a user names it, if there is such a module."""
+    module = module_of(text)
+    if module is not None:
+        with suppress(RequestError):
+            import_plugin(module)
+    return text
 
 
 def command(*arguments: str) -> list[str]:

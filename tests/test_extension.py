@@ -197,10 +197,45 @@ def test_a_database_makes_no_program_import_anything(tmp_path: Path) -> None:
     assert run_process(tmp_path, "confirm", "own", "--storage", url, *more, env=_path()).code == 0
 
 
+def test_a_database_makes_no_program_call_anything(tmp_path: Path) -> None:
+    """Not even what every Python has imported."""
+    url = f"sqlite:///{tmp_path}/own.db"
+    study = nas_mnist.search(
+        "digits",
+        1500,
+        1,
+        study="own",
+        storage=url,
+        epochs=1,
+        train_samples=100,
+        confirm=False,
+        workers=1,
+        progress=False,
+    )
+    stored = study.study.user_attrs["config"]
+    for name in ("pruner", "sampler", "dataset", "space"):
+        study.study.set_user_attr("config", {**stored, name: "builtins:print"})
+        done = run_process(tmp_path, "confirm", "own", "--storage", url)
+        assert (done.code, done.out) == (2, "")
+        assert "module 'builtins' is yours; add --plugin builtins" in done.err
+
+
 @pytest.mark.parametrize("example", ["c16", "r", "dk3", "w2c4"])
 def test_a_notation_that_is_taken(example: str) -> None:
     with pytest.raises(nas_mnist.NasMnistError, match=r"its notation .* is that of"):
         type("Mine", (Layer,), {"op": f"mine-{random.random()}", "example": example})
+
+
+def test_a_notation_that_would_be_read_as_part_of_another() -> None:
+    with pytest.raises(nas_mnist.NasMnistError, match="behind 'c16' its notation 'b'"):
+        type("Mine", (Layer,), {"op": "mine", "pattern": "b", "example": "b"})
+
+
+def test_a_layer_without_notation_matches_nothing(run: CommandLine) -> None:
+    type("Silent", (Layer,), {"op": "silent"})
+    done = run("inspect", "c4-q")
+    assert done.code == 2
+    assert "no layer starts with 'q'" in done.err
 
 
 def test_a_layer_of_a_name_that_is_taken() -> None:

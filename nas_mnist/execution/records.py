@@ -134,10 +134,15 @@ class StudyRecord:
         return [trial for trial in trials if trial.user_attrs.get("weights") is not None]
 
     def trial(self, number: int) -> TrialRecord:
-        """A completed trial; StudyError if there is none of this number."""
+        """A completed trial; StudyError if there is none of this number, or if it lost its weights."""
         for record in self.complete():
             if record.number == number:
                 return record
+        if any(trial.number == number for trial in self.trials(TrialState.COMPLETE)):
+            raise StudyError(
+                f"trial {number} of study {self.name!r} lost its weights to another process, as "
+                "versions before 0.2 allowed; it is not shown"
+            )
         raise StudyError(
             f"study {self.name!r} has no completed trial {number}; `front {self.name}` lists the "
             "front's"

@@ -165,18 +165,18 @@ def resolve_config(preset: Path | None, overrides: Mapping[str, Any]) -> SearchC
     if isinstance(settings.get("recipe", {}), dict):
         settings_recipe = merged(settings.get("recipe", {}), given.get("recipe", {}))
         given = {**given, "recipe": settings_recipe}
-    whole = {**settings, **given}
-    plugins = [*whole.get("plugins", ())]
-    recipe = whole.get("recipe", {})
-    named = [whole.get(name) for name in ("dataset", "sampler", "pruner", "space")]
+    settled = {**settings, **given}
+    plugins = [*settled.get("plugins", ())]
+    recipe = settled.get("recipe", {})
+    named = [settled.get(name) for name in ("dataset", "sampler", "pruner", "space")]
     named += [recipe.get("optimizer")] if isinstance(recipe, dict) else []
     plugins += [module for text in named if isinstance(text, str) and (module := module_of(text))]
     for module in dict.fromkeys(plugins):
         import_plugin(str(module))
-    whole["plugins"] = tuple(dict.fromkeys(map(str, plugins)))
+    settled["plugins"] = tuple(dict.fromkeys(map(str, plugins)))
     from_preset = settings.keys() - (overrides.keys() & given.keys() - {"recipe"})
     try:
-        BaseModel.__init__(checked := SearchConfig.__new__(SearchConfig), **whole)
+        BaseModel.__init__(checked := SearchConfig.__new__(SearchConfig), **settled)
     except ValidationError as error:
         raise RequestError(_told(error, SearchConfig, preset, from_preset)) from None
     return checked

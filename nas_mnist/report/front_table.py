@@ -76,7 +76,7 @@ def front_table(record: StudyRecord, width: int | None = None) -> Table:
     """The front; with what its confirmation found, once that has begun.
 
     Given a terminal's `width` in characters, with the columns that it has room for, their numbers
-    whole.
+    full.
     """
     spec = record.spec
     shown = candidates(record)
@@ -94,15 +94,15 @@ def front_table(record: StudyRecord, width: int | None = None) -> Table:
         caption=caption,
         caption_justify="left",
     )
-    places = [place for place, heading in enumerate(rows[0]) if heading not in left_out]
-    for place in places:
-        if rows[0][place] == "notation":
+    indices = [index for index, heading in enumerate(rows[0]) if heading not in left_out]
+    for index in indices:
+        if rows[0][index] == "notation":
             table.add_column("notation", overflow="fold")
         else:
-            least = None if width is None else widths[place]
-            table.add_column(rows[0][place], justify="right", width=least)
+            least = None if width is None else widths[index]
+            table.add_column(rows[0][index], justify="right", width=least)
     for row in rows[1:]:
-        table.add_row(*(row[place] for place in places))
+        table.add_row(*(row[index] for index in indices))
     return table
 
 

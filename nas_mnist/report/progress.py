@@ -145,4 +145,4 @@ def _spread(best: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
     if len(best) <= _SIZES:
         return list(best)
     last = len(best) - 1
-    return [best[round(place * last / (_SIZES - 1))] for place in range(_SIZES)]
+    return [best[round(index * last / (_SIZES - 1))] for index in range(_SIZES)]

@@ -133,9 +133,9 @@ def _winner(record: StudyRecord, winner: Candidate, dataset: Dataset) -> Iterato
     elif shown:
         yield text_part("All of them, shown → answered:")
     figures = (
-        f'<figure><img alt="test image {place}" src="{_data_uri(dataset.test.images[place])}">'
-        f"<figcaption>{int(labels[place])} → {int(answers[place])}</figcaption></figure>"
-        for place in shown
+        f'<figure><img alt="test image {index}" src="{_data_uri(dataset.test.images[index])}">'
+        f"<figcaption>{int(labels[index])} → {int(answers[index])}</figcaption></figure>"
+        for index in shown
     )
     yield f'<div class="images">{"".join(figures)}</div>'
 

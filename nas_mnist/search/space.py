@@ -79,11 +79,11 @@ class Space:
         Raises:
             RequestError: if not even the smallest network of the space is allowed.
         """
-        whole = self.point(point)
+        full = self.point(point)
         # A millionth of a parameter covers the rounding of a fill computed as n / budget.
-        target = int(whole["fill"] * limit.parameters + 1e-6)
+        target = int(full["fill"] * limit.parameters + 1e-6)
         aim = limit.within(max(target, self.smallest().parameters))
-        return _decoded(self, tuple(whole.values()), aim)
+        return _decoded(self, tuple(full.values()), aim)
 
     def smallest(self) -> Architecture:
         """The network of the space with the fewest parameters."""

@@ -110,8 +110,8 @@ def search_figure(traces: pd.DataFrame) -> go.Figure:
     keys = list(Setting._fields)
     first = min(_FIRST_EPOCHS, traces["epochs"].max() / 4)
     begun = traces[traces["epochs"] >= first]
-    for place, (key, trace) in enumerate(begun.groupby(keys, sort=False)):
-        color = _COLORS[place % len(_COLORS)]
+    for index, (key, trace) in enumerate(begun.groupby(keys, sort=False)):
+        color = _COLORS[index % len(_COLORS)]
         name = _name(dict(zip(keys, key, strict=True)))
         high = trace["hypervolume"] + trace["hypervolume_sd"]
         low = trace["hypervolume"] - trace["hypervolume_sd"]

@@ -44,7 +44,7 @@ class Search:
     """the hypervolume after each trial, if it was kept"""
     repeats: int = 0
     """trials of a network already tried"""
-    _standings: list[LearningCurve] = field(default_factory=list)
+    _curves: list[LearningCurve] = field(default_factory=list)
     _completed: list[_Completed] = field(default_factory=list)
 
     def run(
@@ -60,14 +60,14 @@ class Search:
 
         `counted`: test accuracy in percent that counts if the network is on the front.
         """
-        whole = LearningCurve(len(self._standings), parameters, curve.validation)
+        full = LearningCurve(len(self._curves), parameters, curve.validation)
         stop_at = next(
-            (epoch for epoch in pruner.rungs if pruner.stop(_after(whole, epoch), self._standings)),
+            (epoch for epoch in pruner.rungs if pruner.stop(_after(full, epoch), self._curves)),
             None,
         )
         stopped = stop_at is not None and not exempt
         spent = stop_at if stop_at is not None and stopped else len(curve.validation)
-        self._standings.append(_after(whole, spent))
+        self._curves.append(_after(full, spent))
         self.epochs.append(spent + (self.epochs[-1] if self.epochs else 0))
         if not stopped:
             spared = stop_at is not None
@@ -77,7 +77,7 @@ class Search:
     def front(self) -> list[_Completed]:
         """What the search would show now: chosen by validation accuracy."""
         points = [(trial.parameters, trial.accuracy) for trial in self._completed]
-        return [self._completed[place] for place in front_indices(points)]
+        return [self._completed[index] for index in front_indices(points)]
 
     def hypervolume(self) -> float:
         """Of the front, by what its networks are counted."""
@@ -155,5 +155,5 @@ def simulate_search(
     return search
 
 
-def _after(whole: LearningCurve, epoch: int) -> LearningCurve:
-    return whole._replace(accuracies=whole.accuracies[:epoch])
+def _after(full: LearningCurve, epoch: int) -> LearningCurve:
+    return full._replace(accuracies=full.accuracies[:epoch])

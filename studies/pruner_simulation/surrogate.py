@@ -146,8 +146,8 @@ def seed_noise(table: CurveTable) -> tuple[Floats, Floats]:
     (pairs, epochs + 1) what one run's log errors differ from another's, scaled to the noise of a
     single run; the last column is the test error's."""
     targets = _log_errors(table)
-    places = table.runs.groupby("notation", sort=False).indices.values()
-    pairs = [place[:2] for place in places if len(place) > 1]
+    indices = table.runs.groupby("notation", sort=False).indices.values()
+    pairs = [index[:2] for index in indices if len(index) > 1]
     levels = np.array([targets[pair, -1].mean() for pair in pairs])
     return levels, np.array([(targets[one] - targets[two]) / math.sqrt(2) for one, two in pairs])
 

@@ -177,8 +177,8 @@ class _Rows:
         if complete:
             weights = {"artifact": "none"}
             attributes |= {"test_accuracy": accuracy, "weights": weights}
-            for place, value in enumerate((architecture.parameters, accuracy)):
-                row = {"objective": place, "value": value, "value_type": "FINITE"}
+            for index, value in enumerate((architecture.parameters, accuracy)):
+                row = {"objective": index, "value": value, "value_type": "FINITE"}
                 self._put(models.TrialValueModel, {**trial, **row})
         for name, content in attributes.items():
             row = {"key": name, "value_json": json.dumps(content)}

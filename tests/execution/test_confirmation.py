@@ -126,18 +126,14 @@ def test_a_run_is_that_of_its_seed(
     """Trained again from the record alone, on all training images."""
     record, found = load(folder), networks[-1]
     device = resolve_device("cpu")
-    *_, runs = train_runs(
-        found.architecture,
-        record.spec.trial_recipe(found.trial.peak_learning_rate),
-        digits,
-        [run.seed for run in found.runs],
-        device,
-        training_precision(device),
-    )
-    # Packs of other seeds round otherwise.
-    for run, again in zip(found.runs, runs, strict=True):
-        assert run.test_accuracy == pytest.approx(again.test_accuracy, abs=1.5)
-        assert run.curve[0]["train_loss"] == pytest.approx(again.curve[0].train_loss, rel=0.02)
+    recipe = record.spec.trial_recipe(found.trial.peak_learning_rate)
+    precision = training_precision(device)
+    for run in found.runs:
+        # By itself, as it was confirmed: a pack rounds otherwise.
+        *_, (again,) = train_runs(found.architecture, recipe, digits, [run.seed], device, precision)
+        assert run.test_accuracy == pytest.approx(again.test_accuracy, abs=1e-3)
+        losses = [entry["train_loss"] for entry in run.curve]
+        assert losses == pytest.approx([entry.train_loss for entry in again.curve], abs=1e-5)
 
 
 def test_more_seeds_add_what_is_missing(folder: Path, tmp_path: Path) -> None:

@@ -104,7 +104,8 @@ def test_an_artifact_that_is_forgotten(record: StudyRecord, tmp_path: Path) -> N
     found = optuna.artifacts.get_all_artifact_meta(record.study)
     assert [meta.artifact_id for meta in found] == [artifact]
     forget_artifact(record.study, record.storage, artifact)
-    assert record.study.system_attrs[f"artifacts:{artifact}"] == "null"
+    attributes = record.storage.get_study_system_attrs(record.study_id)
+    assert attributes[f"artifacts:{artifact}"] == "null"  # as the dashboard writes it
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from optuna.storages._rdb.models import TrialHeartbeatModel
 from optuna.trial import TrialState
 from sqlalchemy.orm import Session
 
+from nas_mnist.errors import StudyError
 from nas_mnist.execution.creation import fill_queue, make_study
 from nas_mnist.execution.optuna_internals import Storage
 from nas_mnist.execution.queue import (
@@ -145,7 +146,7 @@ def test_a_process_number_used_again_does_not_keep_a_trial(record: StudyRecord) 
     """After a crash of everything its number may be another program's."""
     trial_id = take(record.storage, record.study_id, 6)
     assert trial_id is not None
-    owned_by(record, trial_id, pid=os.getppid())
+    owned_by(record, trial_id, pid=os.getppid(), started=1)
     assert give_back_abandoned(record.storage, record.study_id) == 1
     assert record.counts().waiting == 6
 
@@ -262,4 +263,6 @@ def test_a_completed_trial_without_weights_is_left_out(record: StudyRecord) -> N
     lost = {"weights": None, "test_accuracy": None, "notation": "c4-g-c10k1"}
     finish(record.storage, trial_id, TrialState.COMPLETE, [76.0, 99.0], lost)
     assert record.front() == record.complete() == []
+    with pytest.raises(StudyError, match="trial 0 of study 'demo' lost its weights"):
+        record.trial(0)
     assert record.counts().complete == 1

@@ -13,7 +13,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas_mnist import processes
 from nas_mnist.execution.records import load_study
-from nas_mnist.search.space import WIDTHS, first_points
+from nas_mnist.networks.costs import Limit
+from nas_mnist.search.space import DEFAULT
 from nas_mnist.training.datasets import data_folder
 from tests.conftest import CommandLine, Search, runner
 from tests.execution.finished import (
@@ -62,11 +63,11 @@ def test_packs_share_their_topology_and_end_whole(tmp_path: Path) -> None:
     assert done.code == 0, done.err
     check_finished(url_of(tmp_path), 15)
     found = trials(url_of(tmp_path))
-    given = len(first_points(1500))  # each with a topology of its own
+    given = len(DEFAULT.first_points(Limit(1500)))  # each with a topology of its own
     assert 6 < given <= 9
     for first, *others in (found[9:12], found[12:]):
         for other in others:
-            shared = first.params.keys() - WIDTHS
+            shared = DEFAULT.topology_names
             assert {name: other.params[name] for name in shared} == {
                 name: first.params[name] for name in shared
             }

@@ -12,14 +12,14 @@ from typing import NamedTuple
 
 import pytest
 
-from nas_mnist.execution.launcher import LocalEngine
+from nas_mnist.execution.launcher import LocalLauncher
 from nas_mnist.execution.spec import SearchConfig
 from nas_mnist.execution.store import open_storage
 from nas_mnist.execution.supervisor import Workers, supervise
 
 
 class Round(NamedTuple):
-    """A look at the study, and when."""
+    """A reading of the study, and when."""
 
     at: float
     steps: int = 0
@@ -27,36 +27,36 @@ class Round(NamedTuple):
 
 
 def rounds(folder: Path, *work: float) -> Iterator[Round]:
-    """Supervise nobody, with looks that take so many seconds of this thread; the last goes on."""
+    """Supervise nobody, with readings that take so many seconds of this thread."""
     storage = open_storage(f"sqlite:///{folder}/studies.db", create=True)
     study = storage.create_new_study([0, 1], "demo")
     left = list(work)
 
-    def look(seconds: float) -> Round:
+    def read_progress(seconds: float) -> Round:
         end = time.thread_time() + (left.pop(0) if len(left) > 1 else left[0])
         while time.thread_time() < end:
             pass
         return Round(time.monotonic())
 
-    workers = Workers(LocalEngine(), SearchConfig(storage=""), "search")
-    return supervise(storage, study, workers, look, lambda: 0)
+    workers = Workers(LocalLauncher(), SearchConfig(), "search")
+    return supervise(storage, study, workers, read_progress, lambda: 0)
 
 
 def test_it_rests_as_a_large_study_is_slow_to_read(tmp_path: Path) -> None:
-    looks = rounds(tmp_path, 0.09)
-    first, second, third = (next(looks).at for _ in range(3))
-    looks.close()
+    progress = rounds(tmp_path, 0.09)
+    first, second, third = (next(progress).at for _ in range(3))
+    progress.close()
     assert second - first < 2  # one slow round alone may be an import
     assert third - second > 3
 
 
 def test_an_interrupt_ends_its_rest(tmp_path: Path) -> None:
-    looks = rounds(tmp_path, 0.3)
-    next(looks), next(looks)
+    progress = rounds(tmp_path, 0.3)
+    next(progress), next(progress)
     timer = Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        next(looks)
+        next(progress)
     timer.join()
     assert time.monotonic() - began < 5  # of ten

@@ -156,6 +156,19 @@ def test_composite_layers_export(tmp_path: Path) -> None:
 """ in file.read_text()
 
 
+@pytest.mark.parametrize("depth", [3, 8])
+def test_residuals_within_residuals_export(depth: int) -> None:
+    architecture = parse_notation("c4" + "[" * depth + "c4p1n" + "]" * depth + "-g-c10k1")
+    network = build_network(architecture).eval()
+    namespace: dict[str, object] = {"__file__": "network.py"}
+    exec(module_source(architecture, "mnist", (0.1, 0.3), NO_FACTS), namespace)
+    exported = namespace["Network"]()  # type: ignore[operator]
+    exported.load_state_dict(network.state_dict())
+    images = torch.rand(2, 1, 28, 28)
+    with torch.inference_mode():
+        assert torch.equal(exported.eval()(images), network(images))
+
+
 @given(architectures(), st.text())
 def test_no_text_becomes_code(architecture: Architecture, text: str) -> None:
     """Whatever a database says, the file differs from a plain one in its docstring alone."""

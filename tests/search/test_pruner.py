@@ -14,6 +14,7 @@ from nas_mnist.search.pruner import (
     QuantilePruner,
     make_pruner,
 )
+from tests.conftest import named
 
 PRUNER = DominancePruner(epochs=15, validation_images=10_000)
 STRONG = LearningCurve(7, 2000, [97.0, 98.0, 98.3, 98.6, 98.7])
@@ -136,7 +137,7 @@ class Strict:
 def test_a_pruner_of_the_users_own() -> None:
     for text in (f"{__name__}:Strict", "given:ready"):
         give("given:ready", Strict(15, 10))
-        pruner = make_pruner(text, 15, 10)
+        pruner = make_pruner(named(text), 15, 10)
         assert isinstance(pruner, Strict)
         assert pruner.seen == (15, 10)
         assert pruner.stop(standing(10, [50.0]), []) == (1, 50.0, 100.0, None)
@@ -153,5 +154,5 @@ def test_a_pruner_of_the_users_own() -> None:
 )
 def test_pruners_that_are_none(name: str, message: str) -> None:
     with pytest.raises(RequestError) as caught:
-        make_pruner(name, 15, 10)
+        make_pruner(named(name), 15, 10)
     assert message in str(caught.value)

@@ -16,6 +16,7 @@ from nas_mnist.networks.costs import Limit
 from nas_mnist.networks.notation import format_notation
 from nas_mnist.search.sampler import SAMPLERS, SearchSampler
 from nas_mnist.search.space import DEFAULT
+from tests.conftest import named
 
 BUDGET = 1000
 # Trials after which every sampler draws from what it has seen.
@@ -31,7 +32,7 @@ def decoded(trial: optuna.Trial, budget: int = BUDGET) -> Architecture:
 
 def drawn(name: str, trials: int, seed: int, *, budget: int = BUDGET) -> list[str]:
     """Networks of a study whose accuracy grows with size: every sampler is past its start-up."""
-    sampler = SearchSampler(name, seed, DEFAULT, Limit(budget))
+    sampler = SearchSampler(named(name), seed, DEFAULT, Limit(budget))
     study = optuna.create_study(directions=list(DIRECTIONS), sampler=sampler)
     networks = []
     for number in range(trials):
@@ -136,5 +137,5 @@ def test_a_sampler_of_the_users_own(name: str) -> None:
 )
 def test_samplers_that_are_none(name: str, message: str) -> None:
     with pytest.raises(RequestError) as caught:
-        SearchSampler(name, 0, DEFAULT, Limit(BUDGET))
+        SearchSampler(named(name), 0, DEFAULT, Limit(BUDGET))
     assert message in str(caught.value)

@@ -16,6 +16,7 @@ from nas_mnist.networks.references import references
 from nas_mnist.networks.skeleton import Template
 from nas_mnist.search.choices import DEFAULT_CHOICES, Choice
 from nas_mnist.search.space import DEFAULT, Space, find_space
+from tests.conftest import named
 
 
 @pytest.mark.parametrize("budget", [DEFAULT.smallest().parameters, 1000, 8000, 10**6])
@@ -114,4 +115,4 @@ def test_spaces_by_name() -> None:
     with pytest.raises(RequestError, match="--space 'x' is not one of default, and not MODULE"):
         find_space("x")
     with pytest.raises(RequestError, match="is not a Space"):
-        find_space("nas_mnist.search.space:find_space")
+        find_space(named("nas_mnist.search.space:find_space"))

@@ -22,6 +22,7 @@ from nas_mnist.training.datasets import (
     load_dataset,
     split_dataset,
 )
+from tests.conftest import named
 
 
 def test_mnist_is_whole(mnist: Dataset) -> None:
@@ -168,7 +169,7 @@ def failing(data_dir: Path | None) -> Dataset:
 def test_a_dataset_of_ones_own() -> None:
     give("given:few", few(None))
     for name in (f"{__name__}:few", "given:few"):
-        found = load_dataset(name)
+        found = load_dataset(named(name))
         assert found.name == name
         assert found.train.images.shape == (20, 1, 28, 28)
         assert found.train.images.dtype == torch.uint8
@@ -187,7 +188,7 @@ def test_a_dataset_of_ones_own() -> None:
 )
 def test_datasets_that_are_none(name: str, message: str) -> None:
     with pytest.raises(NasMnistError) as caught:
-        load_dataset(name)
+        load_dataset(named(name))
     assert message in str(caught.value)
 
 
@@ -196,7 +197,7 @@ def test_datasets_that_are_none(name: str, message: str) -> None:
     [
         (np.zeros((3, 28, 28)), [0, 1, 2], "pixels and labels are whole numbers"),
         (np.full((3, 28, 28), 256), [0, 1, 2], "a pixel outside 0 to 255"),
-        (np.zeros((3, 20, 20), int), [0, 1, 2], "images of shape (1, 20, 20)"),
+        (np.zeros((3, 20, 20), int), [0, 1, 2], "images of shape (3, 1, 20, 20)"),
         (np.zeros((3, 28, 28), int), [0, 1], "3 images but 2 labels"),
         (np.zeros((3, 28, 28), int), [0, 1, 10], "a label outside 0 to 9"),
         ([[0], [0, 0]], [0, 1], "dataset mine: "),

@@ -19,6 +19,7 @@ from nas_mnist.training.epochs import EpochRecord, accuracy
 from nas_mnist.training.pack import Member, Pack
 from nas_mnist.training.recipe import Recipe
 from nas_mnist.training.trainer import Trainer
+from tests.conftest import named
 
 CPU = torch.device("cpu")
 
@@ -260,7 +261,7 @@ class Orthogonal(torch.optim.Optimizer):
 @pytest.mark.parametrize("optimizer", ["torch.optim:RMSprop", f"{__name__}:Orthogonal"])
 def test_an_optimizer_of_ones_own(digits: Dataset, optimizer: str) -> None:
     """As alone, also when a network is stopped."""
-    settings = {"epochs": 2, "batch_size": 64, "optimizer": optimizer, "weight_decay": 0.0}
+    settings = {"epochs": 2, "batch_size": 64, "optimizer": named(optimizer), "weight_decay": 0.0}
     recipe = Recipe(**settings, momentum=0.5)
     notations = ["c5rn-m2-c4rn-g-c10k1", "c4rn-m2-c6rn-g-c10k1", "c3rn-m2-c5rn-g-c10k1"]
     wanted = members(notations, recipe, (3e-4, 1e-4, 2e-4))
@@ -283,6 +284,6 @@ def test_an_optimizer_of_ones_own(digits: Dataset, optimizer: str) -> None:
     ],
 )
 def test_optimizers_that_are_none(digits: Dataset, optimizer: str, message: str) -> None:
-    recipe = Recipe(epochs=1, optimizer=optimizer)
+    recipe = Recipe(epochs=1, optimizer=named(optimizer))
     with pytest.raises(RequestError, match=re.escape(message)):
         pack_of(digits, members(["c4rn-g-c10k1"], recipe, (0.1,)))

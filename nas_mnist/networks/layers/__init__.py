@@ -35,7 +35,6 @@ MAX_DEPTH = 8
 
 # The longest expression of an exported file's forward.
 _EXPRESSION = 72
-_VARIABLES = "xyzuvwst"
 
 LAYERS: dict[str, type[Layer]] = {}
 """all layers by their `op`"""
@@ -108,7 +107,9 @@ class Layer:
         them this one is in.
         """
         match = re.compile(cls.pattern, re.ASCII).match(text, position)
-        return (cls.from_match(**match.groupdict()), match.end()) if match else None
+        if match is None or match.end() == position:
+            return None
+        return cls.from_match(**match.groupdict()), match.end()
 
     def module(self, shape: Shape) -> nn.Module:
         """The torch module for inputs of (batch, *shape), with torch's initial weights."""
@@ -128,6 +129,8 @@ class Layer:
 
     def called(self, name: str) -> str:
         """The expression of an exported file that applies it, with {} for its input."""
+        if type(self).made is Layer.made:
+            raise ArchitectureError(f"layer {self.op!r} cannot be exported: it has no `made`")
         return f"self.{name}({{}})"
 
     def forward_lines(self, name: str, reads: str, writes: str) -> list[str] | None:
@@ -138,15 +141,20 @@ class Layer:
 def _register(cls: type[Layer]) -> None:
     known = LAYERS.get(cls.op)
     # A dataclass with slots is made twice under one name.
-    if known is not None and (known.__module__, known.__qualname__) != (
-        cls.__module__,
-        cls.__qualname__,
-    ):
-        raise ArchitectureError(f"layer {cls.op!r} is {known.__module__}.{known.__qualname__}")
+    if known and (known.__module__, known.__name__) != (cls.__module__, cls.__name__):
+        raise ArchitectureError(f"layer {cls.op!r} is {known.__module__}.{known.__name__}")
     for other in LAYERS.values():
-        if other.op != cls.op and cls.example and other.parsed(cls.example, 0, 0):
+        if other.op == cls.op or not cls.example:
+            continue
+        if other.parsed(cls.example, 0, 0):
             raise ArchitectureError(
                 f"layer {cls.op!r}: its notation {cls.example!r} is that of {other.op!r}"
+            )
+        after = other.parsed(other.example + cls.example, 0, 0)
+        if after and after[1] > len(other.example):
+            raise ArchitectureError(
+                f"layer {cls.op!r}: behind {other.example!r} its notation {cls.example!r} would be "
+                f"read as part of {other.op!r}"
             )
     LAYERS[cls.op] = cls
 
@@ -171,7 +179,7 @@ def parse_layers(
             if found is not None:
                 break
         else:
-            examples = [kind.example for kind in LAYERS.values()]
+            examples = [kind.example for kind in LAYERS.values() if kind.example]
             raise ArchitectureError(
                 f"notation {_shortened(text)!r}: no layer starts with "
                 f"{_shortened(text[position:], 12)!r} at character {position + 1}; a layer is "
@@ -179,6 +187,8 @@ def parse_layers(
             )
         layer, position = found
         layers.append(layer)
+        if len(layers) > MAX_LAYERS:
+            raise ArchitectureError(f"more than {MAX_LAYERS} layers")
         if text.startswith("-", position) and text[position + 1 : position + 2] != closing:
             position += 1
     if closing and not text.startswith(closing, position):
@@ -237,7 +247,7 @@ def forward_lines(
 
 def next_variable(variable: str) -> str:
     """A name for what is kept beside `variable` in an exported file."""
-    return _VARIABLES[(_VARIABLES.index(variable) + 1) % len(_VARIABLES)]
+    return chr(ord(variable) + 1) if variable < "z" else f"z{int(variable[1:] or 0) + 1}"
 
 
 def window_of(layers: Sequence[Layer], shape: Shape) -> tuple[int, int]:
