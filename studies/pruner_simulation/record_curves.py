@@ -5,15 +5,15 @@ python studies/pruner_simulation/record_curves.py -o curves.csv --networks 300 -
 
 from __future__ import annotations
 
-import argparse
 import sys
 from contextlib import closing
 from pathlib import Path
 
 import optuna
-from curves import drawn_points, runs_of, table_of, write_table
+from curves import LEAST_NETWORKS, drawn_points, runs_of, table_of, write_table
+from script import Parser, at_least, run, writing
 
-from nas_mnist.errors import NasMnistError, RequestError
+from nas_mnist.errors import RequestError
 from nas_mnist.execution.run import prepare_search, run_search
 from nas_mnist.execution.spec import resolve_config
 from nas_mnist.report.progress import progress_line, progress_panel, show_progress
@@ -23,9 +23,11 @@ from nas_mnist.training.recipe import parse_settings
 
 def main() -> None:
     """Record the curves and write their table."""
-    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
+    parser = Parser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("-o", "--output", type=Path, required=True, help="the table, .csv")
-    parser.add_argument("--networks", type=int, default=300, help="one in five is trained twice")
+    parser.add_argument(
+        "--networks", type=at_least(LEAST_NETWORKS), default=300, help="1 in 5 runs twice"
+    )
     parser.add_argument("--recipe", action="append", default=[], metavar="KEY=VALUE")
     for name in ("dataset", "study", "storage", "data-dir", "device"):
         parser.add_argument(f"--{name}")
@@ -43,18 +45,17 @@ def main() -> None:
     )
     config = resolve_config(None, {**asked, "trials": runs, "pruner": "none"})
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    record = prepare_search(config, drawn_points(runs, config.seed))
+    with writing(output):
+        record = prepare_search(config, drawn_points(runs, config.seed))
     with closing(run_search(record, config)) as updates:
         show_progress(updates, progress_line, progress_panel)
     data = load_dataset(config.dataset, Path(config.data_dir) if config.data_dir else None)
     table = table_of(record, len(split_dataset(data, config.seed, config.train_samples)[1]))
-    write_table(table, output)
-    print(f"wrote {output}: {len(table.runs)} runs, {record.counts().failed} diverged")
+    with writing(output):
+        write_table(table, output)
+    failed = record.counts().failed
+    print(f"wrote {output}: {len(table.runs)} runs, {failed} diverged", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except NasMnistError as error:
-        sys.exit(f"error: {error}")
+    run(main)

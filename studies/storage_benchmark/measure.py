@@ -204,9 +204,12 @@ def main() -> None:
     """Measure studies of each size, and print their costs as JSON."""
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("trials", type=int, nargs="+", help="trials of a study")
+    sizes = parser.parse_args().trials
+    if min(sizes) < 1:
+        parser.exit(2, f"error: a study of {min(sizes)} trials cannot be measured\n")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     measured = []
-    for size in parser.parse_args().trials:
+    for size in sizes:
         with tempfile.TemporaryDirectory() as folder:
             cost = measure(Path(folder), size)
         values = {**cost._asdict(), "trial": cost.trial}
