@@ -18,6 +18,7 @@ from nas_mnist.errors import RequestError
 
 _GIVEN: dict[str, Any] = {}
 _PLUGINS: dict[str, ModuleType] = {}
+_OBJECT = "given"
 
 
 def import_plugin(module: str) -> None:
@@ -42,8 +43,13 @@ def module_of(text: str) -> str | None:
     return module if colon and text not in _GIVEN else None
 
 
+def label_of(name: str) -> str:
+    """What an object that was made in Python is called in a study."""
+    return f"{_OBJECT}:{name}"
+
+
 def give(label: str, value: Any) -> None:
-    """Let `find` answer `label` with an object that was made in Python."""
+    """Let `find` answer a label with its object."""
     _GIVEN[label] = value
 
 
@@ -74,6 +80,8 @@ def find(option: str, text: str, known: Mapping[str, Any]) -> Any:
             f"{option} {text!r} is not one of {', '.join(known)}, and not MODULE:ATTRIBUTE"
         )
     found: Any = _PLUGINS.get(module)
+    if module == _OBJECT:
+        raise RequestError(f"{option} {text!r} was an object in Python; go on from there with it")
     if found is None:
         raise RequestError(f"{option} {text!r}: module {module!r} is yours; add --plugin {module}")
     for name in attribute.split("."):

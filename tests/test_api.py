@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 import nas_mnist
 from nas_mnist.errors import RequestError, StudyError
-from tests.conftest import SECONDS, Search
+from tests.conftest import SECONDS, Search, run_process
 from tests.execution.finished import check_finished, trials, url_of, wait_for_complete
 
 SETTINGS = (
@@ -109,6 +109,9 @@ def test_objects_of_the_script_itself(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert done.stdout == "['complete'] True\n"
+    again = run_process(tmp_path, "confirm", "demo")
+    assert again.code == 2
+    assert "'given:" in again.err and "was an object in Python; go on from there" in again.err
 
 
 def test_a_study_of_the_command_line(digits_search: Search, tmp_path: Path) -> None:

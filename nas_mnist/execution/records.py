@@ -134,7 +134,7 @@ class StudyRecord:
         return [trial for trial in trials if trial.user_attrs.get("weights") is not None]
 
     def trial(self, number: int) -> TrialRecord:
-        """A completed trial; StudyError if there is none of this number, or if it lost its weights."""
+        """A completed trial and its weights; StudyError if there is none of this number."""
         for record in self.complete():
             if record.number == number:
                 return record
