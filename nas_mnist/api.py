@@ -189,7 +189,7 @@ def search(
 def _given(value: Any) -> str:
     """A label for an object of the caller's, under which workers find it too."""
     kind = value if isinstance(value, type) or callable(value) else type(value)
-    name = getattr(value, "name", None) or getattr(kind, "__qualname__", type(value).__name__)
+    name = str(getattr(value, "name", None) or getattr(kind, "__qualname__", "object"))
     label = lookup.label_of(name)
     lookup.give(label, value)
     return label
