@@ -47,7 +47,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 SECONDS = 300
 
 # The files whose tests take minutes, the longest first: one that comes last is waited for alone.
-LONG = ("survival", "machines", "run", "dashboard", "confirm")
+LONG = (
+    *("survival", "machines", "run", "confirmation", "dashboard_extras", "extension", "api"),
+    *("scripts", "errors"),
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -31,7 +31,8 @@ def print_json(values: Any) -> None:
 def print_tables(*tables: Table) -> None:
     from rich.console import Console
 
-    console = Console(width=terminal_width() or 1000)
+    # A residual's brackets in a notation are no markup.
+    console = Console(width=terminal_width() or 1000, markup=False)
     with _printing():
         for table in tables:
             console.print(table)
