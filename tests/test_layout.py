@@ -131,8 +131,8 @@ def test_rooms_are_small() -> None:
     """A file that outgrows this does two things; the package as a whole is to shrink, to 8,000
     lines in 60 modules."""
     assert {file.name: size for file, size in SIZES.items() if size > 300} == {}
-    assert sum(SIZES.values()) <= 11_600
-    assert len(MODULES) <= 80
+    assert sum(SIZES.values()) <= 11_550
+    assert len(MODULES) <= 78
     assert sum(size for file, size in SIZES.items() if file.parent.name == "search") <= 1300
 
 

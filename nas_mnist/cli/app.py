@@ -12,10 +12,9 @@ from typing import Annotated
 import typer
 
 from nas_mnist.cli import (
-    bench_command,
     dashboard_command,
+    measure_commands,
     network_commands,
-    reproduce_command,
     search_commands,
     study_commands,
 )
@@ -50,8 +49,8 @@ for command in (
     study_commands.export,
     study_commands.report,
     dashboard_command.dashboard,
-    reproduce_command.reproduce,
-    bench_command.bench,
+    measure_commands.reproduce,
+    measure_commands.bench,
 ):
     app.command()(command)
 

@@ -145,8 +145,6 @@ def _option(name: str) -> Any:
     flags = (f"{flag}/--no-{name}",) if field.annotation is bool else (flag,)
     shown = _DERIVED.get(name, str(field.default))
     kind = field.annotation or str
-    if name == "data_dir":
-        kind = str
     return Annotated[
         kind | None,
         typer.Option(
