@@ -43,7 +43,7 @@ def search(**options: Any) -> None:
     ray, worker_gpus = options.pop("ray"), options.pop("worker_gpus")
     preset, as_json = options.pop("config"), options.pop("as_json")
     options["recipe"] = parse_settings(options["recipe"] or [])
-    options["limits"] = parse_limits(options["limits"])
+    options["limits"] = parse_limits(options["limits"]) or None  # else the preset's
     settings = resolve_config(preset, options)
     quiet_optuna()
     with launching(ray, worker_gpus) as launcher:

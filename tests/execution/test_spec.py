@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from nas_mnist.errors import NasMnistError, RequestError
-from nas_mnist.execution.spec import SearchConfig, artifact_folder, resolve_config
+from nas_mnist.execution.spec import SearchConfig, StudySpec, artifact_folder, resolve_config
+from nas_mnist.networks.costs import Limit
 
 PRESETS = sorted((Path(__file__).parents[2] / "studies").glob("*.toml"))
 
@@ -121,3 +122,21 @@ def test_values_out_of_range(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(NasMnistError) as caught:
         SearchConfig(**settings)
     assert message in str(caught.value)
+
+
+def test_a_preset_can_limit_other_costs(tmp_path: Path) -> None:
+    preset = tmp_path / "own.toml"
+    preset.write_text("[limits]\nmacs = 100000\n")
+    config = resolve_config(preset, {"limits": None})
+    assert config.limit() == Limit.of(8000, {"macs": 100_000})
+    assert resolve_config(preset, {"limits": {"macs": 5 * 10**4}}).limits == {"macs": 50_000}
+    with pytest.raises(RequestError, match="no network of this skeleton is within 8,000 param"):
+        resolve_config(preset, {"limits": {"macs": 10}})
+
+
+def test_a_study_keeps_nothing_of_the_machine() -> None:
+    config = SearchConfig(workers=7, device="cpu", data_dir="here", artifact_dir="there")
+    stored = config.spec().as_dict()
+    assert stored.keys() == StudySpec.model_fields.keys()
+    assert not stored.keys() & {"workers", "device", "data_dir", "artifact_dir", "storage"}
+    assert StudySpec(**stored) == config.spec()
