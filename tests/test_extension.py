@@ -178,18 +178,7 @@ def test_a_search_with_everything_of_ones_own(run: CommandLine, tmp_path: Path) 
 def test_a_database_makes_no_program_import_anything(tmp_path: Path) -> None:
     """A study names the module of its dataset; who opens it must name it too."""
     url = f"sqlite:///{tmp_path}/own.db"
-    nas_mnist.search(
-        f"{__name__}:inverted",
-        1500,
-        2,
-        study="own",
-        storage=url,
-        epochs=1,
-        train_samples=100,
-        confirm=False,
-        workers=1,
-        progress=False,
-    )
+    _searched(f"{__name__}:inverted", url)
     done = run_process(tmp_path, "confirm", "own", "--storage", url)
     assert done.code == 2
     assert f"module {__name__!r} is yours; add --plugin {__name__}" in done.err
@@ -200,18 +189,7 @@ def test_a_database_makes_no_program_import_anything(tmp_path: Path) -> None:
 def test_a_database_makes_no_program_call_anything(tmp_path: Path) -> None:
     """Not even what every Python has imported."""
     url = f"sqlite:///{tmp_path}/own.db"
-    study = nas_mnist.search(
-        "digits",
-        1500,
-        1,
-        study="own",
-        storage=url,
-        epochs=1,
-        train_samples=100,
-        confirm=False,
-        workers=1,
-        progress=False,
-    )
+    study = _searched("digits", url)
     stored = study.study.user_attrs["config"]
     for name in ("pruner", "sampler", "dataset", "space"):
         study.study.set_user_attr("config", {**stored, name: "builtins:print"})
@@ -248,9 +226,38 @@ def test_a_module_that_cannot_be_imported() -> None:
         nas_mnist.search("no_such_module:data")
 
 
+def _searched(dataset: str, url: str) -> nas_mnist.Study:
+    """A study of two trials of one epoch."""
+    small = {"epochs": 1, "train_samples": 100, "workers": 1, "confirm": False}
+    return nas_mnist.search(  # type: ignore[no-any-return]
+        dataset, 1500, 2, study="own", storage=url, progress=False, **small
+    )
+
+
 def _load(folder: Path) -> nas_mnist.Study:
     return nas_mnist.load_study("own", f"sqlite:///{folder}/studies/own.db")
 
 
 def _path() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished(Layer):
+    """Has a notation to be read by, and nothing else."""
+
+    op = "unfinished"
+    pattern = example = "j"
+
+
+@pytest.mark.parametrize("command", ["inspect", "train"])
+def test_a_layer_without_notation_is_told(run: CommandLine, command: str) -> None:
+    done = run(command, "c4j-g-c10k1")
+    assert done.code == 2
+    assert "layer 'unfinished' cannot be written: it has no `notation`" in done.err
+
+
+def test_a_layer_without_a_module_is_told() -> None:
+    network = nas_mnist.parse_notation("c4j-g-c10k1")
+    with pytest.raises(nas_mnist.NasMnistError, match="cannot be built: it has no `module`"):
+        nas_mnist.build_network(network)

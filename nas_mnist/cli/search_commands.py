@@ -92,13 +92,14 @@ def confirm(
     study: Study,
     seeds: Annotated[int, typer.Option(min=1, max=100, help="Fresh seeds of each network.")] = 5,
     most_accurate: Annotated[
-        int,
+        int | None,
         typer.Option(
             min=0,
             metavar="N",
             help="Confirm also the N networks most accurate on the validation images.",
+            show_default="as the search was asked",
         ),
-    ] = 0,
+    ] = None,
     workers: Workers = None,
     ray: Ray = None,
     worker_gpus: WorkerGpus = 0,
@@ -118,7 +119,7 @@ def confirm(
     with launching(ray, worker_gpus) as launcher:
         settings = record.request(
             seeds=seeds,
-            most_accurate=most_accurate,
+            most_accurate=record.spec.most_accurate if most_accurate is None else most_accurate,
             workers=workers or launcher.slots,
             device=device,
             data_dir=None if data_dir is None else str(data_dir),

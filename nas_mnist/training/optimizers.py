@@ -6,6 +6,7 @@ Torch is imported where it is used: the names are needed without it.
 from __future__ import annotations
 
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -45,7 +46,7 @@ class PackOptimizer(Protocol):
         """The same with what it remembers of those networks alone, whose weights are `values`."""
 
 
-class ElementWise:
+class ElementWise(ABC):
     """An optimizer that moves every weight by itself, over all networks' weights at once.
 
     By torch's own functions, not its classes: making one imports torch's compiler, 3 s of every
@@ -74,16 +75,16 @@ class ElementWise:
     def state(self) -> list[Tensor]:
         return list(self.memory.values())
 
+    @abstractmethod
     def move(self, weights: Tensor, gradient: Tensor) -> None:
         """Move the weights in place, at rate 1."""
-        raise NotImplementedError
 
     @classmethod
+    @abstractmethod
     def torch_optimizer(
         cls, recipe: Recipe, weights: list[Tensor], learning_rate: float
     ) -> torch.optim.Optimizer:
         """Torch's own, for the plain trainer."""
-        raise NotImplementedError
 
     def step(self, gradient: Tensor, rates: Tensor) -> None:
         import torch

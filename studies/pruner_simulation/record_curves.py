@@ -11,8 +11,9 @@ from pathlib import Path
 
 import optuna
 from curves import LEAST_NETWORKS, drawn_points, runs_of, table_of, write_table
-from script import Parser, at_least, run, writing
+from script import Parser, at_least, run
 
+from nas_mnist.cli.console import writing
 from nas_mnist.errors import RequestError
 from nas_mnist.execution.run import prepare_search, run_search
 from nas_mnist.execution.spec import resolve_config

@@ -5,13 +5,11 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
-from nas_mnist.errors import INTERRUPTED, NasMnistError, RequestError, StorageError, reason
+from nas_mnist.errors import INTERRUPTED, NasMnistError, RequestError
 
 
 class Parser(argparse.ArgumentParser):
@@ -30,16 +28,6 @@ def at_least(lowest: int) -> Callable[[str], int]:
         return int(text)
 
     return number
-
-
-@contextmanager
-def writing(file: Path) -> Iterator[None]:
-    """Make the file's folder, and say in one line if `file` could not be written."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        yield
-    except OSError as error:
-        raise StorageError(f"{file}: {reason(error)}") from None
 
 
 def run(main: Callable[[], None]) -> NoReturn:

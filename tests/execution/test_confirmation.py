@@ -271,3 +271,15 @@ def test_other_images_are_refused(folder: Path, tmp_path: Path) -> None:
     done = runner(copy)("confirm", "demo")
     assert done.code == 2
     assert "was made on other images of digits" in done.err
+
+
+def test_a_confirmation_is_that_which_the_search_was_asked_for(tmp_path: Path) -> None:
+    """`confirm` alone confirms as many beside the front as the search would have."""
+    runner(tmp_path)(
+        *("search", "--dataset", "digits", "--study", "demo", "--budget", "1500", "--trials", "4"),
+        *("--epochs", "1", "--train-samples", "200", "--most-accurate", "4", "--no-confirm"),
+    )
+    done = runner(tmp_path)("confirm", "demo", "--seeds", "1", "--json")
+    assert done.code == 0, done.err
+    complete = done.json["trials"]["complete"]
+    assert len(done.json["confirmed"]) == complete > len(done.json["front"])

@@ -92,7 +92,7 @@ class Layer:
 
     def notation(self) -> str:
         """Its notation, which `parsed` reads back."""
-        raise NotImplementedError(f"{type(self).__name__} has no notation")
+        raise ArchitectureError(f"layer {self.op!r} cannot be written: it has no `notation`")
 
     @classmethod
     def from_match(cls, **groups: str | None) -> Layer:
@@ -113,7 +113,7 @@ class Layer:
 
     def module(self, shape: Shape) -> nn.Module:
         """The torch module for inputs of (batch, *shape), with torch's initial weights."""
-        raise NotImplementedError(f"{type(self).__name__} has no module")
+        raise ArchitectureError(f"layer {self.op!r} cannot be built: it has no `module`")
 
     def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
         """What the layers of several networks, side by side, make of their inputs.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ _WINDOW = r"(?:k(?P<kernel>\d{1,4}))?(?:p(?P<padding>\d{1,4}))?(?P<bias>b)?"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Convolution(Layer):
+class Convolution(Layer, ABC):
     """What both kinds share; not a layer by itself."""
 
     kernel: int = 3
@@ -62,11 +63,11 @@ class Convolution(Layer):
         weight = run.parameter(folded=False)
         return weight, run.parameter(folded=False) if self.bias else None
 
+    @abstractmethod
     def convolved(
         self, values: Tensor, weight: Tensor, bias: Tensor | None, run: PackedRun
     ) -> Tensor:
         """The convolution of networks side by side with these weights."""
-        raise NotImplementedError
 
     def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
         return self.convolved(values, *self.weights(run), run)
