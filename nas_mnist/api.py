@@ -205,22 +205,16 @@ def run(config: SearchConfig, progress: bool = True) -> Study:
         run_confirmation,
         run_search,
     )
-    from nas_mnist.report.progress import (
-        confirmation_line,
-        confirmation_panel,
-        progress_line,
-        progress_panel,
-        show_progress,
-    )
+    from nas_mnist.report.progress import show_progress
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # it tells of each study that it makes
     record = prepare_search(config)
     with closing(run_search(record, config)) as updates:
-        show_progress(updates, progress_line, progress_panel, quiet=not progress)
+        show_progress(updates, quiet=not progress)
     if not record.front():
         raise NasMnistError("no trial completed: every network diverged; lower the learning rate")
     if config.confirm:
         prepare_confirmation(record, config)
         with closing(run_confirmation(record, config)) as updates:
-            show_progress(updates, confirmation_line, confirmation_panel, quiet=not progress)
+            show_progress(updates, quiet=not progress)
     return load_study(config.study, config.storage, config.artifact_dir)

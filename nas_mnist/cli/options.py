@@ -173,9 +173,9 @@ def launching(ray: str | None, worker_gpus: float) -> Iterator[Launcher]:
     if ray is None:
         if worker_gpus:
             raise RequestError("--worker-gpus goes with --ray; here all workers share the GPU")
-        from nas_mnist.execution.launcher import LocalLauncher
+        from nas_mnist.execution.launcher import Launcher
 
-        yield LocalLauncher()
+        yield Launcher()
         return
     try:
         from nas_mnist.execution.ray_launcher import ray_launcher

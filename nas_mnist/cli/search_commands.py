@@ -57,7 +57,7 @@ def search_and_confirm(settings: SearchConfig, launcher: Launcher, as_json: bool
     from nas_mnist.execution.run import prepare_search, run_search
     from nas_mnist.execution.spec import default_storage
     from nas_mnist.execution.store import shown
-    from nas_mnist.report.progress import progress_line, progress_panel, show_progress
+    from nas_mnist.report.progress import show_progress
 
     record = prepare_search(settings, launcher=launcher)
     results = Path(settings.results_dir) / record.name
@@ -71,7 +71,7 @@ def search_and_confirm(settings: SearchConfig, launcher: Launcher, as_json: bool
     )
     try:
         with closing(run_search(record, settings, launcher)) as updates:
-            show_progress(updates, progress_line, progress_panel)
+            show_progress(updates)
     except KeyboardInterrupt:
         if record.front():
             print_front(record, as_json)
@@ -139,7 +139,7 @@ def confirm_front(
     """Confirm the front before the user's eyes."""
     from nas_mnist.execution.confirmation import networks_to_confirm
     from nas_mnist.execution.run import prepare_confirmation, run_confirmation
-    from nas_mnist.report.progress import confirmation_line, confirmation_panel, show_progress
+    from nas_mnist.report.progress import show_progress
 
     images = prepare_confirmation(record, settings, launcher)
     front = len(record.front())
@@ -151,7 +151,7 @@ def confirm_front(
     )
     try:
         with closing(run_confirmation(record, settings, launcher)) as updates:
-            show_progress(updates, confirmation_line, confirmation_panel)
+            show_progress(updates)
     except KeyboardInterrupt:
         print_front(record, as_json)
         note("interrupted: what is confirmed is kept; the same command goes on")

@@ -1,4 +1,4 @@
-"""A study made or continued by a search, and its queue kept filled."""
+"""Studies made or continued, and trials put into their queues."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
 from nas_mnist.errors import StudyError
+from nas_mnist.execution.confirmation import networks_to_confirm, runs_by_key, wanted_runs
+from nas_mnist.execution.optuna_internals import study_id
 from nas_mnist.execution.records import StudyRecord, read_study
-from nas_mnist.execution.spec import AUTO, IDENTITY, SearchConfig
+from nas_mnist.execution.spec import AUTO, CONFIRMATION, IDENTITY, SearchConfig
 from nas_mnist.execution.store import open_storage, storage_errors
 from nas_mnist.search.space import find_space
 
@@ -101,6 +103,34 @@ def fill_queue(record: StudyRecord, config: SearchConfig) -> int:
         for _ in range(missing):
             record.study.add_trial(create_trial(state=TrialState.WAITING))
     return waiting + missing
+
+
+def queue_confirmation(record: StudyRecord, config: SearchConfig) -> int:
+    """The id of the confirmation's study, with a trial for every run that is wanted and not there
+    yet."""
+    name = record.name + CONFIRMATION
+    with storage_errors(record.url):
+        try:
+            study = optuna.create_study(
+                study_name=name, storage=record.storage, direction=StudyDirection.MAXIMIZE
+            )
+            study.set_user_attr("confirms", record.name)
+        except DuplicatedStudyError:
+            study = optuna.load_study(study_name=name, storage=record.storage)
+        have = runs_by_key(study.get_trials(deepcopy=False))
+        networks = {trial.number: trial for trial in networks_to_confirm(record, config)}
+        for number, seed in wanted_runs(record, config):
+            if (number, seed) not in have:
+                trial = networks[number]
+                attrs = {
+                    "trial": number,
+                    "seed": seed,
+                    "notation": trial.notation,
+                    "parameters": trial.architecture.parameters,
+                    "peak_learning_rate": trial.peak_learning_rate,
+                }
+                study.add_trial(create_trial(state=TrialState.WAITING, user_attrs=attrs))
+        return study_id(study)
 
 
 def _check_identity(record: StudyRecord, config: SearchConfig) -> None:

@@ -1,52 +1,59 @@
-"""What a worker does with a study: take waiting trials, train them together, give back the rest.
-
-Here are what all jobs share, and the confirmation's: all seeds of a network at once, on all
-training images.
-"""
+"""What a worker does with a study: take waiting trials, train them in packs, give back the rest."""
 
 from __future__ import annotations
 
+import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import optuna
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
+from torch import nn
 
 from nas_mnist.errors import DivergedError
+from nas_mnist.execution import optuna_internals, queue
 from nas_mnist.execution.artifacts import keep_weights
 from nas_mnist.execution.confirmation import choose_run, networks_to_confirm, wanted_runs
-from nas_mnist.execution.queue import claim, finish, give_back, heartbeat, write_held
+from nas_mnist.execution.creation import FIRST
 from nas_mnist.execution.records import load_study
 from nas_mnist.execution.spec import CONFIRMATION, SearchConfig
 from nas_mnist.execution.store import open_storage
-from nas_mnist.training.datasets import load_dataset
+from nas_mnist.networks.notation import format_notation
+from nas_mnist.search.pruner import EXEMPT_SHARE, LearningCurve, make_pruner
+from nas_mnist.search.sampler import SearchSampler
+from nas_mnist.search.space import find_space
+from nas_mnist.training.datasets import Images, load_dataset, split_dataset
 from nas_mnist.training.device import resolve_device, resolve_precision
-from nas_mnist.training.epochs import accuracy
+from nas_mnist.training.epochs import EpochRecord, accuracy
 from nas_mnist.training.pack import Member, Pack
 from nas_mnist.training.runs import SEEDS_AT_ONCE
+from nas_mnist.training.seeds import derived_seed
+
+# Attributes that say how a trial ended.
+_OUTCOMES = ("pruned", "would_be_pruned", "failed", "test_accuracy", "weights")
 
 
 class Job(ABC):
     """Runs trials of one study with one set of data on one device."""
 
+    metric: str
+    """the accuracy that an epoch records"""
+    training: Images
+    held_out: Images
+
     def __init__(self, config: SearchConfig, study: str, keep_going: Callable[[], None]) -> None:
-        """
-        Args:
-            config: the request.
-            study: name of the study that the trials are of.
-            keep_going: called at every step of training; it raises KeyboardInterrupt to stop.
-        """
-        self.config = config
-        self.limit = config.limit()
-        self.keep_going = keep_going
+        """`keep_going` is called at every step of training; it raises KeyboardInterrupt to stop."""
+        self.config, self.limit, self.keep_going = config, config.limit(), keep_going
         self.device = resolve_device(config.device)
         self.precision = resolve_precision(config.precision, self.device)
-        self.dataset = load_dataset(
-            config.dataset, Path(config.data_dir) if config.data_dir else None
-        )
+        folder = Path(config.data_dir) if config.data_dir else None
+        self.dataset = load_dataset(config.dataset, folder)
         self.test = self.dataset.test.to(self.device)
         self.storage = open_storage(config.storage, create=False)
+        self.study = study
         self.study_id = self.storage.get_study_id_from_name(study)
 
     @abstractmethod
@@ -54,8 +61,8 @@ class Job(ABC):
         """Take the trials to be trained next; none when none waits."""
 
     @abstractmethod
-    def train(self, taken: list[int]) -> None:
-        """Train them, and finish each that is still this process's."""
+    def packs(self, taken: list[int]) -> list[list[Run]]:
+        """Those trials, as they are trained together."""
 
     def run(self) -> None:
         """Run waiting trials until none is left."""
@@ -65,76 +72,232 @@ class Job(ABC):
             if not taken:
                 return
             try:
-                with heartbeat(self.storage, taken):
-                    self.train(taken)
+                with queue.heartbeat(self.storage, taken):
+                    for runs in self.packs(taken):
+                        self._train(runs)
             except UpdateFinishedTrialError:  # taken for dead, and finished by another
                 continue
             finally:
                 for trial_id in taken:
-                    give_back(self.storage, trial_id)
+                    queue.give_back(self.storage, trial_id)
 
-
-class ConfirmJob(Job):
-    """Retrains networks; the test images are used to report, and no more."""
-
-    def __init__(self, config: SearchConfig, keep_going: Callable[[], None]) -> None:
-        super().__init__(config, config.study + CONFIRMATION, keep_going)
-        record = load_study(config.study, config.storage)
-        self.networks = {trial.number: trial for trial in networks_to_confirm(record, config)}
-        self.wanted = wanted_runs(record, config)
-        self.training = self.dataset.train.to(self.device)
-
-    def claim(self) -> list[int]:
-        """The waiting runs of one network."""
-        taken: list[int] = []
-        network: int | None = None
-
-        def choose(trials: list[FrozenTrial]) -> FrozenTrial | None:
-            return choose_run(trials, self.wanted, network)
-
-        while len(taken) < SEEDS_AT_ONCE:
-            trial_id = claim(self.storage, self.study_id, choose)
-            if trial_id is None:
-                break
-            taken.append(trial_id)
-            network = self.storage.get_trial(trial_id).user_attrs["trial"]
-        return taken
-
-    def train(self, taken: list[int]) -> None:
-        runs = [self.storage.get_trial(trial_id) for trial_id in taken]
-        trial = self.networks[runs[0].user_attrs["trial"]]
-        if not self.limit.allows(trial.architecture):
-            raise AssertionError(f"{trial.notation} is over the budget")
-        recipe = self.config.trial_recipe(trial.peak_learning_rate)
-        for trial_id in taken:  # one that is run again starts afresh
-            write_held(self.storage, trial_id, {"curve": []})
+    def _train(self, runs: list[Run]) -> None:
+        """Train them together, and finish each that is still this process's."""
         pack = Pack(
-            [Member(trial.architecture, recipe, run.user_attrs["seed"]) for run in runs],
+            [run.member for run in runs],
             self.training,
-            self.test,
+            self.held_out,
             normalization=self.dataset.normalization,
             device=self.device,
             precision=self.precision,
             on_step=self.keep_going,
         )
-        curves: list[list[dict[str, float]]] = [[] for _ in taken]
-        training = set(range(len(taken)))
+        training = set(range(len(runs)))
         for outcomes in pack:
             for index, outcome in outcomes.items():
                 if isinstance(outcome, DivergedError):
-                    failed = {"failed": str(outcome)}
-                    finish(self.storage, taken[index], TrialState.FAIL, attributes=failed)
+                    runs[index].end(TrialState.FAIL, failed=str(outcome))
                     training.remove(index)
-                    continue
-                curves[index].append(outcome.entry("test_accuracy"))
-                if not write_held(self.storage, taken[index], {"curve": curves[index]}):
+                elif not runs[index].go_on(outcome):
                     pack.stop(index)
                     training.remove(index)
         for index in sorted(training):
             network = pack.network(index)
             # By itself, not in the pack, which rounds otherwise: what its file will answer.
             tested = accuracy(network, self.test, self.dataset.normalization)
-            curves[index][-1]["test_accuracy"] = tested
-            weights = keep_weights(network, self.config, self.storage, runs[index])
-            last = {"curve": curves[index], "weights": weights._asdict()}
-            finish(self.storage, taken[index], TrialState.COMPLETE, [tested], last)
+            runs[index].complete(network, tested)
+
+    def _take(self, most: int, choose: queue.Choose) -> list[int]:
+        """Up to so many trials."""
+        taken: list[int] = []
+        while len(taken) < most:
+            trial_id = queue.claim(self.storage, self.study_id, choose)
+            if trial_id is None:
+                break
+            taken.append(trial_id)
+        return taken
+
+
+class Run:
+    """A trial that this process holds: what the study learns of it, and how it ends.
+
+    Raises AssertionError for a network over the budget.
+    """
+
+    def __init__(self, job: Job, trial_id: int, member: Member) -> None:
+        if not job.limit.allows(member.architecture):
+            raise AssertionError(f"{format_notation(member.architecture)} is over the budget")
+        self.job, self.trial_id, self.member = job, trial_id, member
+        self.curve: list[dict[str, float]] = []
+
+    def write(self, **attributes: Any) -> bool:
+        """False if the trial was taken for dead meanwhile, and is another's now."""
+        return queue.write_held(self.job.storage, self.trial_id, attributes)
+
+    def end(self, state: TrialState, *values: float, **attributes: Any) -> None:
+        queue.finish(self.job.storage, self.trial_id, state, values or None, attributes)
+
+    def go_on(self, record: EpochRecord) -> bool:
+        """Record an epoch; whether training goes on."""
+        self.curve.append(record.entry(self.job.metric))
+        return self.write(curve=self.curve)
+
+    def complete(self, network: nn.Module, test_accuracy: float) -> None:
+        """End the trial with its trained network."""
+        self.curve[-1]["test_accuracy"] = test_accuracy
+        self.end(TrialState.COMPLETE, test_accuracy, curve=self.curve, weights=self.keep(network))
+
+    def keep(self, network: nn.Module) -> dict[str, str]:
+        """Where its weights are kept."""
+        trial = self.job.storage.get_trial(self.trial_id)
+        return keep_weights(network, self.job.config, self.job.storage, trial)._asdict()
+
+
+class ConfirmJob(Job):
+    """Retrains networks, all seeds of one at once, on all training images; the test images are
+    used to report, and no more."""
+
+    metric = "test_accuracy"
+
+    def __init__(self, config: SearchConfig, keep_going: Callable[[], None]) -> None:
+        super().__init__(config, config.study + CONFIRMATION, keep_going)
+        record = load_study(config.study, config.storage)
+        self.networks = {trial.number: trial for trial in networks_to_confirm(record, config)}
+        self.wanted = wanted_runs(record, config)
+        self.training, self.held_out = self.dataset.train.to(self.device), self.test
+
+    def claim(self) -> list[int]:
+        """The waiting runs of one network."""
+        network: int | None = None
+
+        def choose(trials: list[FrozenTrial]) -> FrozenTrial | None:
+            nonlocal network
+            run = choose_run(trials, self.wanted, network)
+            network = run.user_attrs["trial"] if run else network
+            return run
+
+        return self._take(SEEDS_AT_ONCE, choose)
+
+    def packs(self, taken: list[int]) -> list[list[Run]]:
+        runs = []
+        for trial_id in taken:
+            attrs = self.storage.get_trial(trial_id).user_attrs
+            trial = self.networks[attrs["trial"]]
+            recipe = self.config.trial_recipe(trial.peak_learning_rate)
+            run = Run(self, trial_id, Member(trial.architecture, recipe, attrs["seed"]))
+            run.write(curve=[])  # one that is run again starts afresh
+            runs.append(run)
+        return [runs]
+
+
+class SearchJob(Job):
+    """Runs a search's trials, up to `config.pack` at once, as far as they are of one topology."""
+
+    metric = "val_accuracy"
+
+    def __init__(self, config: SearchConfig, keep_going: Callable[[], None]) -> None:
+        super().__init__(config, config.study, keep_going)
+        train, validation = split_dataset(self.dataset, config.seed, config.train_samples)
+        self.training, self.held_out = train.to(self.device), validation.to(self.device)
+        self.space = find_space(config.space)
+        self.pruner = make_pruner(config.pruner, config.epochs, len(validation))
+        self.sampler = SearchSampler(config.sampler, config.seed, self.space, self.limit)
+        self.first = self._load().user_attrs.get(FIRST, [])
+
+    def claim(self) -> list[int]:
+        return self._take(self.config.pack, queue.first_waiting(self.config.trials))
+
+    def packs(self, taken: list[int]) -> list[list[Run]]:
+        by_topology: dict[Any, list[Run]] = {}
+        topology: dict[str, Any] | None = None
+        for trial_id in taken:
+            run = self.sample(trial_id, topology)
+            by_topology.setdefault(run.member.architecture.topology, []).append(run)
+            names = self.space.topology_names
+            topology = {name: run.trial.params[name] for name in run.trial.params if name in names}
+        return list(by_topology.values())
+
+    def sample(self, trial_id: int, topology: dict[str, Any] | None = None) -> SearchRun:
+        """The trial, drawn within that topology unless its point is given already."""
+        number = self.storage.get_trial(trial_id).number
+        point = self.first[number] if number < len(self.first) else topology
+        if point is not None:
+            optuna_internals.fix_point(self.storage, trial_id, point)
+        trial = optuna_internals.open_trial(self._load(), trial_id)
+        return SearchRun(self, trial_id, trial, self.space.suggest(trial))
+
+    def other_curves(self, own: Trial) -> list[LearningCurve]:
+        """The curves of all other trials; a network that diverged leads nobody."""
+        return [
+            _learning_curve(trial.number, trial.user_attrs["parameters"], trial.user_attrs["curve"])
+            for trial in self.storage.get_all_trials(self.study_id, deepcopy=False)
+            if trial.number != own.number
+            and trial.state != TrialState.FAIL
+            and "curve" in trial.user_attrs
+        ]
+
+    def _load(self) -> optuna.Study:
+        """A study remembers the trials that it has read; a new one sees those that came since."""
+        return optuna.load_study(study_name=self.study, storage=self.storage, sampler=self.sampler)
+
+
+class SearchRun(Run):
+    """A trial of a search, which the pruner may end."""
+
+    job: SearchJob
+
+    def __init__(self, job: SearchJob, trial_id: int, trial: Trial, point: dict[str, Any]) -> None:
+        architecture = job.space.decode(point, job.limit)
+        recipe = job.config.trial_recipe(point["peak_learning_rate"])
+        seed = derived_seed(job.config.seed, trial.number)
+        super().__init__(job, trial_id, Member(architecture, recipe, seed))
+        self.trial = trial
+        self.parameters = architecture.parameters
+        self.exempt = random.Random(derived_seed(seed, -1)).random() < EXEMPT_SHARE
+        self.spared = False
+        # A trial that is run again starts afresh.
+        before = job.storage.get_trial(trial_id).user_attrs
+        self.write(
+            **{name: None for name in _OUTCOMES if name in before},
+            notation=format_notation(architecture),
+            parameters=self.parameters,
+            macs=architecture.macs,
+            receptive_field=architecture.receptive_field,
+            seed=seed,
+            precision=str(job.precision).removeprefix("torch."),
+            exempt=self.exempt,
+            curve=[],
+        )
+        if "parameters" not in trial.constraints:
+            trial.set_constraint("parameters", self.parameters - job.config.budget)
+
+    def go_on(self, record: EpochRecord) -> bool:
+        if not super().go_on(record):
+            return False
+        job = self.job
+        if len(self.curve) not in job.pruner.rungs or self.spared:
+            return True
+        own = _learning_curve(self.trial.number, self.parameters, self.curve)
+        why = job.pruner.stop(own, job.other_curves(self.trial))
+        if why is None:
+            return True
+        if self.exempt:  # it goes on, and tells of pruned trials that would have won
+            self.spared = True
+            return self.write(would_be_pruned=why._asdict())
+        self.end(TrialState.PRUNED, pruned=why._asdict())
+        return False
+
+    def complete(self, network: nn.Module, test_accuracy: float) -> None:
+        values = self.parameters, self.curve[-1]["val_accuracy"]
+        weights = self.keep(network)
+        self.end(TrialState.COMPLETE, *values, test_accuracy=test_accuracy, weights=weights)
+
+
+def _learning_curve(number: int, parameters: int, curve: list[dict[str, float]]) -> LearningCurve:
+    return LearningCurve(number, parameters, [entry["val_accuracy"] for entry in curve])
+
+
+JOBS: dict[str, Callable[[SearchConfig, Callable[[], None]], Job]] = {
+    "search": SearchJob,
+    "confirm": ConfirmJob,
+}

@@ -8,7 +8,7 @@ import sys
 import traceback
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import cloudpickle
 
@@ -31,36 +31,6 @@ class WorkerExit(NamedTuple):
     error: str
 
 
-class WorkerHandle(Protocol):
-    """A worker process, wherever it is."""
-
-    def ended(self) -> WorkerExit | None:
-        """How it ended; None as long as it runs or waits for its slot."""
-
-    def stop(self) -> None:
-        """Ask it to give its trials back and end."""
-
-    def kill(self) -> None:
-        """End it at once, and free what it holds."""
-
-
-class Launcher(Protocol):
-    """Starts workers."""
-
-    @property
-    def slots(self) -> int:
-        """How many workers there is room for."""
-
-    def check(self, config: SearchConfig) -> None:
-        """Raise RequestError if workers of this request could not run."""
-
-    def device(self, config: SearchConfig) -> str:
-        """The device that workers of this request train on."""
-
-    def start(self, config: SearchConfig, job: str) -> WorkerHandle:
-        """A new worker at the study's trials; `job` is `search` or `confirm`. Raises OSError."""
-
-
 def order_of(config: SearchConfig, job: str) -> Order:
     """What a worker is told; RequestError for an object that cannot be sent to it."""
     from nas_mnist.execution.worker import Order
@@ -81,33 +51,16 @@ def exit_of(code: int, error: str) -> WorkerExit:
     return WorkerExit(False, error or f"a worker ended with code {code}" if code else "")
 
 
-class LocalLauncher:
-    """Processes of this machine."""
+class Worker:
+    """A worker process."""
 
-    @property
-    def slots(self) -> int:
-        return available_cores()
-
-    def check(self, config: SearchConfig) -> None:
-        prepare(_WORKER_MODULE)  # before torch is imported here too
-        from nas_mnist.training.device import resolve_device
-
-        resolve_device(config.device)
-
-    def device(self, config: SearchConfig) -> str:
-        return config.device
-
-    def start(self, config: SearchConfig, job: str) -> WorkerHandle:
-        return _Process(order_of(config, job))
-
-
-class _Process:
     def __init__(self, order: Order) -> None:
         self._error, theirs = multiprocessing.Pipe(duplex=False)
         with theirs:
             self._process = start_process(_WORKER_MODULE, _work, order, theirs)
 
     def ended(self) -> WorkerExit | None:
+        """How it ended; None as long as it runs or waits for its slot."""
         code = exit_code(self._process)
         if code is None:
             return None
@@ -117,12 +70,38 @@ class _Process:
         return exit_of(code, error)
 
     def stop(self) -> None:
+        """Ask it to give its trials back and end."""
         self._process.terminate()
 
     def kill(self) -> None:
+        """End it at once, and free what it holds."""
         self._process.kill()
         self._process.join()
         self._error.close()
+
+
+class Launcher:
+    """Starts workers, as processes of this machine."""
+
+    @property
+    def slots(self) -> int:
+        """How many workers there is room for."""
+        return available_cores()
+
+    def check(self, config: SearchConfig) -> None:
+        """Raise RequestError if workers of this request could not run."""
+        prepare(_WORKER_MODULE)  # before torch is imported here too
+        from nas_mnist.training.device import resolve_device
+
+        resolve_device(config.device)
+
+    def device(self, config: SearchConfig) -> str:
+        """The device that workers of this request train on."""
+        return config.device
+
+    def start(self, config: SearchConfig, job: str) -> Worker:
+        """A new worker at the study's trials; `job` is `search` or `confirm`. Raises OSError."""
+        return Worker(order_of(config, job))
 
 
 def _work(order: Order, said: Connection) -> None:

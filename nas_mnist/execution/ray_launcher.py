@@ -16,7 +16,7 @@ import ray
 from sqlalchemy.engine import make_url
 
 from nas_mnist.errors import RequestError, WorkerError, reason
-from nas_mnist.execution.launcher import WorkerExit, WorkerHandle, exit_of, order_of
+from nas_mnist.execution.launcher import Launcher, Worker, WorkerExit, exit_of, order_of
 from nas_mnist.execution.spec import SearchConfig
 from nas_mnist.processes import ONE_THREAD
 
@@ -47,7 +47,7 @@ def ray_launcher(address: str, gpus: float) -> Iterator[RayLauncher]:
         ray.shutdown()
 
 
-class RayLauncher:
+class RayLauncher(Launcher):
     """Places each worker where the cluster has room, and waits where it has none yet."""
 
     def __init__(self, gpus: float) -> None:
@@ -70,11 +70,11 @@ class RayLauncher:
     def device(self, config: SearchConfig) -> str:
         return "cuda" if self._gpus else config.device
 
-    def start(self, config: SearchConfig, job: str) -> WorkerHandle:
+    def start(self, config: SearchConfig, job: str) -> Worker:
         return _Actor(self._gpus, order_of(_for_any_folder(config), job))
 
 
-class _Actor:
+class _Actor(Worker):
     def __init__(self, gpus: float, order: Order) -> None:
         environment = dict(ONE_THREAD)
         data = os.environ.get("NAS_MNIST_DATA")

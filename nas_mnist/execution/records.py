@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
@@ -44,7 +44,7 @@ class Counts(NamedTuple):
         return self.complete + self.pruned + self.failed
 
 
-def counts_of(trials: Sequence[FrozenTrial]) -> Counts:
+def counts_of(trials: Iterable[FrozenTrial]) -> Counts:
     """The trials by how they ended."""
     states = [trial.state for trial in trials]
     return Counts(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
-from typing import Protocol, Self, TypeVar
+from typing import NamedTuple, Self
 
 from nas_mnist.errors import StorageError, WorkerError, reason
-from nas_mnist.execution.launcher import Launcher, WorkerHandle
-from nas_mnist.execution.optuna_internals import Storage
+from nas_mnist.execution.launcher import Launcher, Worker
 from nas_mnist.execution.queue import give_back_abandoned
+from nas_mnist.execution.records import Counts, StudyRecord
 from nas_mnist.execution.spec import SearchConfig
 from nas_mnist.execution.store import storage_errors
 from nas_mnist.processes import interrupts_noted
@@ -21,30 +21,44 @@ _STOP_SECONDS = 30.0
 _MOST_KILLED = 4
 
 
-class _Progress(Protocol):
-    @property
-    def steps(self) -> int: ...
-    @property
-    def done(self) -> bool: ...
+class Progress(NamedTuple):
+    """How far a search or a confirmation is."""
 
+    counts: Counts
+    """of the trials, or the runs"""
+    total: int
+    seconds: float
+    """since this run of the command began"""
+    seconds_left: float | None
+    """by this run's pace; None until something has finished in it"""
+    best: Sequence[tuple[int, float]] = ()
+    """a search's front so far: parameters, and validation accuracy in percent"""
+    epochs: tuple[int, int] = (0, 0)
+    """a confirmation's: done, and in all"""
 
-P = TypeVar("P", bound=_Progress)
+    @property
+    def steps(self) -> int:
+        return self.counts.finished + self.epochs[0]
+
+    @property
+    def done(self) -> bool:
+        return self.counts.finished >= self.total
 
 
 def supervise(
-    storage: Storage,
+    record: StudyRecord,
     study_id: int,
     workers: Workers,
-    read_progress: Callable[[float], P],
+    read_progress: Callable[[float], Progress],
     fill: Callable[[], int],
-) -> Generator[P]:
+) -> Generator[Progress]:
     """Keep workers at the trials of a study, with a progress about twice a second.
 
     Trials whose process is gone go back to the queue. Closing the iterator stops the workers.
 
     Args:
-        storage: the study's.
-        study_id: its id there.
+        record: of the search.
+        study_id: of the study that the trials are of: the search, or its confirmation.
         workers: none of them started.
         read_progress: of the seconds since the start, how far the study is.
         fill: keeps the study's queue filled, and gives how many trials wait.
@@ -55,8 +69,8 @@ def supervise(
     start = time.monotonic()
 
     def give_back() -> None:
-        with storage_errors(workers.config.storage):
-            give_back_abandoned(storage, study_id)
+        with storage_errors(record.url):
+            give_back_abandoned(record.storage, study_id)
 
     with interrupts_noted() as raise_if_interrupted:
         try:
@@ -98,7 +112,7 @@ class Workers:
         self.config = config
         self._launcher = launcher
         self._job = job
-        self._workers: list[WorkerHandle] = []
+        self._workers: list[Worker] = []
         self._steps = 0
         self._killed = 0
         self._failed = False

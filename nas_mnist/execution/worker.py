@@ -18,17 +18,11 @@ import torch
 
 from nas_mnist import lookup
 from nas_mnist.errors import INTERRUPTED, NasMnistError, is_out_of_memory
-from nas_mnist.execution.jobs import ConfirmJob, Job
-from nas_mnist.execution.search_job import SearchJob
+from nas_mnist.execution.jobs import JOBS
 from nas_mnist.execution.spec import SearchConfig
 from nas_mnist.execution.store import storage_errors
 from nas_mnist.processes import make_orphaned
 from nas_mnist.training.device import keep_freed_memory
-
-JOBS: dict[str, Callable[[SearchConfig, Callable[[], None]], Job]] = {
-    "search": SearchJob,
-    "confirm": ConfirmJob,
-}
 
 
 class Order(NamedTuple):

@@ -3,91 +3,74 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Iterator, Sequence
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from nas_mnist.execution.run import ConfirmationProgress, Progress
+from nas_mnist.execution.supervisor import Progress
 
 _SIZES = 8
 _LINE_SECONDS = 5.0
 
 
-class _Progress(Protocol):
-    @property
-    def seconds(self) -> float: ...
-    @property
-    def steps(self) -> int: ...
-    @property
-    def done(self) -> bool: ...
-
-
-P = TypeVar("P", bound=_Progress)
-
-
-def show_progress(
-    updates: Iterator[P],
-    line: Callable[[P], str],
-    panel: Callable[[P], RenderableType],
-    *,
-    quiet: bool = False,
-) -> None:
-    """Follow a run to its end, on standard error.
+def show_progress(updates: Iterator[Progress], *, quiet: bool = False) -> None:
+    """Follow a run to its end, on standard error: a panel on a terminal; else a line every few
+    seconds when there was a step, and one at the end.
 
     Args:
         updates: how far it is, about twice a second.
-        line: a progress in one line, for files and notebooks: one every few seconds when there
-            was a step, and one at the end.
-        panel: a progress as a live panel, for terminals.
         quiet: show nothing.
     """
-    if quiet:
-        for _ in updates:
-            pass
-        return
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and not quiet:
         with Live(console=Console(stderr=True), refresh_per_second=4) as live:
             for progress in updates:
-                live.update(panel(progress))
+                live.update(_panel(progress))
         return
     shown, steps = -_LINE_SECONDS, -1
     for progress in updates:
-        due = progress.seconds - shown >= _LINE_SECONDS
-        if progress.steps != steps and (due or progress.done):
-            sys.stderr.write(line(progress) + "\n")
+        due = progress.done or progress.seconds - shown >= _LINE_SECONDS
+        if due and progress.steps != steps and not quiet:
+            best = ", ".join(f"{size:,}: {acc:.2f}%" for size, acc in _spread(progress.best))
+            parts = [*_parts(progress), *([f"best {best}"] if best else [])]
+            print("confirmation: " * bool(progress.epochs[1]) + "; ".join(parts), file=sys.stderr)
             sys.stderr.flush()
             shown, steps = progress.seconds, progress.steps
 
 
-def progress_line(progress: Progress) -> str:
-    counts = progress.counts
-    parts = [
-        f"{counts.finished}/{progress.total} trials",
-        f"{counts.pruned} pruned",
-        *([f"{counts.failed} failed"] if counts.failed else []),
-        f"{counts.running} running",
-        time_left(progress),
-    ]
-    sizes = _spread(progress.best)
-    if sizes:
-        parts.append("best " + ", ".join(f"{size:,}: {acc:.2f}%" for size, acc in sizes))
-    return "; ".join(parts)
+def _parts(progress: Progress) -> list[str]:
+    """What is done, what else there is to say, and the time left."""
+    counts, (done, epochs) = progress.counts, progress.epochs
+    if epochs:
+        diverged = f", {counts.failed} diverged" if counts.failed else ""
+        said = [f"{counts.finished}/{progress.total} runs{diverged}", f"{done}/{epochs} epochs"]
+    else:
+        failed = f", {counts.failed} failed" if counts.failed else ""
+        more = f"{counts.pruned} pruned{failed}, {counts.running} running"
+        said = [f"{counts.finished}/{progress.total} trials", more]
+    return [*said, _time_left(progress)]
 
 
-def progress_panel(progress: Progress) -> Group:
-    counts = progress.counts
-    bar = _bar(
-        counts.finished,
-        progress.total,
-        f"{counts.finished}/{progress.total} trials",
-        f"{counts.pruned} pruned, {counts.failed} failed, {counts.running} running",
-        time_left(progress),
+def _panel(progress: Progress) -> Group:
+    done, more, left = _parts(progress)
+    completed, total = progress.epochs
+    bar = Table.grid(padding=(0, 1))
+    bar.add_row(
+        ProgressBar(
+            total=total or progress.total,
+            completed=completed if total else progress.counts.finished,
+            width=40,
+            finished_style="green",
+        ),
+        Text(done),
+        Text(more, style="dim"),
+        Text(left, style="cyan"),
     )
+    if not progress.best:
+        return Group(bar)
     sizes = Table(title="best so far", title_justify="left", box=None, padding=(0, 2))
     sizes.add_column("parameters", justify="right")
     sizes.add_column("validation %", justify="right")
@@ -96,41 +79,7 @@ def progress_panel(progress: Progress) -> Group:
     return Group(bar, sizes)
 
 
-def confirmation_line(progress: ConfirmationProgress) -> str:
-    return f"confirmation: {_runs(progress)}; {_epochs(progress)}; {time_left(progress)}"
-
-
-def confirmation_panel(progress: ConfirmationProgress) -> Table:
-    return _bar(
-        progress.epochs_done,
-        progress.epochs,
-        _runs(progress),
-        _epochs(progress),
-        time_left(progress),
-    )
-
-
-def _runs(progress: ConfirmationProgress) -> str:
-    diverged = f", {progress.diverged} diverged" if progress.diverged else ""
-    return f"{progress.runs_done}/{progress.runs} runs{diverged}"
-
-
-def _epochs(progress: ConfirmationProgress) -> str:
-    return f"{progress.epochs_done}/{progress.epochs} epochs"
-
-
-def _bar(completed: int, total: int, done: str, more: str, left: str) -> Table:
-    bar = Table.grid(padding=(0, 1))
-    bar.add_row(
-        ProgressBar(total=total, completed=completed, width=40, finished_style="green"),
-        Text(done),
-        Text(more, style="dim"),
-        Text(left, style="cyan"),
-    )
-    return bar
-
-
-def time_left(progress: Progress | ConfirmationProgress) -> str:
+def _time_left(progress: Progress) -> str:
     if progress.done:
         return "done"
     if progress.seconds_left is None:

@@ -24,10 +24,9 @@ from sqlalchemy import Engine, insert
 from sqlalchemy.orm import Session
 
 from nas_mnist.execution.creation import fill_queue, make_study
-from nas_mnist.execution.optuna_internals import open_trial
-from nas_mnist.execution.queue import finish, give_back_abandoned
+from nas_mnist.execution.jobs import SearchJob
+from nas_mnist.execution.queue import give_back_abandoned
 from nas_mnist.execution.records import counts_of, load_study
-from nas_mnist.execution.search_job import RunningTrial, SearchJob
 from nas_mnist.execution.spec import SearchConfig
 from nas_mnist.networks.notation import format_notation
 from nas_mnist.search.pruner import make_pruner
@@ -101,22 +100,14 @@ def _trial(job: SearchJob) -> tuple[float, float, float]:
     claimed, taken = _timed(job.claim)
     (trial_id,) = taken
 
-    def sample() -> RunningTrial:
-        study = optuna.load_study(
-            study_name=job.config.study, storage=job.storage, sampler=job.sampler
-        )
-        trial = open_trial(study, trial_id)
-        return RunningTrial(job, trial, job.space.suggest(trial))
-
     def record_epochs() -> None:
         for epoch in range(1, job.config.epochs + 1):
             # So accurate that no rung stops it.
             running.go_on(EpochRecord(epoch, 0.1, 0.1, 99.0, 99.99, 1.0))
 
-    sampled, running = _timed(sample)
+    sampled, running = _timed(lambda: job.sample(trial_id))
     written, _ = _timed(record_epochs)
-    values = [float(running.architecture.parameters), 99.0]
-    finish(job.storage, trial_id, TrialState.COMPLETE, values)
+    running.end(TrialState.COMPLETE, running.parameters, 99.0)
     return claimed, sampled, written
 
 

@@ -12,10 +12,11 @@ from typing import NamedTuple
 
 import pytest
 
-from nas_mnist.execution.launcher import LocalLauncher
+from nas_mnist.execution.creation import make_study
+from nas_mnist.execution.launcher import Launcher
 from nas_mnist.execution.spec import SearchConfig
-from nas_mnist.execution.store import open_storage
 from nas_mnist.execution.supervisor import Workers, supervise
+from tests.execution.conftest import NORMALIZATION, config
 
 
 class Round(NamedTuple):
@@ -28,8 +29,7 @@ class Round(NamedTuple):
 
 def rounds(folder: Path, *work: float) -> Iterator[Round]:
     """Supervise nobody, with readings that take so many seconds of this thread."""
-    storage = open_storage(f"sqlite:///{folder}/studies.db", create=True)
-    study = storage.create_new_study([0, 1], "demo")
+    record = make_study(config(folder), NORMALIZATION)
     left = list(work)
 
     def read_progress(seconds: float) -> Round:
@@ -38,8 +38,8 @@ def rounds(folder: Path, *work: float) -> Iterator[Round]:
             pass
         return Round(time.monotonic())
 
-    workers = Workers(LocalLauncher(), SearchConfig(), "search")
-    return supervise(storage, study, workers, read_progress, lambda: 0)
+    workers = Workers(Launcher(), SearchConfig(), "search")
+    return supervise(record, record.study_id, workers, read_progress, lambda: 0)
 
 
 def test_it_rests_as_a_large_study_is_slow_to_read(tmp_path: Path) -> None:
