@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from nas_mnist import lookup
 from nas_mnist.errors import NasMnistError, RequestError
 from nas_mnist.execution.confirmation import Candidate, chosen
-from nas_mnist.execution.records import StudyRecord, load_as
+from nas_mnist.execution.records import StudyRecord
 from nas_mnist.execution.spec import SearchConfig, default_storage, resolve_config
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def load_study(name: str, storage: str | None = None, artifact_dir: str = "") ->
         StudyError: if there is none.
         StorageError: if the database does not answer.
     """
-    return load_as(Study, name, storage or default_storage(name), artifact_dir)
+    return Study.load(name, storage or default_storage(name), artifact_dir)
 
 
 def search(

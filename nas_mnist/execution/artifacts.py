@@ -11,7 +11,7 @@ import io
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO
 
 import sqlalchemy
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
@@ -39,19 +39,6 @@ _ARTIFACTS = Table(
 )
 
 
-class Weights(NamedTuple):
-    """A network's weights among a study's artifacts. Where those lie is for the user to say: no
-    database names a folder that is read."""
-
-    artifact: str
-    """id in the artifact store"""
-
-    @classmethod
-    def of(cls, attribute: Any) -> Weights:
-        """From a study's attribute; KeyError or TypeError for one of another kind."""
-        return cls(str(attribute["artifact"]))
-
-
 class DatabaseArtifactStore:
     """Optuna's protocol of an artifact store, in a table beside the studies."""
 
@@ -60,23 +47,24 @@ class DatabaseArtifactStore:
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
         """Raises ArtifactNotFound if there is no such artifact."""
-        wanted = sqlalchemy.select(_ARTIFACTS.c.content).where(
-            _ARTIFACTS.c.artifact_id == artifact_id
-        )
         content = None
         if sqlalchemy.inspect(self._engine).has_table(_ARTIFACTS.name):
+            is_wanted = _ARTIFACTS.c.artifact_id == artifact_id
             with self._engine.connect() as connection:
-                content = connection.execute(wanted).scalar()
+                content = connection.scalar(
+                    sqlalchemy.select(_ARTIFACTS.c.content).where(is_wanted)
+                )
         if content is None:
             raise ArtifactNotFound("not found")
         return io.BytesIO(content)
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
-        row = {"artifact_id": artifact_id, "content": content_body.read()}
         with suppress(ProgrammingError, IntegrityError):  # another process makes it just now
             _ARTIFACTS.create(self._engine, checkfirst=True)
         with self._engine.begin() as connection:
-            connection.execute(_ARTIFACTS.insert().values(row))
+            connection.execute(
+                _ARTIFACTS.insert().values(artifact_id=artifact_id, content=content_body.read())
+            )
 
     def remove(self, artifact_id: str) -> None:
         with self._engine.begin() as connection:
@@ -103,11 +91,9 @@ class _Folder(FileSystemArtifactStore):
 
 def keep_weights(
     network: nn.Module, config: SearchConfig, storage: Storage, trial: FrozenTrial
-) -> Weights:
-    """Put the network's weights into the artifact store, under the trial that they are of.
-
-    Raises StorageError if the store cannot be written.
-    """
+) -> str:
+    """Put a trial's weights into the artifact store; their id there. StorageError if it cannot be
+    written."""
     import torch
 
     try:
@@ -116,14 +102,13 @@ def keep_weights(
             torch.save({name: w.cpu() for name, w in network.state_dict().items()}, weights)
             file = Path(scratch) / "weights.pt"
             file.write_bytes(weights.getvalue())
-            artifact = upload_artifact(
+            return upload_artifact(
                 artifact_store=artifact_store(config.artifact_dir, config.study, storage),
                 file_path=str(file),
                 study_or_trial=trial,
                 storage=storage,
                 mimetype="application/octet-stream",  # Optuna's guess from .pt is wrong
             )
-            return Weights(artifact)
     except OSError as error:
         raise StorageError(
             f"artifacts {error.filename or ''}: {reason(error)}; make room or name another folder "
@@ -132,17 +117,14 @@ def keep_weights(
 
 
 def read_weights(
-    weights: Weights, artifact_dir: str, study: str, storage: Storage, most_bytes: int
+    artifact: str, artifact_dir: str, study: str, storage: Storage, most_bytes: int
 ) -> bytes:
-    """The weights' file, of a study in that storage.
-
-    Raises:
-        StorageError: if it is missing, unreadable or larger than `most_bytes`.
-    """
+    """A weights file of a study, by its id; StorageError if it is missing, unreadable or larger
+    than `most_bytes`."""
     where = artifact_folder(artifact_dir, study, storage.engine.url) or "the database"
     try:
         store = artifact_store(artifact_dir, study, storage)
-        with storage_errors(storage.engine.url), store.open_reader(weights.artifact) as file:
+        with storage_errors(storage.engine.url), store.open_reader(artifact) as file:
             content = file.read(most_bytes + 1)
     except (ArtifactNotFound, ValueError):
         raise StorageError(
@@ -152,5 +134,5 @@ def read_weights(
     except OSError as error:
         raise StorageError(f"{error.filename or where}: {reason(error)}") from None
     if len(content) > most_bytes:
-        raise StorageError(f"{where}: {weights.artifact} is no weights file")
+        raise StorageError(f"{where}: {artifact} is no weights file")
     return content

@@ -7,16 +7,13 @@ resumed, shared between processes and machines, and read just as the search is.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from optuna.trial import FrozenTrial, TrialState
 
 from nas_mnist.errors import StudyError
-from nas_mnist.execution.artifacts import Weights
-from nas_mnist.execution.optuna_internals import Storage
 from nas_mnist.execution.records import StudyRecord, TrialRecord, finished, percent
 from nas_mnist.execution.spec import CONFIRMATION, SearchConfig
 from nas_mnist.execution.store import storage_errors
@@ -33,7 +30,8 @@ class ConfirmedRun:
     curve: tuple[dict[str, float], ...]
     """one record an epoch: epoch, learning_rate, train_loss, train_accuracy, test_accuracy,
     seconds"""
-    weights: Weights
+    weights: str
+    """id in the artifact store"""
     finished: str
     """date of completion, ISO 8601"""
 
@@ -98,12 +96,12 @@ def confirmation_seeds(seed: int, count: int) -> list[int]:
 
 def confirmed(record: StudyRecord) -> list[Confirmed]:
     """The networks that have been retrained, from the fewest parameters up."""
-    storage = record.storage
     with storage_errors(record.url):
-        study_id = find_confirmation(storage, record.name)
-        if study_id is None:
+        try:
+            study_id = record.storage.get_study_id_from_name(record.name + CONFIRMATION)
+        except KeyError:  # none has begun
             return []
-        rows = runs_by_key(storage.get_all_trials(study_id, deepcopy=False))
+        rows = runs_by_key(record.storage.get_all_trials(study_id, deepcopy=False))
     by_trial: dict[int, list[FrozenTrial]] = {}
     for (number, _), row in rows.items():
         by_trial.setdefault(number, []).append(row)
@@ -115,8 +113,8 @@ def confirmed(record: StudyRecord) -> list[Confirmed]:
         runs = tuple(_run(row) for row in kept if row.state == TrialState.COMPLETE)
         diverged = sum(row.state == TrialState.FAIL for row in mine)
         if runs:
-            is_on_front = trial.number in on_front
-            result.append(Confirmed(trial, is_on_front, runs, diverged, record.spec.goal))
+            found = Confirmed(trial, trial.number in on_front, runs, diverged, record.spec.goal)
+            result.append(found)
     return sorted(result, key=lambda found: (found.architecture.parameters, found.trial.number))
 
 
@@ -133,22 +131,15 @@ def networks_to_confirm(record: StudyRecord, config: SearchConfig) -> list[Trial
     return [trial for trial in best_first if trial.number in chosen]
 
 
-def find_confirmation(storage: Storage, name: str) -> int | None:
-    """The confirmation of the study of that name, if it has begun."""
-    with suppress(KeyError):
-        return storage.get_study_id_from_name(name + CONFIRMATION)
-    return None
-
-
-def wanted_runs(record: StudyRecord, config: SearchConfig) -> list[tuple[int, int]]:
-    """Trial and seed of every run that the confirmation consists of, in the order of
-    `networks_to_confirm`."""
+def wanted_runs(record: StudyRecord, config: SearchConfig) -> dict[tuple[int, int], TrialRecord]:
+    """All runs of a confirmation: the networks of `networks_to_confirm`, by trial and seed."""
     seeds = confirmation_seeds(config.seed, config.seeds)
-    return [(trial.number, seed) for trial in networks_to_confirm(record, config) for seed in seeds]
+    networks = networks_to_confirm(record, config)
+    return {(trial.number, seed): trial for trial in networks for seed in seeds}
 
 
 def choose_run(
-    trials: list[FrozenTrial], wanted: Sequence[tuple[int, int]], network: int | None
+    trials: list[FrozenTrial], wanted: Iterable[tuple[int, int]], network: int | None
 ) -> FrozenTrial | None:
     """The waiting run to take next: of that network if one is given, else of a network that
     nobody trains yet, so that one process has all its seeds."""
@@ -184,7 +175,9 @@ def _run(row: FrozenTrial) -> ConfirmedRun:
             percent(entry["test_accuracy"])
         if not curve:
             raise ValueError("no curve")
-        return ConfirmedRun(int(attrs["seed"]), curve, Weights.of(attrs["weights"]), finished(row))
+        return ConfirmedRun(
+            int(attrs["seed"]), curve, str(attrs["weights"]["artifact"]), finished(row)
+        )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise StudyError(
             f"confirmation run {row.number}: not a record of nas-mnist ({error})"

@@ -14,9 +14,9 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
 from nas_mnist.errors import StudyError
-from nas_mnist.execution.confirmation import networks_to_confirm, runs_by_key, wanted_runs
+from nas_mnist.execution.confirmation import runs_by_key, wanted_runs
 from nas_mnist.execution.optuna_internals import study_id
-from nas_mnist.execution.records import StudyRecord, read_study
+from nas_mnist.execution.records import StudyRecord
 from nas_mnist.execution.spec import AUTO, CONFIRMATION, IDENTITY, SearchConfig
 from nas_mnist.execution.store import open_storage, storage_errors
 from nas_mnist.search.space import find_space
@@ -80,7 +80,7 @@ def make_study(
             if config.precision == AUTO:
                 stored["precision"] = precision
             study.set_user_attr("config", stored)
-        record = read_study(StudyRecord, study, storage, config.storage, config.artifact_dir)
+        record = StudyRecord.read(study, storage, config.storage, config.artifact_dir)
         _check_identity(record, config)
         if first is not None:
             study.set_user_attr(FIRST, list(first))
@@ -118,10 +118,8 @@ def queue_confirmation(record: StudyRecord, config: SearchConfig) -> int:
         except DuplicatedStudyError:
             study = optuna.load_study(study_name=name, storage=record.storage)
         have = runs_by_key(study.get_trials(deepcopy=False))
-        networks = {trial.number: trial for trial in networks_to_confirm(record, config)}
-        for number, seed in wanted_runs(record, config):
+        for (number, seed), trial in wanted_runs(record, config).items():
             if (number, seed) not in have:
-                trial = networks[number]
                 attrs = {
                     "trial": number,
                     "seed": seed,

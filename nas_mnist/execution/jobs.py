@@ -16,7 +16,7 @@ from torch import nn
 from nas_mnist.errors import DivergedError
 from nas_mnist.execution import optuna_internals, queue
 from nas_mnist.execution.artifacts import keep_weights
-from nas_mnist.execution.confirmation import choose_run, networks_to_confirm, wanted_runs
+from nas_mnist.execution.confirmation import choose_run, wanted_runs
 from nas_mnist.execution.creation import FIRST
 from nas_mnist.execution.records import load_study
 from nas_mnist.execution.spec import CONFIRMATION, SearchConfig
@@ -150,7 +150,7 @@ class Run:
     def keep(self, network: nn.Module) -> dict[str, str]:
         """Where its weights are kept."""
         trial = self.job.storage.get_trial(self.trial_id)
-        return keep_weights(network, self.job.config, self.job.storage, trial)._asdict()
+        return {"artifact": keep_weights(network, self.job.config, self.job.storage, trial)}
 
 
 class ConfirmJob(Job):
@@ -161,9 +161,7 @@ class ConfirmJob(Job):
 
     def __init__(self, config: SearchConfig, keep_going: Callable[[], None]) -> None:
         super().__init__(config, config.study + CONFIRMATION, keep_going)
-        record = load_study(config.study, config.storage)
-        self.networks = {trial.number: trial for trial in networks_to_confirm(record, config)}
-        self.wanted = wanted_runs(record, config)
+        self.wanted = wanted_runs(load_study(config.study, config.storage), config)
         self.training, self.held_out = self.dataset.train.to(self.device), self.test
 
     def claim(self) -> list[int]:
@@ -182,7 +180,7 @@ class ConfirmJob(Job):
         runs = []
         for trial_id in taken:
             attrs = self.storage.get_trial(trial_id).user_attrs
-            trial = self.networks[attrs["trial"]]
+            trial = self.wanted[attrs["trial"], attrs["seed"]]
             recipe = self.config.trial_recipe(trial.peak_learning_rate)
             run = Run(self, trial_id, Member(trial.architecture, recipe, attrs["seed"]))
             run.write(curve=[])  # one that is run again starts afresh

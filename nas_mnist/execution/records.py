@@ -6,13 +6,12 @@ import math
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Self
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from nas_mnist.errors import ArchitectureError, RequestError, StudyError
-from nas_mnist.execution.artifacts import Weights
 from nas_mnist.execution.optuna_internals import Storage, study_id
 from nas_mnist.execution.spec import (
     AUTO,
@@ -71,7 +70,8 @@ class TrialRecord:
     curve: tuple[dict[str, float], ...]
     """one record an epoch: epoch, learning_rate, train_loss, train_accuracy, val_accuracy,
     seconds"""
-    weights: Weights
+    weights: str
+    """id in the artifact store"""
     finished: str
     """date of completion, ISO 8601"""
 
@@ -94,6 +94,48 @@ class StudyRecord:
     """of Python and the packages that made it"""
     normalization: tuple[float, float]
     """mean and standard deviation of the training pixels, as shares of full brightness"""
+
+    @classmethod
+    def load(cls, name: str, url: str, artifact_dir: str = "") -> Self:
+        """An existing study, by its name, its database and, if they are not where `search` keeps
+        them, the folder of its weights.
+
+        Raises:
+            StorageError: if the database does not answer.
+            StudyError: if there is no such study in it.
+        """
+        storage = open_storage(url, create=False)
+        with storage_errors(url):
+            names = [summary.study_name for summary in storage.get_all_studies()]
+            if name not in names:
+                names = [known for known in names if not known.endswith(CONFIRMATION)]
+                known = f"; it has {', '.join(map(repr, sorted(names)))}" if names else ""
+                raise StudyError(f"no study {name!r} in this storage{known}")
+            study = optuna.load_study(study_name=name, storage=storage)
+            return cls.read(study, storage, url, artifact_dir)
+
+    @classmethod
+    def read(cls, study: optuna.Study, storage: Storage, url: str, artifact_dir: str) -> Self:
+        """The study's record, checked: the database may be anyone's."""
+        attrs = study.user_attrs
+        try:
+            mean, std = map(float, attrs["normalization"])
+            if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
+                raise ValueError("normalization")
+            stored = attrs["config"]
+            # What an earlier version kept of the machine that ran it is not read.
+            if not _ALWAYS <= stored.keys() <= SearchConfig.model_fields.keys():
+                raise ValueError("config")
+            settings = {name: stored[name] for name in StudySpec.model_fields if name in stored}
+            settings.setdefault("precision", _recorded_precision(study))
+            versions = {str(name): str(text) for name, text in attrs["versions"].items()}
+            spec = StudySpec(**settings)
+            return cls(study, storage, url, artifact_dir, spec, versions, (mean, std))
+        except (KeyError, TypeError, ValueError, AttributeError, RequestError):
+            raise StudyError(
+                f"study {study.study_name!r} was not made by nas-mnist search, or by another "
+                "version"
+            ) from None
 
     @property
     def name(self) -> str:
@@ -156,36 +198,7 @@ class StudyRecord:
         raise StudyError(f"study {self.name!r} has no network of a trial {number}")
 
 
-R = TypeVar("R", bound=StudyRecord)
-
-
-def load_study(name: str, url: str, artifact_dir: str = "") -> StudyRecord:
-    """An existing study; see `load_as`."""
-    return load_as(StudyRecord, name, url, artifact_dir)
-
-
-def load_as(kind: type[R], name: str, url: str, artifact_dir: str = "") -> R:
-    """An existing study.
-
-    Args:
-        kind: the class of what is returned.
-        name: the study's.
-        url: its database.
-        artifact_dir: folder of its weights, if they are not where `search` keeps them.
-
-    Raises:
-        StorageError: if the database does not answer.
-        StudyError: if there is no such study in it.
-    """
-    storage = open_storage(url, create=False)
-    with storage_errors(url):
-        names = [summary.study_name for summary in storage.get_all_studies()]
-        if name not in names:
-            names = [known for known in names if not known.endswith(CONFIRMATION)]
-            known = f"; it has {', '.join(map(repr, sorted(names)))}" if names else ""
-            raise StudyError(f"no study {name!r} in this storage{known}")
-        study = optuna.load_study(study_name=name, storage=storage)
-        return read_study(kind, study, storage, url, artifact_dir)
+load_study = StudyRecord.load
 
 
 def load_studies(url: str, artifact_dir: str = "") -> list[StudyRecord]:
@@ -196,41 +209,10 @@ def load_studies(url: str, artifact_dir: str = "") -> list[StudyRecord]:
         for summary in sorted(storage.get_all_studies(), key=lambda found: found.study_name):
             study = optuna.load_study(study_name=summary.study_name, storage=storage)
             with suppress(StudyError):  # another tool's, or a confirmation
-                records.append(read_study(StudyRecord, study, storage, url, artifact_dir))
+                records.append(StudyRecord.read(study, storage, url, artifact_dir))
     if not records:
         raise StudyError(f"storage {shown(url)}: there are no studies of nas-mnist in it")
     return records
-
-
-def read_study(
-    kind: type[R], study: optuna.Study, storage: Storage, url: str, artifact_dir: str
-) -> R:
-    """The study's record, checked: the database may be anyone's."""
-    attrs = study.user_attrs
-    try:
-        mean, std = map(float, attrs["normalization"])
-        if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
-            raise ValueError("normalization")
-        stored = attrs["config"]
-        # What an earlier version kept of the machine that ran it is not read.
-        if not _ALWAYS <= stored.keys() <= SearchConfig.model_fields.keys():
-            raise ValueError("config")
-        settings = {name: stored[name] for name in StudySpec.model_fields if name in stored}
-        if "precision" not in settings:
-            settings["precision"] = _recorded_precision(study)
-        return kind(
-            study,
-            storage,
-            url,
-            artifact_dir,
-            spec=StudySpec(**settings),
-            versions={str(name): str(text) for name, text in attrs["versions"].items()},
-            normalization=(mean, std),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError, RequestError):
-        raise StudyError(
-            f"study {study.study_name!r} was not made by nas-mnist search, or by another version"
-        ) from None
 
 
 def _recorded_precision(study: optuna.Study) -> str:
@@ -269,7 +251,7 @@ def _record(trial: FrozenTrial) -> TrialRecord:
             seed=int(attrs["seed"]),
             peak_learning_rate=float(trial.params["peak_learning_rate"]),
             curve=tuple(attrs["curve"]),
-            weights=Weights.of(attrs["weights"]),
+            weights=str(attrs["weights"]["artifact"]),
             finished=finished(trial),
         )
     except (KeyError, TypeError, ValueError, OverflowError, ArchitectureError) as error:

@@ -33,12 +33,12 @@ class Progress(NamedTuple):
     """by this run's pace; None until something has finished in it"""
     best: Sequence[tuple[int, float]] = ()
     """a search's front so far: parameters, and validation accuracy in percent"""
-    epochs: tuple[int, int] = (0, 0)
+    epochs: tuple[int, int] | None = None
     """a confirmation's: done, and in all"""
 
     @property
     def steps(self) -> int:
-        return self.counts.finished + self.epochs[0]
+        return self.counts.finished + (self.epochs[0] if self.epochs else 0)
 
     @property
     def done(self) -> bool:

@@ -36,15 +36,17 @@ def show_progress(updates: Iterator[Progress], *, quiet: bool = False) -> None:
         if due and progress.steps != steps and not quiet:
             best = ", ".join(f"{size:,}: {acc:.2f}%" for size, acc in _spread(progress.best))
             parts = [*_parts(progress), *([f"best {best}"] if best else [])]
-            print("confirmation: " * bool(progress.epochs[1]) + "; ".join(parts), file=sys.stderr)
+            kind = "confirmation: " if progress.epochs else ""
+            sys.stderr.write(kind + "; ".join(parts) + "\n")
             sys.stderr.flush()
             shown, steps = progress.seconds, progress.steps
 
 
 def _parts(progress: Progress) -> list[str]:
     """What is done, what else there is to say, and the time left."""
-    counts, (done, epochs) = progress.counts, progress.epochs
-    if epochs:
+    counts = progress.counts
+    if progress.epochs:
+        done, epochs = progress.epochs
         diverged = f", {counts.failed} diverged" if counts.failed else ""
         said = [f"{counts.finished}/{progress.total} runs{diverged}", f"{done}/{epochs} epochs"]
     else:
@@ -56,15 +58,10 @@ def _parts(progress: Progress) -> list[str]:
 
 def _panel(progress: Progress) -> Group:
     done, more, left = _parts(progress)
-    completed, total = progress.epochs
+    completed, total = progress.epochs or (progress.counts.finished, progress.total)
     bar = Table.grid(padding=(0, 1))
     bar.add_row(
-        ProgressBar(
-            total=total or progress.total,
-            completed=completed if total else progress.counts.finished,
-            width=40,
-            finished_style="green",
-        ),
+        ProgressBar(total=total, completed=completed, width=40, finished_style="green"),
         Text(done),
         Text(more, style="dim"),
         Text(left, style="cyan"),

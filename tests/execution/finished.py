@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import NullPool
 from sqlalchemy.exc import SQLAlchemyError
 
-from nas_mnist.execution.artifacts import Weights, read_weights
+from nas_mnist.execution.artifacts import read_weights
 from nas_mnist.execution.store import open_storage
 from nas_mnist.networks.notation import parse_notation
 from tests.conftest import command
@@ -91,7 +91,7 @@ def check_finished(url: str, total: int, epochs: int = 3) -> None:
         if trial.state == TrialState.COMPLETE:
             assert len(done) == epochs
             assert trial.values == [attrs["parameters"], attrs["curve"][-1]["val_accuracy"]]
-            assert read_weights(Weights.of(attrs["weights"]), "", "demo", storage, 10**6)
+            assert read_weights(attrs["weights"]["artifact"], "", "demo", storage, 10**6)
         else:
             assert attrs["pruned"]["epoch"] == len(done) < epochs
 

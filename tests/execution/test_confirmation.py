@@ -193,7 +193,7 @@ def test_the_exported_winner_is_the_first_seeds(folder: Path, networks: list[Con
     assert f"trial {best.trial.number}, confirmed with seed {best.runs[0].seed}" in text
     assert f"{best.mean:.2f} ± {best.sd:.2f} % over 2 seeds" in text
     assert f"test:       {best.runs[0].test_accuracy:.2f} % with this seed" in text
-    weights = folder / "studies" / "demo" / "artifacts" / best.runs[0].weights.artifact
+    weights = folder / "studies" / "demo" / "artifacts" / best.runs[0].weights
     assert (folder / "made" / "best.pt").read_bytes() == weights.read_bytes()
 
 

@@ -281,7 +281,7 @@ def test_a_failed_export_leaves_the_last_one(digits_search: Search, tmp_path: Pa
         export_network(record, Candidate(trial, None), tmp_path / "taken.py")
     assert not (tmp_path / "taken.pt").exists()
 
-    (folder / "studies" / "demo" / "artifacts" / trial.weights.artifact).write_bytes(b"damaged")
+    (folder / "studies" / "demo" / "artifacts" / trial.weights).write_bytes(b"damaged")
     with pytest.raises(StorageError, match="not those of"):
         export_network(record, Candidate(trial, None), file)
     assert (file.read_bytes(), weights.read_bytes()) == before
