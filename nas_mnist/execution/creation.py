@@ -15,9 +15,9 @@ from optuna.trial import TrialState, create_trial
 
 from nas_mnist.errors import StudyError
 from nas_mnist.execution.confirmation import runs_by_key, wanted_runs
-from nas_mnist.execution.optuna_internals import study_id
+from nas_mnist.execution.optuna_internals import describe_study, study_id
 from nas_mnist.execution.records import StudyRecord
-from nas_mnist.execution.spec import AUTO, CONFIRMATION, IDENTITY, SearchConfig
+from nas_mnist.execution.spec import ASKED, AUTO, CONFIG, CONFIRMATION, IDENTITY, SearchConfig
 from nas_mnist.execution.store import open_storage, storage_errors
 from nas_mnist.search.space import find_space
 
@@ -61,7 +61,7 @@ def make_study(
             study = optuna.load_study(study_name=config.study, storage=storage)
         # A search makes its trials last: whoever sees one finds the rest of the study there.
         used = len(study.get_trials(deepcopy=False)) > 0
-        if "config" not in study.user_attrs:
+        if CONFIG not in study.user_attrs:
             if used:
                 raise StudyError(
                     f"study {study.study_name!r} was not made by nas-mnist search; choose another "
@@ -70,20 +70,24 @@ def make_study(
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 study.set_metric_names(list(OBJECTIVES))
-            study.set_user_attr("versions", _versions())
-            study.set_user_attr("split_seed", config.seed)
-            study.set_user_attr("normalization", list(normalization))
-            study.set_user_attr("space", space.version())
-            study.set_user_attr(FIRST, space.first_points(config.limit()))
-            # Last: a study with a configuration is complete.
-            stored = config.spec().as_dict()
+            settings = config.spec().as_dict()
             if config.precision == AUTO:
-                stored["precision"] = precision
-            study.set_user_attr("config", stored)
+                settings["precision"] = precision
+            description = {
+                CONFIG: settings,
+                "versions": _versions(),
+                "split_seed": config.seed,
+                "normalization": list(normalization),
+                "space": space.version(),
+                FIRST: space.first_points(config.limit()),
+            }
+            # Of several that make the study at once, one describes it, and all read that back.
+            describe_study(storage, study_id(study), description, unless=CONFIG)
         record = StudyRecord.read(study, storage, config.storage, config.artifact_dir)
-        _check_identity(record, config)
+        check_identity(record, config)
         if first is not None:
             study.set_user_attr(FIRST, list(first))
+        record = record.ask(**{name: getattr(config, name) for name in ASKED})
     fill_queue(record, config)
     return record
 
@@ -131,7 +135,8 @@ def queue_confirmation(record: StudyRecord, config: SearchConfig) -> int:
         return study_id(study)
 
 
-def _check_identity(record: StudyRecord, config: SearchConfig) -> None:
+def check_identity(record: StudyRecord, config: SearchConfig) -> None:
+    """Raise StudyError, which names the first difference, unless the request is the study's."""
     for name in IDENTITY:
         made, asked = getattr(record.spec, name), getattr(config, name)
         if name == "precision" and AUTO in (made, asked):

@@ -17,10 +17,9 @@ from nas_mnist.errors import DivergedError
 from nas_mnist.execution import optuna_internals, queue
 from nas_mnist.execution.artifacts import keep_weights
 from nas_mnist.execution.confirmation import choose_run, wanted_runs
-from nas_mnist.execution.creation import FIRST
+from nas_mnist.execution.creation import FIRST, check_identity
 from nas_mnist.execution.records import load_study
 from nas_mnist.execution.spec import CONFIRMATION, SearchConfig
-from nas_mnist.execution.store import open_storage
 from nas_mnist.networks.notation import format_notation
 from nas_mnist.search.pruner import EXEMPT_SHARE, LearningCurve, make_pruner
 from nas_mnist.search.sampler import SearchSampler
@@ -52,7 +51,9 @@ class Job(ABC):
         folder = Path(config.data_dir) if config.data_dir else None
         self.dataset = load_dataset(config.dataset, folder)
         self.test = self.dataset.test.to(self.device)
-        self.storage = open_storage(config.storage, create=False)
+        self.record = load_study(config.study, config.storage)
+        check_identity(self.record, config)
+        self.storage = self.record.storage
         self.study = study
         self.study_id = self.storage.get_study_id_from_name(study)
 
@@ -161,7 +162,7 @@ class ConfirmJob(Job):
 
     def __init__(self, config: SearchConfig, keep_going: Callable[[], None]) -> None:
         super().__init__(config, config.study + CONFIRMATION, keep_going)
-        self.wanted = wanted_runs(load_study(config.study, config.storage), config)
+        self.wanted = wanted_runs(self.record, config)
         self.training, self.held_out = self.dataset.train.to(self.device), self.test
 
     def claim(self) -> list[int]:
@@ -200,7 +201,7 @@ class SearchJob(Job):
         self.space = find_space(config.space)
         self.pruner = make_pruner(config.pruner, config.epochs, len(validation))
         self.sampler = SearchSampler(config.sampler, config.seed, self.space, self.limit)
-        self.first = self._load().user_attrs.get(FIRST, [])
+        self.first = self.record.study.user_attrs.get(FIRST, [])
 
     def claim(self) -> list[int]:
         return self._take(self.config.pack, queue.first_waiting(self.config.trials))

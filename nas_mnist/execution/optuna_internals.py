@@ -16,7 +16,13 @@ import optuna
 import sqlalchemy
 from optuna.storages import RDBStorage
 from optuna.storages._cached_storage import _CachedStorage
-from optuna.storages._rdb.models import TrialModel, TrialUserAttributeModel, TrialValueModel
+from optuna.storages._rdb.models import (
+    StudyModel,
+    StudyUserAttributeModel,
+    TrialModel,
+    TrialUserAttributeModel,
+    TrialValueModel,
+)
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.orm import Session
 
@@ -93,6 +99,21 @@ def forget_artifact(study: optuna.Study, storage: Storage, artifact: str) -> Non
     storage.set_study_system_attr(study_id(study), f"{_ARTIFACT}{artifact}", json.dumps(None))
 
 
+def describe_study(
+    storage: Storage, study_id: int, attributes: Mapping[str, Any], unless: str
+) -> None:
+    """Set a study's user attributes, all or none: none if it has the one called `unless`."""
+    with _transaction(storage) as session:
+        study = StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
+        if StudyUserAttributeModel.find_by_study_and_key(study, unless, session) is not None:
+            return
+        for name, value in attributes.items():
+            row = StudyUserAttributeModel.find_by_study_and_key(study, name, session)
+            row = row or StudyUserAttributeModel(study_id=study_id, key=name)
+            row.value_json = json.dumps(value)
+            session.add(row)
+
+
 class TrialRow(NamedTuple):
     """A trial's row in the database, in a transaction that nobody else changes it in."""
 
@@ -145,8 +166,14 @@ class TrialRow(NamedTuple):
 def locked_trial(storage: Storage, trial_id: int) -> Iterator[TrialRow]:
     """One transaction on a trial. Optuna's storages compare and set nothing but "waiting" with
     "running"."""
+    with _transaction(storage) as session:
+        yield TrialRow(session, TrialModel.find_or_raise_by_id(trial_id, session, for_update=True))
+
+
+@contextmanager
+def _transaction(storage: Storage) -> Iterator[Session]:
     with Session(storage.engine) as session, session.begin():
         if storage.engine.dialect.name == "sqlite":
             # SQLite locks no rows: take its one lock before reading, not at the first write.
             session.connection().exec_driver_sql("BEGIN IMMEDIATE")
-        yield TrialRow(session, TrialModel.find_or_raise_by_id(trial_id, session, for_update=True))
+        yield session

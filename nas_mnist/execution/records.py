@@ -14,7 +14,9 @@ from optuna.trial import FrozenTrial, TrialState
 from nas_mnist.errors import ArchitectureError, RequestError, StudyError
 from nas_mnist.execution.optuna_internals import Storage, study_id
 from nas_mnist.execution.spec import (
+    ASKED,
     AUTO,
+    CONFIG,
     CONFIRMATION,
     SearchConfig,
     StudySpec,
@@ -25,6 +27,8 @@ from nas_mnist.networks.notation import format_notation, parse_notation
 from nas_mnist.search.front import front_indices
 
 # What studies of every version have in their configuration.
+_ASKED_LAST = "asked"
+"""user attribute of a study: what of ASKED was last asked of it, unless as when it was made"""
 _ALWAYS = {"dataset", "budget", "epochs", "train_samples", "seed", "pruner", "recipe"}
 
 
@@ -122,12 +126,13 @@ class StudyRecord:
             mean, std = map(float, attrs["normalization"])
             if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
                 raise ValueError("normalization")
-            stored = attrs["config"]
+            stored = attrs[CONFIG]
             # What an earlier version kept of the machine that ran it is not read.
             if not _ALWAYS <= stored.keys() <= SearchConfig.model_fields.keys():
                 raise ValueError("config")
             settings = {name: stored[name] for name in StudySpec.model_fields if name in stored}
             settings.setdefault("precision", _recorded_precision(study))
+            settings |= {name: attrs[_ASKED_LAST][name] for name in ASKED if _ASKED_LAST in attrs}
             versions = {str(name): str(text) for name, text in attrs["versions"].items()}
             spec = StudySpec(**settings)
             return cls(study, storage, url, artifact_dir, spec, versions, (mean, std))
@@ -144,6 +149,15 @@ class StudyRecord:
     @property
     def study_id(self) -> int:
         return study_id(self.study)
+
+    def ask(self, **asked: Any) -> Self:
+        """The study with other settings of ASKED, which it remembers."""
+        before = {name: getattr(self.spec, name) for name in ASKED}
+        if before | asked == before:
+            return self
+        with storage_errors(self.url):
+            self.study.set_user_attr(_ASKED_LAST, before | asked)
+        return self.read(self.study, self.storage, self.url, self.artifact_dir)
 
     def request(self, **machine: Any) -> SearchConfig:
         """A request for this study, run as `machine` says: the fields that SearchConfig adds."""

@@ -22,6 +22,10 @@ IDENTITY = (
     *("dataset", "budget", "limits", "epochs", "train_samples", "seed"),
     *("sampler", "pruner", "space", "precision", "recipe"),
 )
+# Settings that a study can be asked for anew at any time.
+ASKED = ("trials", "goal", "most_accurate")
+CONFIG = "config"
+"""user attribute of a study: its StudySpec as it was made"""
 AUTO = "auto"
 PRECISIONS = (AUTO, "float32", "bfloat16")
 # A confirmation is a study of its own beside the one it confirms: the name's ending.

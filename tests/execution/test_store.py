@@ -7,13 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
 
+import cloudpickle
 import pytest
+from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
 from nas_mnist.errors import RequestError, StorageError, StudyError
 from nas_mnist.execution.creation import make_study
 from nas_mnist.execution.records import StudyRecord, load_study
 from nas_mnist.execution.store import open_storage, shown
+from nas_mnist.execution.worker import Order, work
+from nas_mnist.search.space import DEFAULT
 from tests.execution.conftest import NORMALIZATION, config, take
 
 
@@ -112,12 +116,11 @@ def test_a_study_made_before_a_setting_existed(record: StudyRecord) -> None:
         ("test_accuracy", 101),
         ("seed", float("inf")),
         ("weights", "x"),
-        ("weights", {"artifact": 1}),
+        ("weights", {"folder": "/"}),
     ],
 )
 def test_a_trial_that_says_nonsense(record: StudyRecord, name: str, value: object) -> None:
-    trial_id = take(record.storage, record.study_id, 6)
-    assert trial_id is not None
+    rate = FloatDistribution(0.01, 1)
     good = {
         "notation": "c4rn-g-c10k1",
         "test_accuracy": 90.0,
@@ -125,10 +128,15 @@ def test_a_trial_that_says_nonsense(record: StudyRecord, name: str, value: objec
         "curve": [],
         "weights": {"artifact": "a", "artifact_dir": ""},
     }
-    for key, text in {**good, name: value}.items():
-        record.storage.set_trial_user_attr(trial_id, key, text)
-    record.storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [84.0, 90.0])
-    with pytest.raises(StudyError, match="trial 0: not a record of nas-mnist"):
+    for said in (good, {**good, name: value}):
+        assert len(record.front()) == len(record.trials(TrialState.COMPLETE))
+        trial_id = take(record.storage, record.study_id, 6)
+        assert trial_id is not None
+        record.storage.set_trial_param(trial_id, "peak_learning_rate", 0.1, rate)
+        for key, text in said.items():
+            record.storage.set_trial_user_attr(trial_id, key, text)
+        record.storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [84.0, 90.0])
+    with pytest.raises(StudyError, match=r"trial \d: not a record of nas-mnist"):
         record.front()
 
 
@@ -198,3 +206,52 @@ def test_searches_that_make_the_same_tables(
         records = list(threads.map(make, range(6)))
     assert {record.study_id for record in records} == {1}
     assert records[0].counts().waiting >= 6
+
+
+@pytest.mark.parametrize("server", [False, True], ids=["sqlite", "postgresql"])
+def test_searches_that_make_one_study_with_two_budgets(
+    server: bool, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """One makes it, and the other is refused by the difference, ten times out of ten."""
+    url = request.getfixturevalue("postgres") if server else f"sqlite:///{tmp_path}/demo.db"
+    open_storage(url, create=True)
+    barrier = Barrier(2)
+
+    def make(round_: int, budget: int) -> int | str:
+        asked = config(tmp_path, storage=url, study=f"r{round_}", budget=budget)
+        barrier.wait()
+        try:
+            return make_study(asked, NORMALIZATION).spec.budget
+        except StudyError as error:
+            return str(error)
+
+    for round_ in range(10):
+        with ThreadPoolExecutor(2) as threads:
+            results = list(threads.map(make, (round_, round_), (1000, 3000)))
+        (made,) = (result for result in results if isinstance(result, int))
+        (refused,) = (result for result in results if isinstance(result, str))
+        other = 4000 - made
+        assert f"was made with budget {made}, not {other}" in refused
+        study = load_study(f"r{round_}", url)
+        assert study.spec.budget == made
+        first = DEFAULT.first_points(study.spec.limit())
+        assert study.study.user_attrs["first"] == first
+        assert study.study.user_attrs["config"]["budget"] == made
+
+
+def test_a_worker_of_another_request_takes_nothing(record: StudyRecord, tmp_path: Path) -> None:
+    other = config(tmp_path, budget=3000)
+    order = Order(other.as_dict(), "search", cloudpickle.dumps({}))
+    code, said = work(order, lambda: None)
+    assert code == 2
+    assert "made with budget 8000, not 3000" in said
+    assert record.counts().waiting == 6
+
+
+def test_what_was_asked_last_is_remembered(record: StudyRecord, tmp_path: Path) -> None:
+    assert record.spec.goal == 99.4
+    make_study(config(tmp_path, goal=98.0, trials=9), NORMALIZATION)
+    again = load_study("demo", record.url)
+    assert (again.spec.goal, again.spec.trials) == (98.0, 9)
+    assert again.ask(goal=97.5).spec.goal == 97.5
+    assert load_study("demo", record.url).spec.goal == 97.5
