@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from nas_mnist import lookup
 from nas_mnist.errors import NasMnistError, RequestError
 from nas_mnist.execution.confirmation import Candidate, chosen
+from nas_mnist.execution.creation import resolve_request
 from nas_mnist.execution.records import StudyRecord
-from nas_mnist.execution.spec import SearchConfig, default_storage, resolve_config
+from nas_mnist.execution.spec import SearchConfig, default_storage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -147,23 +148,24 @@ def load_study(name: str, storage: str | None = None, artifact_dir: str = "") ->
 
 
 def search(
-    dataset: Any = "mnist",
-    budget: int = 8000,
-    trials: int = 200,
+    dataset: Any = None,
+    budget: int | None = None,
+    trials: int | None = None,
     *,
-    sampler: Any = "tpe-spread",
-    pruner: Any = "dominance",
-    space: Any = "default",
+    sampler: Any = None,
+    pruner: Any = None,
+    space: Any = None,
     config: str | Path | None = None,
     progress: bool = True,
     **settings: Any,
 ) -> Study:
-    """Search networks, or go on with a search: the same call resumes it.
+    """Search networks, or go on with a search: the same call resumes it, and so does one with
+    nothing but `study` and more `trials`.
 
     Args:
-        dataset: a name, `module:attribute`, or a `Dataset`.
-        budget: most trainable parameters of a network, inclusive.
-        trials: finished trials that the study ends with.
+        dataset: a name, `module:attribute`, or a `Dataset`; MNIST if nothing is said.
+        budget: most trainable parameters of a network, inclusive; 8,000 if nothing is said.
+        trials: finished trials that the study ends with; 200 if nothing is said.
         sampler: a name, `module:attribute`, or an Optuna sampler.
         pruner: a name, `module:attribute`, or an object with `rungs` and `stop`.
         space: a name, `module:attribute`, or a `Space`.
@@ -181,9 +183,10 @@ def search(
     """
     named = {"dataset": dataset, "sampler": sampler, "pruner": pruner, "space": space}
     for option, value in named.items():
-        settings[option] = value if isinstance(value, str) else _given(value)
+        settings[option] = value if isinstance(value, str | None) else _given(value)
+    settings |= {"budget": budget, "trials": trials}
     path = None if config is None else Path(config)
-    return run(resolve_config(path, {"budget": budget, "trials": trials, **settings}), progress)
+    return run(resolve_request(path, settings), progress)
 
 
 def _given(value: Any) -> str:

@@ -37,14 +37,14 @@ if TYPE_CHECKING:
 @with_search_options
 def search(**options: Any) -> None:
     """Search, or go on with a search: the same command resumes it."""
-    from nas_mnist.execution.spec import resolve_config
+    from nas_mnist.execution.creation import resolve_request
     from nas_mnist.training.recipe import parse_settings
 
     ray, worker_gpus = options.pop("ray"), options.pop("worker_gpus")
     preset, as_json = options.pop("config"), options.pop("as_json")
-    options["recipe"] = parse_settings(options["recipe"] or [])
-    options["limits"] = parse_limits(options["limits"]) or None  # else the preset's
-    settings = resolve_config(preset, options)
+    options["recipe"] = parse_settings(options["recipe"] or []) or None  # else the preset's
+    options["limits"] = parse_limits(options["limits"]) or None
+    settings = resolve_request(preset, options)
     quiet_optuna()
     with launching(ray, worker_gpus) as launcher:
         if ray is not None and options["workers"] is None:

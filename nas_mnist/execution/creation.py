@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import platform
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -16,8 +17,16 @@ from optuna.trial import TrialState, create_trial
 from nas_mnist.errors import StudyError
 from nas_mnist.execution.confirmation import runs_by_key, wanted_runs
 from nas_mnist.execution.optuna_internals import describe_study, study_id
-from nas_mnist.execution.records import StudyRecord
-from nas_mnist.execution.spec import ASKED, AUTO, CONFIG, CONFIRMATION, IDENTITY, SearchConfig
+from nas_mnist.execution.records import StudyRecord, load_study
+from nas_mnist.execution.spec import (
+    ASKED,
+    AUTO,
+    CONFIG,
+    CONFIRMATION,
+    IDENTITY,
+    SearchConfig,
+    resolve_config,
+)
 from nas_mnist.execution.store import open_storage, storage_errors
 from nas_mnist.search.space import find_space
 
@@ -90,6 +99,19 @@ def make_study(
         record = record.ask(**{name: getattr(config, name) for name in ASKED})
     fill_queue(record, config)
     return record
+
+
+def resolve_request(preset: Path | None, overrides: Mapping[str, Any]) -> SearchConfig:
+    """`resolve_config`, and a study that exists says what is not given: one that is named says
+    all that it was made with, another what was last asked of it."""
+    config = resolve_config(preset, overrides)
+    try:
+        stored = load_study(config.study, config.storage).spec.as_dict()
+    except StudyError:  # there is none yet; or it is not ours, and `make_study` says so
+        return config
+    if "study" not in config.model_fields_set:
+        stored = {name: stored[name] for name in ASKED}
+    return resolve_config(preset, overrides, stored)
 
 
 def fill_queue(record: StudyRecord, config: SearchConfig) -> int:

@@ -153,8 +153,11 @@ class SearchConfig(StudySpec):
         self.__dict__[name] = value  # a default that follows from other fields
 
 
-def resolve_config(preset: Path | None, overrides: Mapping[str, Any]) -> SearchConfig:
-    """Defaults, then the preset's settings, then `overrides`; None means "not given".
+def resolve_config(
+    preset: Path | None, overrides: Mapping[str, Any], stored: Mapping[str, Any] | None = None
+) -> SearchConfig:
+    """Defaults, then what a study has `stored`, then the preset's settings, then `overrides`; None
+    means "not given".
 
     Modules of the user's own that a setting names are imported, and become plugins.
 
@@ -166,10 +169,7 @@ def resolve_config(preset: Path | None, overrides: Mapping[str, Any]) -> SearchC
         if value == "":
             raise RequestError(f"--{name.replace('_', '-')} is empty")
     settings = {} if preset is None else _read_preset(preset)
-    if isinstance(settings.get("recipe", {}), dict):
-        settings_recipe = merged(settings.get("recipe", {}), given.get("recipe", {}))
-        given = {**given, "recipe": settings_recipe}
-    settled = {**settings, **given}
+    settled = merged(settings, given)
     plugins = [*settled.get("plugins", ())]
     recipe = settled.get("recipe", {})
     named = [settled.get(name) for name in ("dataset", "sampler", "pruner", "space")]
@@ -178,6 +178,7 @@ def resolve_config(preset: Path | None, overrides: Mapping[str, Any]) -> SearchC
     for module in dict.fromkeys(plugins):
         import_plugin(str(module))
     settled["plugins"] = tuple(dict.fromkeys(map(str, plugins)))
+    settled = merged(stored or {}, settled)
     from_preset = settings.keys() - (overrides.keys() & given.keys() - {"recipe"})
     try:
         BaseModel.__init__(checked := SearchConfig.__new__(SearchConfig), **settled)

@@ -179,3 +179,34 @@ def test_real_mnist_end_to_end(nas_mnist: CommandLine, tmp_path: Path) -> None:
         text=True,
     )
     assert ran.stdout == f"{best['test_accuracy']:.2f} % of 10,000 test images\n"
+
+
+def test_a_name_alone_goes_on_with_a_study(tmp_path: Path) -> None:
+    """With the settings that it was made with, and to the study that they would have given."""
+    named, full = tmp_path / "named", tmp_path / "full"
+    for folder in (named, full):
+        folder.mkdir()
+    made = (*DIGITS, "--workers", "1", "--epochs", "1", "--recipe", "batch_size=64")
+    run = runner(named)
+    assert run(*made, "--trials", "4").code == 0
+    resumed = ("search", "--study", "demo", "--workers", "1", "--no-confirm")
+    done = run(*resumed, "--trials", "8")
+    assert done.code == 0, done.err
+    assert runner(full)(*made, "--trials", "8").code == 0
+    rows = [
+        [(trial.params, trial.state, trial.values) for trial in trials(url_of(folder))]
+        for folder in (named, full)
+    ]
+    assert len(rows[0]) == 8
+    assert rows[0] == rows[1]
+    for flags, said in (
+        (["--budget", "1600"], "made with budget 1500, not 1600; give the same --budget"),
+        (["--dataset", "mnist"], "made with dataset digits, not mnist"),
+        (["--recipe", "batch_size=32"], "made with recipe batch_size=64, not batch_size=32"),
+    ):
+        refused = run(*resumed, *flags)
+        assert (refused.code, said in refused.err) == (2, True), refused.err
+    assert run(*resumed, "--goal", "50").code == 0
+    assert load_study("demo", url_of(named)).spec.goal == 50
+    assert run(*resumed).code == 0
+    assert load_study("demo", url_of(named)).spec.goal == 50
