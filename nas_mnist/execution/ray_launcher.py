@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
-from sqlalchemy.engine import make_url
 
 from nas_mnist.errors import RequestError, WorkerError, reason
 from nas_mnist.execution.launcher import Launcher, Worker, WorkerExit, exit_of, order_of
-from nas_mnist.execution.spec import SearchConfig
+from nas_mnist.execution.spec import SearchConfig, parse_url
 from nas_mnist.processes import ONE_THREAD
 
 if TYPE_CHECKING:
@@ -147,7 +146,7 @@ def _for_any_folder(config: SearchConfig) -> SearchConfig:
     def absolute(path: str) -> str:
         return str(Path(path).resolve())
 
-    url = make_url(config.storage)
+    url = parse_url(config.storage)
     if url.get_backend_name() == "sqlite" and url.database:
         url = url.set(database=absolute(url.database))
     return config.changed(

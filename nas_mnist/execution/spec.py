@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
 from nas_mnist.errors import RequestError, reason
 from nas_mnist.lookup import import_plugin, module_of
@@ -222,6 +223,17 @@ def _told(
     return f"{source} must be {wanted}, not {value!r}"
 
 
+def parse_url(storage: str | URL) -> URL:
+    """A database's URL; RequestError for what is none."""
+    try:
+        return make_url(storage)
+    except (ArgumentError, ValueError):  # a port that is no number
+        raise RequestError(
+            "--storage must be a database URL such as sqlite:///studies/my.db or "
+            "postgresql+psycopg://me@host:5432/studies"
+        ) from None
+
+
 def default_storage(study: str) -> str:
     """A study's database where no other is named. RequestError for a name that none can have."""
     check_study_name(study)
@@ -233,7 +245,7 @@ def artifact_folder(artifact_dir: str, study: str, storage: str | URL) -> Path |
     `<study>/artifacts` beside an SQLite database; None for a server, which keeps them itself."""
     if artifact_dir:
         return Path(artifact_dir)
-    url = make_url(storage)
+    url = parse_url(storage)
     if url.get_backend_name() == "sqlite" and url.database:
         return Path(url.database).parent / study / "artifacts"
     return None

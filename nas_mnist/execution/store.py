@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -11,11 +12,12 @@ from typing import Any
 
 import optuna
 import sqlalchemy
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 
 from nas_mnist.errors import RequestError, StorageError, StudyError, reason
 from nas_mnist.execution.optuna_internals import Storage, has_no_tables, make_storage
+from nas_mnist.execution.spec import parse_url
 
 HEARTBEAT_SECONDS = 15
 """A running trial's sign of life; one that misses four is taken to be dead."""
@@ -23,6 +25,7 @@ _GRACE_SECONDS = 4 * HEARTBEAT_SECONDS
 # How long to wait for another process's write to an SQLite file; `?timeout=` in the URL sets it.
 _LOCK_SECONDS = 60
 _CREATIONS = 10
+_DAMAGED = ("file is not a database", "malformed", "Could not decode")
 _MADE_MEANWHILE = ("already exists", "duplicate key", "unique constraint")
 
 
@@ -38,12 +41,7 @@ def open_storage(url: str, *, create: bool) -> Storage:
         RequestError: for a URL that no driver here reads.
         StorageError: if the database does not answer.
     """
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        raise RequestError(
-            "--storage must be a database URL such as sqlite:///studies/my.db"
-        ) from None
+    parsed = parse_url(url)
     engine_kwargs: dict[str, Any] = {}
     if parsed.get_backend_name() == "sqlite":
         _prepare_sqlite(Path(parsed.database or ""), create=create)
@@ -61,6 +59,10 @@ def open_storage(url: str, *, create: bool) -> Storage:
                 f"--storage {shown(url)}: no driver for {parsed.drivername!r} is installed; for "
                 "PostgreSQL pip install 'nas-mnist[postgresql]' and write postgresql+psycopg://"
             ) from None
+        except (UnicodeDecodeError, json.JSONDecodeError):
+            raise
+        except ValueError as error:  # an option of the URL, such as ?timeout=abc
+            raise RequestError(f"--storage {shown(url)}: {error}") from None
         except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
             if create or not has_no_tables(_root(error)):
                 raise
@@ -92,20 +94,37 @@ def storage_errors(url: str | URL) -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError, sqlite3.Error) as error:
-        cause = _root(error)
+        said = str(_root(error)).strip().splitlines()[0]
+        if any(word in said for word in _DAMAGED):
+            raise _damaged(url, said) from None
         raise StorageError(
-            f"storage {shown(url)}: {str(cause).strip().splitlines()[0]}; check the disk, the "
-            "file and the server, then run the same command again: finished trials are kept"
+            f"storage {shown(url)}: {said}; check the disk, the file and the server, then run the "
+            "same command again: finished trials are kept"
         ) from None
+    except UnicodeDecodeError as error:
+        raise _damaged(url, error.reason) from None
+    except json.JSONDecodeError as error:
+        raise _damaged(url, error.msg) from None
+    except LookupError as error:  # a state that there is not
+        if type(error) is not LookupError:
+            raise
+        raise _damaged(url, str(error)) from None
     except RuntimeError as error:  # Optuna's word for a database of another version
         if "runtime optuna version" not in str(error):
             raise
         raise StorageError(f"storage {shown(url)}: made by another version of Optuna") from None
 
 
+def _damaged(url: str | URL, said: str) -> StorageError:
+    return StorageError(
+        f"storage {shown(url)}: {said[:80]}; it is damaged, or no database of studies: restore a copy "
+        "of it, or name another with --storage"
+    )
+
+
 def shown(url: str | URL) -> str:
     """The URL without its password."""
-    return make_url(url).render_as_string(hide_password=True)
+    return parse_url(url).render_as_string(hide_password=True)
 
 
 def _prepare_sqlite(file: Path, *, create: bool) -> None:
