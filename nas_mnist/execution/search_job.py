@@ -18,7 +18,7 @@ from nas_mnist.execution.jobs import Job
 from nas_mnist.execution.optuna_internals import fix_point, open_trial
 from nas_mnist.execution.queue import claim, finish, first_waiting, write_held
 from nas_mnist.execution.spec import SearchConfig
-from nas_mnist.networks.notation import format_notation
+from nas_mnist.networks.architecture import format_notation
 from nas_mnist.search.pruner import EXEMPT_SHARE, LearningCurve, make_pruner
 from nas_mnist.search.sampler import SearchSampler
 from nas_mnist.search.space import find_space

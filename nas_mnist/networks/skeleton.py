@@ -15,8 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from nas_mnist.networks.architecture import Architecture
-from nas_mnist.networks.costs import Limit
+from nas_mnist.networks.architecture import Architecture, Limit
 from nas_mnist.networks.layers import CLASSES, INPUT_SHAPE, MAX_CHANNELS, Layer
 from nas_mnist.networks.layers.composite import Residual
 from nas_mnist.networks.layers.convolution import Conv, DepthwiseConv

@@ -15,8 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas_mnist.errors import RequestError
 from nas_mnist.lookup import find
-from nas_mnist.networks.costs import Limit
-from nas_mnist.networks.notation import format_notation
+from nas_mnist.networks.architecture import Limit, format_notation
 from nas_mnist.search.front import on_log_scale
 from nas_mnist.search.space import Space
 from nas_mnist.training.seeds import derived_seed

@@ -20,9 +20,7 @@ from optuna.distributions import (
 
 from nas_mnist.errors import RequestError
 from nas_mnist.lookup import find
-from nas_mnist.networks.architecture import Architecture
-from nas_mnist.networks.costs import Limit
-from nas_mnist.networks.notation import format_notation
+from nas_mnist.networks.architecture import Architecture, Limit, format_notation
 from nas_mnist.networks.references import references
 from nas_mnist.networks.skeleton import Template, fit
 from nas_mnist.search.choices import DEFAULT_CHOICES, Choice, Point

@@ -154,8 +154,8 @@ class PackedNetwork:
             (batch, folds, members, 10)
         """
         run = PackedRun(
-            weights,
-            self.running,
+            parameters=iter(weights),
+            running=iter(self.running),
             members=self.members,
             multiple=self._multiple,
             folds=folds,
