@@ -9,10 +9,10 @@ update stay 0, so that nothing has to be masked: nothing is added to padding, an
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nas_mnist.networks.layers import INPUT_SHAPE, Layer, Shape
+from nas_mnist.networks.layers import Layer, Shape
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -40,33 +40,23 @@ class PackedRun:
     """in how many parts, side by side, each network's batch lies"""
     training: bool
     """whether this is a step of training"""
-    layers: Sequence[Layer] = ()
-    """the layer that runs, of each network, as are the next two"""
+    layers: Sequence[tuple[Layer, Shape]] = ()
+    """the layer that runs, of each network, and the shape of its input"""
     modules: Sequence[nn.Module] = ()
-    shapes: Sequence[Shape] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.shapes = [INPUT_SHAPE] * self.members
+    """its module, of each network, which holds no current weights"""
 
     def sequence(
         self,
         values: Tensor,
-        layers: Sequence[Sequence[Layer]],
+        layers: Sequence[Sequence[tuple[Layer, Shape]]],
         modules: Sequence[Sequence[nn.Module]],
     ) -> Tensor:
-        """Run layers in their order.
-
-        Args:
-            values: (batch, folds x members x channels, height, width).
-            layers: those of each network, which differ in their widths.
-            modules: the networks' own modules, which hold no current weights.
-        """
+        """Run the layers of each network, which differ in their widths, in their order; `values`:
+        (batch, folds x members x channels, height, width)."""
         for same in range(len(layers[0])):
-            shapes, self.modules = self.shapes, [own[same] for own in modules]
-            self.layers = current = [own[same] for own in layers]
-            values = current[0].run_packed(values, self)
-            pairs = zip(current, shapes, strict=True)
-            self.shapes = [layer.output_shape(shape) for layer, shape in pairs]
+            self.layers = [own[same] for own in layers]
+            self.modules = [own[same] for own in modules]
+            values = self.layers[0][0].run_packed(values, self)
         return values
 
     def parameter(self, *, folded: bool = True) -> Tensor:
@@ -82,18 +72,11 @@ class PackedRun:
         """(batch, folds x channels, height, width) as (batch, channels, height, width x folds),
         for what treats all pixels alike. With the channels side by side in memory, it is a view.
         """
-        return self._laid_out(values, values.shape[3] * self.folds)
+        return values if self.folds == 1 else _wide(values, values.shape[3] * self.folds)
 
     def refolded(self, values: Tensor) -> Tensor:
         """What `unfolded` was given, from what it gave."""
-        return self._laid_out(values, values.shape[3] // self.folds)
-
-    def _laid_out(self, values: Tensor, width: int) -> Tensor:
-        if self.folds == 1:
-            return values
-        batch, _, height, _ = values.shape
-        values = values.permute(0, 2, 3, 1).reshape(batch, height, width, -1)
-        return values.permute(0, 3, 1, 2)
+        return values if self.folds == 1 else _wide(values, values.shape[3] // self.folds)
 
     def one_by_one(self, values: Tensor) -> Tensor:
         """Call each network's own module on its true channels: equal for every layer, and slower
@@ -104,12 +87,11 @@ class PackedRun:
 
         batch, _, height, width = values.shape
         parts = values.view(batch, self.folds, self.members, -1, height, width)
-        pairs = zip(self.layers, self.shapes, strict=True)
-        widest = padded(max(layer.output_shape(shape)[0] for layer, shape in pairs), self.multiple)
+        widest = max(layer.output_shape(shape)[0] for layer, shape in self.layers)
         packed = [next(self.parameters) for _ in self.modules[0].parameters()]
         packed += [next(self.running) for b in self.modules[0].buffers() if b.is_floating_point()]
         outputs = []
-        for member, (module, shape) in enumerate(zip(self.modules, self.shapes, strict=True)):
+        for member, (module, (_, shape)) in enumerate(zip(self.modules, self.layers, strict=True)):
             named: dict[str, Tensor] = dict(module.named_parameters())
             named |= {name: b for name, b in module.named_buffers() if b.is_floating_point()}
             state = {
@@ -118,7 +100,8 @@ class PackedRun:
             }
             own = parts[:, :, member, : shape[0]].flatten(0, 1)
             output: Tensor = functional_call(module.train(self.training), state, own)
-            output = functional.pad(output, (0, 0, 0, 0, 0, widest - output.shape[1]))
+            more = padded(widest, self.multiple) - output.shape[1]
+            output = functional.pad(output, (0, 0, 0, 0, 0, more))
             outputs.append(output.view(batch, self.folds, *output.shape[1:]))
         return cat(outputs, dim=2).flatten(1, 2)
 
@@ -127,3 +110,9 @@ class PackedRun:
         own = side_by_side.view(self.members, -1, *side_by_side.shape[1:])[member]
         own = own[tuple(slice(side) for side in tensor.shape or (1,))]
         return own if tensor.dim() else own.view(())
+
+
+def _wide(values: Tensor, width: int) -> Tensor:
+    """The values in maps of that width; the other pixels become channels, or channels pixels."""
+    batch, _, height, _ = values.shape
+    return values.permute(0, 2, 3, 1).reshape(batch, height, width, -1).permute(0, 3, 1, 2)

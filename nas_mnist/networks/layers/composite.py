@@ -115,7 +115,11 @@ class Residual(_Composite):
         return Module(self.modules(shape))
 
     def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
-        inner = [layer.layers for layer in run.layers if isinstance(layer, Residual)]
+        inner = [
+            list(with_shapes(layer.layers, shape))
+            for layer, shape in run.layers
+            if isinstance(layer, Residual)
+        ]
         modules = [list(module.children()) for module in run.modules]
         return values + run.sequence(values, inner, modules)
 
