@@ -28,10 +28,14 @@ if TYPE_CHECKING:
         run_search,
     )
     from nas_mnist.execution.spec import SearchConfig
-    from nas_mnist.networks.architecture import Architecture, build_network
-    from nas_mnist.networks.costs import Limit
+    from nas_mnist.networks.architecture import (
+        Architecture,
+        Limit,
+        build_network,
+        format_notation,
+        parse_notation,
+    )
     from nas_mnist.networks.layers import Layer
-    from nas_mnist.networks.notation import format_notation, parse_notation
     from nas_mnist.networks.references import references
     from nas_mnist.networks.skeleton import Template
     from nas_mnist.report.export import export_network
@@ -53,11 +57,12 @@ _MODULES = {
         *("run_confirmation", "run_search"),
     ),
     "execution.spec": ("SearchConfig",),
-    "networks.architecture": ("Architecture", "build_network"),
+    "networks.architecture": (
+        *("Architecture", "Limit", "build_network"),
+        *("format_notation", "parse_notation"),
+    ),
     "networks.layers": ("Layer",),
-    "networks.notation": ("format_notation", "parse_notation"),
     "networks.references": ("references",),
-    "networks.costs": ("Limit",),
     "networks.skeleton": ("Template",),
     "report.export": ("export_network",),
     "report.figures": ("front_figure",),

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from nas_mnist.execution.records import load_studies
-from nas_mnist.networks.notation import parse_notation
+from nas_mnist.networks.architecture import parse_notation
 from nas_mnist.report.front_table import write_front_csv
 from nas_mnist.report.lifecycle_table import read_reproduced
 from nas_mnist.training.datasets import Dataset

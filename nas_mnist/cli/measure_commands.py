@@ -41,7 +41,7 @@ def bench(
         )
     from nas_mnist.execution.spec import available_cores
     from nas_mnist.execution.target import resolve_target
-    from nas_mnist.networks.notation import format_notation
+    from nas_mnist.networks.architecture import format_notation
 
     name, architecture = resolve_target(target, storage)
 

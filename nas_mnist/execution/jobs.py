@@ -20,7 +20,7 @@ from nas_mnist.execution.confirmation import choose_run, wanted_runs
 from nas_mnist.execution.creation import FIRST, check_identity
 from nas_mnist.execution.records import load_study
 from nas_mnist.execution.spec import CONFIRMATION, SearchConfig
-from nas_mnist.networks.notation import format_notation
+from nas_mnist.networks.architecture import format_notation
 from nas_mnist.search.pruner import EXEMPT_SHARE, LearningCurve, make_pruner
 from nas_mnist.search.sampler import SearchSampler
 from nas_mnist.search.space import find_space

@@ -22,8 +22,7 @@ from nas_mnist.execution.spec import (
     StudySpec,
 )
 from nas_mnist.execution.store import open_storage, shown, storage_errors
-from nas_mnist.networks.architecture import Architecture
-from nas_mnist.networks.notation import format_notation, parse_notation
+from nas_mnist.networks.architecture import Architecture, format_notation, parse_notation
 from nas_mnist.search.front import front_indices
 
 # What studies of every version have in their configuration.

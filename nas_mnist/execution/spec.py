@@ -15,7 +15,7 @@ from sqlalchemy.exc import ArgumentError
 
 from nas_mnist.errors import RequestError, reason
 from nas_mnist.lookup import import_plugin, module_of
-from nas_mnist.networks.costs import Limit
+from nas_mnist.networks.architecture import Limit
 from nas_mnist.training.recipe import Recipe, dataset_source, merged
 
 # Settings that a result depends on: a study goes on only under the same ones.

@@ -7,8 +7,7 @@ import difflib
 from nas_mnist.errors import ArchitectureError, RequestError
 from nas_mnist.execution.records import load_study
 from nas_mnist.execution.spec import default_storage
-from nas_mnist.networks.architecture import Architecture
-from nas_mnist.networks.notation import format_notation, parse_notation
+from nas_mnist.networks.architecture import Architecture, format_notation, parse_notation
 from nas_mnist.networks.references import references
 
 

@@ -1,30 +1,53 @@
-"""A network as one immutable value, and everything that follows from its layers alone.
+"""A network as one immutable value, and everything that follows from its layers alone: its costs,
+its torch module, and its notation, which is a short line that a person can type.
 
 Parameters, multiply-accumulates (MACs), output shapes and receptive fields are closed forms: no
 network is built, and torch is not imported. The formulas stand in each layer's class.
+
+A notation is a run of layers, read from the image to the scores; a dash may stand between any two:
+
+    c16          convolution, 3×3, 16 channels out, no padding, no bias
+    c16k5p2b     the same, kernel 5, padding 2, with bias
+    d, dk5p2b    depthwise convolution, 3×3; kernel 5, padding 2, with bias
+    r            ReLU
+    n            batch normalization
+    x0.1         dropout of values at rate 0.1
+    y0.1         dropout of whole channels at rate 0.1
+    m2           max-pool 2×2
+    g            global average pool
+    s4           squeeze-and-excitation through 4 channels
+    w2c16p1      the same convolution twice, each time with ReLU and a normalization of its own
+    [c16p1rn]    a residual: what is within, and its input added
+
+For example `c10rn-c20rn-m2-c10rn-c20rn-m2-c12rn-g-c10k1`.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from nas_mnist.errors import ArchitectureError
+from nas_mnist.errors import ArchitectureError, RequestError
 from nas_mnist.networks.layers import (
     CLASSES,
     INPUT_SHAPE,
     MAX_LAYERS,
     Layer,
     Shape,
+    format_layers,
     layer_names,
+    parse_layers,
+    shortened,
 )
 
 if TYPE_CHECKING:
     from torch import nn
 
 MAX_PARAMETERS = 10**9
+# Costs that can be limited beside the parameters, by their names in an architecture.
+OTHER_COSTS = ("macs",)
 
 
 class LayerCost(NamedTuple):
@@ -77,21 +100,6 @@ class Architecture:
         return self.costs[-1].receptive_field
 
 
-def build_network(architecture: Architecture) -> nn.Sequential:
-    """A network with torch's initial weights, drawn from torch's global generator.
-
-    Returns:
-        A module from images (batch, 1, 28, 28) float32, normalized, to logits (batch, 10).
-    """
-    from torch import nn
-
-    modules: OrderedDict[str, nn.Module] = OrderedDict()
-    for name, cost in zip(layer_names(architecture.layers), architecture.costs, strict=True):
-        modules[name] = cost.layer.module(cost.input_shape)
-    modules["flatten"] = nn.Flatten()
-    return nn.Sequential(modules)
-
-
 def _costs_of(layers: Sequence[Layer]) -> tuple[LayerCost, ...]:
     """Costs of all layers; the receptive field grows by rf += (k - 1) * jump, jump *= stride
     (Araujo, Norris, Sim: Computing Receptive Fields of Convolutional Neural Networks, 2019)."""
@@ -121,3 +129,63 @@ def _costs_of(layers: Sequence[Layer]) -> tuple[LayerCost, ...]:
             f"{CLASSES}"
         )
     return tuple(costs)
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """The most that a network may cost, inclusive."""
+
+    parameters: int
+    others: tuple[tuple[str, int], ...] = ()
+    """limits of other costs, by their names in OTHER_COSTS"""
+
+    @classmethod
+    def of(cls, parameters: int, others: Mapping[str, int]) -> Limit:
+        """Raise RequestError for a cost that is not known, or a limit that nothing can keep."""
+        for name, most in others.items():
+            if name not in OTHER_COSTS:
+                raise RequestError(f"--limit {name}={most}: the costs are {', '.join(OTHER_COSTS)}")
+            if most < 1:
+                raise RequestError(f"--limit {name}={most} is below 1")
+        return cls(parameters, tuple(sorted(others.items())))
+
+    def within(self, parameters: int) -> Limit:
+        """The same with fewer parameters, if those are fewer."""
+        return Limit(min(parameters, self.parameters), self.others)
+
+    def allows(self, architecture: Architecture) -> bool:
+        limits = (("parameters", self.parameters), *self.others)
+        return all(getattr(architecture, name) <= most for name, most in limits)
+
+    def __str__(self) -> str:
+        limits = (("parameters", self.parameters), *self.others)
+        return " and ".join(f"{most:,} {name}" for name, most in limits)
+
+
+def build_network(architecture: Architecture) -> nn.Sequential:
+    """A network with torch's initial weights, drawn from torch's global generator.
+
+    Returns:
+        A module from images (batch, 1, 28, 28) float32, normalized, to logits (batch, 10).
+    """
+    from torch import nn
+
+    costs = zip(layer_names(architecture.layers), architecture.costs, strict=True)
+    modules = OrderedDict((name, cost.layer.module(cost.input_shape)) for name, cost in costs)
+    modules["flatten"] = nn.Flatten()
+    return nn.Sequential(modules)
+
+
+def format_notation(architecture: Architecture) -> str:
+    """The architecture's notation; `parse_notation` gives back an equal architecture."""
+    return format_layers(architecture.layers)
+
+
+def parse_notation(text: str) -> Architecture:
+    """The architecture that `text` describes; ArchitectureError names the character or the layer,
+    if it describes none."""
+    layers, _ = parse_layers(text.strip())
+    try:
+        return Architecture(layers)
+    except ArchitectureError as error:
+        raise ArchitectureError(f"notation {shortened(text.strip())!r}: {error}") from None

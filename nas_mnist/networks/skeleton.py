@@ -11,12 +11,11 @@ allows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TypeAlias
 
-from nas_mnist.networks.architecture import Architecture
-from nas_mnist.networks.costs import Limit
+from nas_mnist.networks.architecture import Architecture, Limit
 from nas_mnist.networks.layers import CLASSES, INPUT_SHAPE, MAX_CHANNELS, Layer
 from nas_mnist.networks.layers.composite import Residual
 from nas_mnist.networks.layers.convolution import Conv, DepthwiseConv
@@ -31,13 +30,9 @@ MIN_WIDTH = 4
 _MIN_SIDE = 4
 _MIN_OUTPUT_SIDE = 2
 
-
-class Slot(NamedTuple):
-    """One convolution of a template: the widths of all slots of one group are equal."""
-
-    group: str
-    relative_width: float
-    kernel: int
+Width: TypeAlias = Callable[[str, float], int]
+"""Channels of a group, given its name and its relative width. All convolutions of one group are
+equally wide; the first one says how wide, relative to the other groups."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +62,6 @@ class Block:
     end: tuple[Layer, ...] = ()
     """layers behind the block"""
 
-    def slots(self, number: int, read_width: float) -> list[Slot]:
-        """Its convolutions, given its number and the relative width of what it reads."""
-        slots = []
-        if self.squeeze_ratio:
-            slots.append(Slot(f"squeeze{number}", read_width * self.squeeze_ratio, 1))
-        width = read_width * self.ratio
-        shared = self.group or (f"block{number}" if self.residual else "")
-        for position in range(self.depth):
-            entry = self.entry_ratio if position == 0 and self.depth > 1 and not shared else 1.0
-            group = shared or f"block{number}.{position + 1}"
-            slots.append(Slot(group, width * entry, self.kernel))
-        return slots
-
     def convolution(self, width: int, kernel: int, padding: int, *, first: bool) -> list[Layer]:
         """The layers of one convolution; `first`: of the whole network."""
         if self.separable and kernel > 1 and not first:
@@ -88,31 +70,35 @@ class Block:
         return [Conv(width, kernel=kernel, padding=padding), *self.tail]
 
     def layers(
-        self, slots: Sequence[Slot], widths: Mapping[str, int], side: int, *, first: bool
+        self, number: int, read: float, side: int, width: Width, *, first: bool
     ) -> tuple[list[Layer], int]:
-        """Its layers at these widths.
+        """Its layers, and the side of the map that they make.
 
         Args:
-            slots: what `slots` gave.
-            widths: channels of each group.
+            number: its own, from 1.
+            read: relative width of what it reads.
             side: pixels of the map that it reads.
+            width: channels of each group.
             first: whether it begins the network.
-
-        Returns:
-            The layers, and the side of the map that they make.
         """
+        shared = self.group or (f"block{number}" if self.residual else "")
+        plan = []
+        if self.squeeze_ratio:
+            plan.append((width(f"squeeze{number}", read * self.squeeze_ratio), 1, False))
+        for position in range(self.depth):
+            entry = self.entry_ratio if position == 0 and self.depth > 1 and not shared else 1.0
+            group = shared or f"block{number}.{position + 1}"
+            channels = width(group, read * self.ratio * entry)
+            plan.append((channels, self.kernel, self.residual and position > 0))
         layers: list[Layer] = []
         inner: list[Layer] = []
-        for index, slot in enumerate(slots):
-            reduction = slot.kernel - 1
-            adds = self.residual and index > bool(self.squeeze_ratio)
-            pads = adds or (reduction and side - reduction < _MIN_OUTPUT_SIDE)
-            padding = reduction // 2 if pads else 0
-            made = self.convolution(
-                widths[slot.group], slot.kernel, padding, first=first and index == 0
-            )
+        for channels, kernel, adds in plan:
+            lost = kernel - 1
+            padding = lost // 2 if adds or (lost and side - lost < _MIN_OUTPUT_SIDE) else 0
+            begins = first and not layers
+            made = self.convolution(channels, kernel, padding, first=begins)
             (inner if adds else layers).extend(made)
-            side -= reduction - 2 * padding
+            side -= lost - 2 * padding
         if inner:
             layers.append(Residual(tuple(inner)))
         return [*layers, *self.end], side
@@ -127,46 +113,36 @@ class Template:
     head_ratio: float = 0.0
     """of a hidden 1×1 convolution behind the global average to what it reads; 0 is none"""
 
-    def slots(self) -> list[list[Slot]]:
-        """The convolutions of each block, and those of the head."""
-        width = 1.0
-        slots = []
-        for number, block in enumerate(self.blocks, start=1):
-            slots.append(block.slots(number, width))
-            width *= block.ratio
-        head = [Slot("head", width * self.head_ratio, 1)] if self.head_ratio else []
-        return [*slots, head]
-
-    def groups(self) -> dict[str, float]:
-        """The relative width of each group, by its name; that of its first slot counts."""
-        groups: dict[str, float] = {}
-        for slots in self.slots():
-            for slot in slots:
-                groups.setdefault(slot.group, slot.relative_width)
-        return groups
-
-    def network(
-        self, widths: Mapping[str, int], slots: Sequence[Sequence[Slot]] | None = None
-    ) -> Architecture:
-        """The network in which each group has that many channels; `slots`: its own, if they are
-        at hand."""
-        *blocks, head = slots or self.slots()
+    def network(self, width: Width) -> Architecture:
+        """The network in which each group has that many channels."""
         layers: list[Layer] = []
-        side = INPUT_SHAPE[1]
-        for block, own in zip(self.blocks, blocks, strict=True):
+        side, read = INPUT_SHAPE[1], 1.0
+        for number, block in enumerate(self.blocks, start=1):
             if layers and side >= _MIN_SIDE:
                 layers.append(MaxPool())
                 side //= 2
-            made, side = block.layers(own, widths, side, first=not layers)
+            made, side = block.layers(number, read, side, width, first=not layers)
             layers += made
+            read *= block.ratio
         layers.append(GlobalAveragePool())
-        for slot in head:
-            layers += [Conv(widths[slot.group], kernel=1), ReLU()]
+        if self.head_ratio:
+            layers += [Conv(width("head", read * self.head_ratio), kernel=1), ReLU()]
         return Architecture((*layers, Conv(CLASSES, kernel=1)))
+
+    def groups(self) -> dict[str, float]:
+        """The relative width of each group, by its name."""
+        groups: dict[str, float] = {}
+
+        def width(group: str, relative: float) -> int:
+            groups.setdefault(group, relative)
+            return MIN_WIDTH
+
+        self.network(width)
+        return groups
 
     def narrowest(self) -> Architecture:
         """The network with the fewest channels."""
-        return self.network(dict.fromkeys(self.groups(), MIN_WIDTH))
+        return self.network(lambda group, relative: MIN_WIDTH)
 
 
 def fit(template: Template, limit: Limit) -> Architecture:
@@ -175,40 +151,31 @@ def fit(template: Template, limit: Limit) -> Architecture:
     The largest common scale of the widths that fits, then each group by itself, one channel at a
     time, the one that lags its share most first, until none can grow.
     """
-    groups, slots = template.groups(), template.slots()
-    names, relative = list(groups), list(groups.values())
+    shares = template.groups()
 
-    def network(widths: Sequence[int]) -> Architecture:
-        return template.network(dict(zip(names, widths, strict=True)), slots)
+    def network(widths: Mapping[str, int]) -> Architecture:
+        return template.network(lambda group, relative: widths[group])
 
-    def fits(widths: Sequence[int]) -> bool:
-        return limit.allows(network(widths))
+    def scaled(scale: float) -> dict[str, int]:
+        widths = {group: max(MIN_WIDTH, int(scale * share)) for group, share in shares.items()}
+        return {group: min(MAX_CHANNELS, width) for group, width in widths.items()}
 
-    widths = _largest_scale(relative, fits)
-    growable = set(range(len(widths)))
-    while growable:
-        index = min(growable, key=lambda index: (widths[index] / relative[index], index))
-        wider = [width + (number == index) for number, width in enumerate(widths)]
-        if wider[index] <= MAX_CHANNELS and fits(wider):
-            widths = wider
-        else:
-            growable.remove(index)
-    return network(widths)
-
-
-def _largest_scale(relative: Sequence[float], fits: Callable[[Sequence[int]], bool]) -> list[int]:
-    """Widths at the largest scale that fits; they never shrink as the scale grows, so bisection
-    finds it. The narrowest widths are known to fit."""
-
-    def scaled(scale: float) -> list[int]:
-        return [min(MAX_CHANNELS, max(MIN_WIDTH, int(scale * share))) for share in relative]
-
+    # No width shrinks as the scale grows, so that bisection finds the largest scale.
     low, high = 0.0, float(MIN_WIDTH)
-    limit = MAX_CHANNELS / min(relative)
-    while high < limit and fits(scaled(high)):
+    largest, smallest = max(shares.values()), min(shares.values())
+    while high < MAX_CHANNELS / smallest and limit.allows(network(scaled(high))):
         low, high = high, 2 * high
     # Widths are whole: below a channel's thousandth no width changes any more but by chance.
-    while (high - low) * max(relative) > 1e-3:
+    while (high - low) * largest > 1e-3:
         middle = (low + high) / 2
-        low, high = (middle, high) if fits(scaled(middle)) else (low, middle)
-    return scaled(low)
+        fits = limit.allows(network(scaled(middle)))
+        low, high = (middle, high) if fits else (low, middle)
+    widths, growable = scaled(low), list(shares)
+    while growable:
+        group = min(growable, key=lambda group: widths[group] / shares[group])
+        wider = {**widths, group: widths[group] + 1}
+        if wider[group] <= MAX_CHANNELS and limit.allows(network(wider)):
+            widths = wider
+        else:
+            growable.remove(group)
+    return network(widths)

@@ -12,8 +12,7 @@ from nas_mnist.errors import StorageError, reason
 from nas_mnist.execution.artifacts import read_weights
 from nas_mnist.execution.confirmation import Candidate, chosen
 from nas_mnist.execution.records import StudyRecord
-from nas_mnist.networks.architecture import Architecture, build_network
-from nas_mnist.networks.notation import format_notation
+from nas_mnist.networks.architecture import Architecture, build_network, format_notation
 from nas_mnist.report.figures import front_figure, write_figure
 from nas_mnist.report.front_table import write_front_csv
 from nas_mnist.report.source import Provenance, module_source

@@ -12,8 +12,7 @@ import plotly.graph_objects as go
 from nas_mnist.errors import RequestError
 from nas_mnist.execution.confirmation import Confirmed, confirmed
 from nas_mnist.execution.records import StudyRecord, TrialRecord
-from nas_mnist.networks.architecture import Architecture
-from nas_mnist.networks.notation import format_notation
+from nas_mnist.networks.architecture import Architecture, format_notation
 from nas_mnist.networks.references import references
 from nas_mnist.report.page import figure_part, page
 from nas_mnist.search.front import front_indices

@@ -11,7 +11,7 @@ from typing import Any
 from rich.table import Table
 
 from nas_mnist.errors import DataError, RequestError, reason
-from nas_mnist.networks.notation import format_notation
+from nas_mnist.networks.architecture import format_notation
 from nas_mnist.networks.references import Step, references
 from nas_mnist.report.tables import spread_text
 from nas_mnist.training.epochs import EpochRecord

@@ -8,8 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from nas_mnist.networks.architecture import Architecture
-from nas_mnist.networks.notation import format_notation
+from nas_mnist.networks.architecture import Architecture, format_notation
 from nas_mnist.networks.references import Reference, Step
 from nas_mnist.training.recipe import Recipe
 from nas_mnist.training.runs import Run, mean_and_sd

@@ -27,6 +27,7 @@ CONVOLUTIONS = ("dense", "separable")
 
 _RATIO = FloatDistribution(0.5, 2.0, log=True)
 _DEPTH = IntDistribution(1, MAX_CONVOLUTIONS)
+_SQUEEZE = CategoricalDistribution((0.0, 0.5, 0.75))
 
 
 @dataclass(frozen=True)
@@ -57,31 +58,27 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class _OfBlock(Choice):
-    block: int = 1
-    """which block it changes, from 1"""
+class _OfBlocks(Choice):
+    """Sets one thing of a block, by its number from 1, or of all."""
+
+    setting: str
+    block: int | None = None
+
+    def apply(self, template: Template, value: Any) -> Template:
+        blocks = tuple(
+            replace(block, **{self.setting: value}) if self.block in (None, number) else block
+            for number, block in enumerate(template.blocks, start=1)
+        )
+        return replace(template, blocks=blocks)
 
 
-def _changed(template: Template, number: int, **changes: Any) -> Template:
-    """The template with these settings of one block, if it has that block."""
-    blocks = tuple(
-        replace(block, **changes) if index == number else block
-        for index, block in enumerate(template.blocks, start=1)
-    )
-    return replace(template, blocks=blocks)
-
-
-def _all_changed(template: Template, **changes: Any) -> Template:
-    return replace(template, blocks=tuple(replace(block, **changes) for block in template.blocks))
-
-
-class FirstPool(Choice):
+class FirstPool(_OfBlocks):
     """Where the first max-pool stands: pixels that its input sees, 1 to 4 convolutions before."""
 
     rank = 7
 
     def apply(self, template: Template, value: Any) -> Template:
-        return _changed(template, 1, depth=(value - 1) // 2)
+        return _OfBlocks.apply(self, template, (value - 1) // 2)
 
     def simpler(self, point: Point) -> Any | None:
         value = point[self.name]
@@ -101,11 +98,10 @@ class Pools(Choice):
         return pools - 1 if pools > 1 and point[f"convolutions_{pools + 1}"] == 1 else None
 
 
-class Depth(_OfBlock):
-    """Convolutions of a block."""
+class Depth(_OfBlocks):
+    """Convolutions of a block behind the first pool; those of the last one give way first."""
 
-    def apply(self, template: Template, value: Any) -> Template:
-        return _changed(template, self.block, depth=value)
+    block: int
 
     @property
     def rank(self) -> int:  # type: ignore[override]
@@ -116,31 +112,16 @@ class Depth(_OfBlock):
         return depth - 1 if depth > 1 and point["pools"] >= self.block - 1 else None
 
 
-class WidthRatio(_OfBlock):
-    """Of a block's width to that of the block before."""
+class Width(_OfBlocks):
+    """Of a block, or of its first convolution, beside that of others: see `Block`."""
 
     changes_topology = False
 
-    def apply(self, template: Template, value: Any) -> Template:
-        return _changed(template, self.block, ratio=value)
 
-
-class EntryRatio(Choice):
-    """Of the first convolution of a block of two or more to the others."""
-
-    changes_topology = False
-
-    def apply(self, template: Template, value: Any) -> Template:
-        return _all_changed(template, entry_ratio=value)
-
-
-class SqueezeRatio(Choice):
+class SqueezeRatio(_OfBlocks):
     """Of the 1×1 convolution behind the first pool to what it reads; 0 is none."""
 
     rank = 2
-
-    def apply(self, template: Template, value: Any) -> Template:
-        return _changed(template, 2, squeeze_ratio=value)
 
 
 class HeadRatio(Choice):
@@ -152,13 +133,13 @@ class HeadRatio(Choice):
         return replace(template, head_ratio=value)
 
 
-class Convolutions(Choice):
+class Convolutions(_OfBlocks):
     """Of all but the network's first: dense, or separable (depthwise, then 1×1)."""
 
     rank = 8
 
     def apply(self, template: Template, value: Any) -> Template:
-        return _all_changed(template, separable=value == "separable")
+        return _OfBlocks.apply(self, template, value == "separable")
 
     def simpler(self, point: Point) -> Any | None:
         return "separable" if point[self.name] != "separable" else None
@@ -168,11 +149,9 @@ class DropoutRate(Choice):
     """Of values, behind every convolution of the blocks; 0 is none."""
 
     def apply(self, template: Template, value: Any) -> Template:
-        if not value:
-            return template
-        dropout = Dropout(round(value, 6))
-        blocks = tuple(replace(block, tail=(*block.tail, dropout)) for block in template.blocks)
-        return replace(template, blocks=blocks)
+        dropout = (Dropout(round(value, 6)),) if value else ()
+        blocks = [replace(block, tail=(*block.tail, *dropout)) for block in template.blocks]
+        return replace(template, blocks=tuple(blocks))
 
     def simpler(self, point: Point) -> Any | None:
         return None  # it costs nothing
@@ -186,22 +165,16 @@ class OfTraining(Choice):
 
 
 DEFAULT_CHOICES: tuple[Choice, ...] = (
-    FirstPool(
-        "first_pool_receptive_field",
-        IntDistribution(min(POOL_RECEPTIVE_FIELDS), max(POOL_RECEPTIVE_FIELDS), step=2),
-        5,
-    ),
+    FirstPool("first_pool_receptive_field", IntDistribution(3, 9, step=2), 5, "depth", 1),
     Pools("pools", IntDistribution(1, MAX_POOLS), 2),
-    Depth("convolutions_2", _DEPTH, 2, block=2),
-    Depth("convolutions_3", _DEPTH, 1, block=3),
-    Depth("convolutions_4", _DEPTH, 1, block=4),
-    WidthRatio("width_ratio_2", _RATIO, 1.0, block=2),
-    WidthRatio("width_ratio_3", _RATIO, 1.0, block=3),
-    WidthRatio("width_ratio_4", _RATIO, 1.0, block=4),
-    EntryRatio("entry_ratio", FloatDistribution(0.5, 1.0), 1.0),
-    SqueezeRatio("squeeze_ratio", CategoricalDistribution((0.0, 0.5, 0.75)), 0.0),
+    Depth("convolutions_2", _DEPTH, 2, "depth", 2),
+    Depth("convolutions_3", _DEPTH, 1, "depth", 3),
+    Depth("convolutions_4", _DEPTH, 1, "depth", 4),
+    *(Width(f"width_ratio_{block}", _RATIO, 1.0, "ratio", block) for block in (2, 3, 4)),
+    Width("entry_ratio", FloatDistribution(0.5, 1.0), 1.0, "entry_ratio"),
+    SqueezeRatio("squeeze_ratio", _SQUEEZE, 0.0, "squeeze_ratio", 2),
     HeadRatio("head_ratio", CategoricalDistribution((0.0, 1.0, 2.0)), 0.0),
-    Convolutions("convolution", CategoricalDistribution(CONVOLUTIONS), "dense"),
+    Convolutions("convolution", CategoricalDistribution(CONVOLUTIONS), "dense", "separable"),
     DropoutRate("dropout", FloatDistribution(0.0, 0.1, step=0.01), 0.0),
     OfTraining("peak_learning_rate", FloatDistribution(0.05, 0.8, log=True), 0.1),
     OfTraining("fill", FloatDistribution(0.1, 1.0, log=True), 1.0),

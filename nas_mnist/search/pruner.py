@@ -15,9 +15,6 @@ from typing import NamedTuple, Protocol
 from nas_mnist.errors import RequestError
 from nas_mnist.lookup import find
 
-# Rungs of a 15-epoch run; other lengths scale them.
-_RUNGS = (1, 2, 4, 8)
-_RUN = 15
 # One trial in twenty is never stopped, so that wrongful stops can be counted.
 EXEMPT_SHARE = 0.05
 
@@ -50,10 +47,8 @@ class Pruner(Protocol):
         """Epochs after which a trial may be stopped; never the last one."""
 
     def stop(self, curve: LearningCurve, rivals: Iterable[LearningCurve]) -> PruneReason | None:
-        """The reason to stop the trial after its last epoch so far, or None.
-
-        `rivals`: every other trial of the study that has a curve, pruned ones included.
-        """
+        """The reason to stop the trial after its last epoch so far, or None; `rivals`: every other
+        trial of the study that has a curve, pruned ones included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,22 +80,17 @@ class DominancePruner:
         return scaled_rungs(self.epochs)
 
     def stop(self, curve: LearningCurve, rivals: Iterable[LearningCurve]) -> PruneReason | None:
-        epoch, accuracy = len(curve.accuracies), curve.accuracies[-1]
-        no_larger = (rival for rival in rivals if rival.parameters <= curve.parameters)
-        leader = max(
-            _compared(self.rungs, epoch, no_larger),
-            key=lambda rival: rival.accuracies[epoch - 1],
-            default=None,
-        )
-        if leader is None:
+        epoch = len(curve.accuracies)
+        no_larger = [rival for rival in rivals if rival.parameters <= curve.parameters]
+        compared = _compared(self.rungs, epoch, no_larger)
+        if not compared:
             return None
+        leader = max(compared, key=lambda rival: rival.accuracies[epoch - 1])
         error = max(100 - leader.accuracies[epoch - 1], 100 / self.validation_images)
         needed = 100 - error * self.allowance(error, epoch)
-        return (
-            PruneReason(epoch, accuracy, round(needed, 6), leader.trial)
-            if accuracy < needed
-            else None
-        )
+        if curve.accuracies[-1] >= needed:
+            return None
+        return PruneReason(epoch, curve.accuracies[-1], round(needed, 6), leader.trial)
 
     def allowance(self, error: float, epoch: int) -> float:
         """How many times the rival's error (percent) a trial may have after this epoch."""
@@ -116,7 +106,7 @@ class QuantilePruner:
     """Size-blind: at a rung, stops what is below a quantile of the other trials' accuracies.
 
     With the median at every rung this is Optuna's MedianPruner (Golovin et al.: Google Vizier,
-    2017); with the first rung alone it discards after one epoch.
+    2017); with the first rung alone it discards after one epoch; with none it lets all run.
     """
 
     rungs: tuple[int, ...]
@@ -130,52 +120,24 @@ class QuantilePruner:
         if len(compared) < self.least:
             return None
         others = sorted(rival.accuracies[epoch - 1] for rival in compared)
-        needed = _quantile(others, self.quantile)
+        # Linear interpolation between the two values nearest to the quantile.
+        position = self.quantile * (len(others) - 1)
+        low, high = others[math.floor(position)], others[math.ceil(position)]
+        needed = low + position % 1 * (high - low)
         return PruneReason(epoch, accuracy, needed, None) if accuracy < needed else None
-
-
-@dataclass(frozen=True, slots=True)
-class NoPruner:
-    """Lets every trial run to its end."""
-
-    rungs: tuple[int, ...] = ()
-
-    def stop(self, curve: LearningCurve, rivals: Iterable[LearningCurve]) -> PruneReason | None:
-        return None
-
-
-def _median(epochs: int, validation_images: int) -> Pruner:
-    return QuantilePruner(scaled_rungs(epochs))
-
-
-def _one_epoch(epochs: int, validation_images: int) -> Pruner:
-    return QuantilePruner(scaled_rungs(epochs)[:1])
-
-
-def _none(epochs: int, validation_images: int) -> Pruner:
-    return NoPruner()
 
 
 PRUNERS: dict[str, Callable[[int, int], Pruner]] = {
     "dominance": DominancePruner,
-    "median": _median,
-    "one-epoch": _one_epoch,
-    "none": _none,
+    "median": lambda epochs, _: QuantilePruner(scaled_rungs(epochs)),
+    "one-epoch": lambda epochs, _: QuantilePruner(scaled_rungs(epochs)[:1]),
+    "none": lambda epochs, _: QuantilePruner(()),
 }
 
 
 def make_pruner(text: str, epochs: int, validation_images: int) -> Pruner:
     """The pruner of that name; or `module:attribute` or a given object: a pruner, or what makes
-    one of (epochs, validation_images).
-
-    Args:
-        text: the name.
-        epochs: of a whole run.
-        validation_images: how many there are.
-
-    Raises:
-        RequestError: if it is none of these.
-    """
+    one of (epochs of a whole run, number of validation images). RequestError for others."""
     found = find("--pruner", text, PRUNERS)
     try:
         is_made = hasattr(found, "stop") and not isinstance(found, type)
@@ -189,7 +151,7 @@ def make_pruner(text: str, epochs: int, validation_images: int) -> Pruner:
 
 def scaled_rungs(epochs: int) -> tuple[int, ...]:
     """Epochs 1, 2, 4 and 8 of 15, scaled to a run of `epochs`, without its last."""
-    scaled = {max(1, round(rung * epochs / _RUN)) for rung in _RUNGS}
+    scaled = {max(1, round(rung * epochs / 15)) for rung in (1, 2, 4, 8)}
     return tuple(sorted(rung for rung in scaled if rung < epochs))
 
 
@@ -197,14 +159,4 @@ def _compared(
     rungs: tuple[int, ...], epoch: int, rivals: Iterable[LearningCurve]
 ) -> list[LearningCurve]:
     """The rivals that have come as far; none where the epoch is not a rung."""
-    if epoch not in rungs:
-        return []
-    return [rival for rival in rivals if len(rival.accuracies) >= epoch]
-
-
-def _quantile(ordered: Sequence[float], share: float) -> float:
-    """Linear interpolation between the values, which are in rising order."""
-    position = share * (len(ordered) - 1)
-    low = math.floor(position)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (position - low) * (ordered[high] - ordered[low])
+    return [rival for rival in rivals if epoch in rungs and len(rival.accuracies) >= epoch]

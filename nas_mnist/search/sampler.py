@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import optuna
@@ -15,8 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas_mnist.errors import RequestError
 from nas_mnist.lookup import find
-from nas_mnist.networks.costs import Limit
-from nas_mnist.networks.notation import format_notation
+from nas_mnist.networks.architecture import Limit, format_notation
 from nas_mnist.search.front import on_log_scale
 from nas_mnist.search.space import Space
 from nas_mnist.training.seeds import derived_seed
@@ -52,28 +51,18 @@ SAMPLERS: dict[str, Method] = {
 
 def find_sampler(text: str) -> Method:
     """The sampler of that name; or `module:attribute` or a given object: an Optuna sampler, or
-    what makes one of `seed=`.
-
-    Raises:
-        RequestError: if it is none of these.
-    """
+    what makes one of `seed=`. RequestError for others."""
     found = find("--sampler", text, SAMPLERS)
     if isinstance(found, Method):
         return found
-    if isinstance(found, BaseSampler):
-        return Method(lambda seed: found)
-
-    def make(seed: int) -> BaseSampler:
-        made = found(seed=seed)
+    method = Method(lambda seed: found if isinstance(found, BaseSampler) else found(seed=seed))
+    try:
+        made = method.make(0)
         if not isinstance(made, BaseSampler):
             raise TypeError(f"it makes a {type(made).__name__}, not an Optuna sampler")
-        return made
-
-    try:
-        make(0)
     except TypeError as error:
         raise RequestError(f"--sampler {text!r}: {' '.join(str(error).split())}") from None
-    return Method(make)
+    return method
 
 
 class SearchSampler(BaseSampler):
@@ -88,30 +77,23 @@ class SearchSampler(BaseSampler):
     def __init__(
         self, name: str, seed: int, space: Space, limit: Limit, *, distinct: bool = True
     ) -> None:
-        """
-        Args:
-            name: see `find_sampler`.
-            seed: of the study.
-            space: what is drawn from.
-            limit: what networks are within.
-            distinct: whether a repeat is drawn again.
-        """
+        """`name`: see `find_sampler`; `limit`: what networks are within."""
         self._method = find_sampler(name)
         self._seed = seed
         self._space = space
         self._limit = limit
         self._distinct = distinct
 
-    def infer_relative_search_space(
-        self, study: optuna.Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
+    def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, BaseDistribution]:
         return self._space.distributions
 
     def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+        self, study: optuna.Study, trial: FrozenTrial, search_space: Any
     ) -> dict[str, Any]:
         sampler = self._method.make(derived_seed(self._seed, trial.number))
-        tried = _tried(study, trial) if self._distinct else frozenset[str]()
+        others = [own for own in study.get_trials(deepcopy=False) if own.number != trial.number]
+        begun = [own for own in others if own.state != TrialState.FAIL and self._distinct]
+        tried = {str(own.user_attrs.get("notation")) for own in begun}
         view = _log_view(study) if self._method.on_logarithms else study
         for _ in range(_DRAWS):
             point = self._draw(sampler, view, trial)
@@ -122,11 +104,7 @@ class SearchSampler(BaseSampler):
         return point
 
     def sample_independent(
-        self,
-        study: optuna.Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
+        self, study: Any, trial: Any, param_name: str, param_distribution: Any
     ) -> Any:
         raise ValueError(f"{param_name} is not of the search space")
 
@@ -141,44 +119,28 @@ class SearchSampler(BaseSampler):
         return point
 
 
-def _tried(study: optuna.Study, trial: FrozenTrial) -> Container[str]:
-    """Notations of the networks that other trials have begun."""
-    return {
-        str(other.user_attrs.get("notation"))
-        for other in study.get_trials(deepcopy=False)
-        if other.number != trial.number and other.state != TrialState.FAIL
-    }
-
-
 def _log_view(study: optuna.Study) -> optuna.Study:
     """The study as it is now, with the logarithms of parameters and error to be minimized."""
-    trials = [_scaled(trial) for trial in study.get_trials(deepcopy=False)]
-    storage = _FixedTrials(trials)
+    storage = _FixedTrials()
+    storage.trials = [_scaled(trial) for trial in study.get_trials(deepcopy=False)]
     storage.create_new_study([StudyDirection.MINIMIZE, StudyDirection.MINIMIZE], "logarithms")
     return optuna.load_study(study_name="logarithms", storage=storage)
 
 
 def _scaled(trial: FrozenTrial) -> FrozenTrial:
-    if trial.state != TrialState.COMPLETE:
-        return trial
-    parameters, accuracy = trial.values
     scaled = copy.copy(trial)
-    scaled.values = list(on_log_scale(parameters, accuracy))
+    if trial.state == TrialState.COMPLETE:
+        scaled.values = list(on_log_scale(*trial.values))
     return scaled
 
 
 class _FixedTrials(InMemoryStorage):
     """Shows a study trials that were made elsewhere."""
 
-    def __init__(self, trials: list[FrozenTrial]) -> None:
-        super().__init__()
-        self._fixed = trials
+    trials: list[FrozenTrial]
 
     def get_all_trials(
-        self,
-        study_id: int,
-        deepcopy: bool = True,
-        states: Sequence[TrialState] | None = None,  # type: ignore[override]
+        self, study_id: int, deepcopy: bool = True, states: Any = None
     ) -> list[FrozenTrial]:
-        trials = [trial for trial in self._fixed if states is None or trial.state in states]
+        trials = [trial for trial in self.trials if states is None or trial.state in states]
         return copy.deepcopy(trials) if deepcopy else trials

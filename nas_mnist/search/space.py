@@ -10,19 +10,12 @@ from functools import lru_cache
 from typing import Any
 
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-    distribution_to_json,
-)
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.distributions import distribution_to_json as as_json
 
 from nas_mnist.errors import RequestError
 from nas_mnist.lookup import find
-from nas_mnist.networks.architecture import Architecture
-from nas_mnist.networks.costs import Limit
-from nas_mnist.networks.notation import format_notation
+from nas_mnist.networks.architecture import Architecture, Limit, format_notation
 from nas_mnist.networks.references import references
 from nas_mnist.networks.skeleton import Template, fit
 from nas_mnist.search.choices import DEFAULT_CHOICES, Choice, Point
@@ -72,13 +65,8 @@ class Space:
         return {name: _suggest(trial, name, kind) for name, kind in self.distributions.items()}
 
     def decode(self, point: Point, limit: Limit) -> Architecture:
-        """The widest network of these choices within `fill` x the limit's parameters.
-
-        A combination that cannot fit is simplified until it does.
-
-        Raises:
-            RequestError: if not even the smallest network of the space is allowed.
-        """
+        """The widest network of these choices within `fill` x the limit's parameters. A combination
+        that cannot fit is simplified until it does; RequestError if nothing can."""
         full = self.point(point)
         # A millionth of a parameter covers the rounding of a fill computed as n / budget.
         target = int(full["fill"] * limit.parameters + 1e-6)
@@ -87,7 +75,8 @@ class Space:
 
     def smallest(self) -> Architecture:
         """The network of the space with the fewest parameters."""
-        return _smallest(self)
+        *_, last = self.simplified(self.point({}))
+        return self.template(last).narrowest()
 
     def check(self, limit: Limit) -> None:
         """Raise RequestError if not even the smallest network is allowed."""
@@ -114,23 +103,17 @@ class Space:
         """The point, then with one thing less at a time, down to the smallest of the space: what a
         small network misses least goes first."""
         ranked = sorted(self.choices, key=lambda choice: choice.rank)
-        current = dict(point)
-        while True:
+        current: dict[str, Any] | None = dict(point)
+        while current is not None:
             yield current
-            for choice in ranked:
-                value = choice.simpler(current)
-                if value is not None:
-                    current = {**current, choice.name: value}
-                    break
-            else:
-                return
+            options = [(choice.name, choice.simpler(current)) for choice in ranked]
+            simpler = ({**current, name: value} for name, value in options if value is not None)
+            current = next(simpler, None)
 
     def version(self) -> str:
         """Changes with the choices and with what points decode to, so that a study is not
         continued in another space."""
-        parts = [
-            f"{name}={distribution_to_json(kind)}" for name, kind in self.distributions.items()
-        ]
+        parts = [f"{name}={as_json(kind)}" for name, kind in self.distributions.items()]
         draws = random.Random(0)
         for _ in range(_PROBES):
             point = {name: _drawn(kind, draws) for name, kind in self.distributions.items()}
@@ -152,10 +135,8 @@ class Space:
         """What a search tries before it samples: the hand-made networks within the budget and the
         space, and the proven shapes at several sizes. No network twice."""
         fill: Any = self.distributions["fill"]
-        points = [
-            {**values, "fill": references()[name].architecture.parameters / limit.parameters}
-            for name, values in _HAND_MADE.items()
-        ]
+        hand_made = references()["s7-dropout-7914"].architecture.parameters
+        points: list[dict[str, Any]] = [{**_HAND_MADE, "fill": hand_made / limit.parameters}]
         points += [{**values, "fill": share} for share in _PROVEN_FILLS for values in _PROVEN]
         networks: dict[Architecture, dict[str, Any]] = {}
         for values in points:
@@ -164,13 +145,11 @@ class Space:
         return list(networks.values())
 
 
-# The hand-made networks that the space can express, with the peak learning rate of the published
-# results that we could repeat.
-_HAND_MADE: dict[str, dict[str, Any]] = {
-    "s7-dropout-7914": {
-        **{"width_ratio_3": 0.6, "entry_ratio": 0.5, "dropout": 0.01},
-        "peak_learning_rate": 0.1,
-    },
+# The hand-made network that the space can express, s7-dropout-7914, with the peak learning rate
+# of the published results that we could repeat.
+_HAND_MADE: dict[str, Any] = {
+    **{"width_ratio_3": 0.6, "entry_ratio": 0.5, "dropout": 0.01},
+    "peak_learning_rate": 0.1,
 }
 # Shapes that did well under the default recipe at every size (`results/first-trials`), and their
 # rates: a search that begins with them has something to prune by, and a front at once.
@@ -202,29 +181,16 @@ def _decoded(space: Space, values: tuple[Any, ...], limit: Limit) -> Architectur
     raise RequestError(f"no network of this skeleton is within {limit}")
 
 
-@lru_cache
-def _smallest(space: Space) -> Architecture:
-    *_, last = space.simplified(space.point({}))
-    return space.template(last).narrowest()
+def _suggest(trial: optuna.Trial, name: str, kind: Any) -> Any:
+    if isinstance(kind, CategoricalDistribution):
+        return trial.suggest_categorical(name, kind.choices)
+    suggest: Any = trial.suggest_int if isinstance(kind, IntDistribution) else trial.suggest_float
+    return suggest(name, kind.low, kind.high, step=kind.step, log=kind.log)
 
 
-def _suggest(trial: optuna.Trial, name: str, kind: BaseDistribution) -> Any:
-    match kind:
-        case FloatDistribution():
-            return trial.suggest_float(name, kind.low, kind.high, step=kind.step, log=kind.log)
-        case IntDistribution():
-            return trial.suggest_int(name, kind.low, kind.high, step=kind.step, log=kind.log)
-        case CategoricalDistribution():
-            return trial.suggest_categorical(name, kind.choices)
-    raise TypeError(f"{name}: no way to suggest {kind!r}")
-
-
-def _drawn(kind: BaseDistribution, draws: random.Random) -> Any:
-    match kind:
-        case CategoricalDistribution():
-            return draws.choice(kind.choices)
-        case IntDistribution():
-            return draws.randrange(kind.low, kind.high + 1, kind.step)
-        case FloatDistribution():
-            return round(draws.uniform(kind.low, kind.high), 2)
-    raise TypeError(f"no way to draw from {kind!r}")
+def _drawn(kind: Any, draws: random.Random) -> Any:
+    if isinstance(kind, CategoricalDistribution):
+        return draws.choice(kind.choices)
+    if isinstance(kind, IntDistribution):
+        return draws.randrange(kind.low, kind.high + 1, kind.step)
+    return round(draws.uniform(kind.low, kind.high), 2)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from nas_mnist.networks.architecture import Architecture
-from nas_mnist.networks.layers import CLASSES
+from nas_mnist.networks.layers import CLASSES, INPUT_SHAPE, with_shapes
 from nas_mnist.networks.packing import PackedRun, padded
 
 
@@ -114,7 +114,7 @@ class PackedNetwork:
             multiple: see `PackedValues`.
         """
         self.members = len(networks)
-        self._layers = [architecture.layers for architecture in architectures]
+        self._layers = [list(with_shapes(own.layers, INPUT_SHAPE)) for own in architectures]
         self._modules = [list(network.children())[: len(self._layers[0])] for network in networks]
         self._multiple = multiple
         self.parameters = PackedValues([list(net.parameters()) for net in networks], multiple)
@@ -154,8 +154,8 @@ class PackedNetwork:
             (batch, folds, members, 10)
         """
         run = PackedRun(
-            weights,
-            self.running,
+            parameters=iter(weights),
+            running=iter(self.running),
             members=self.members,
             multiple=self._multiple,
             folds=folds,

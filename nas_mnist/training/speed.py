@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nas_mnist.errors import WorkerError
-from nas_mnist.networks.notation import parse_notation
+from nas_mnist.networks.architecture import parse_notation
 from nas_mnist.training.recipe import Recipe
 
 # Of a 15-epoch trial on MNIST.

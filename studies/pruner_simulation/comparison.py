@@ -19,7 +19,6 @@ from nas_mnist.processes import interrupts_held, process_pool
 from nas_mnist.search.pruner import (
     PRUNERS,
     DominancePruner,
-    NoPruner,
     Pruner,
     QuantilePruner,
     make_pruner,
@@ -60,7 +59,7 @@ def compare_pruners(table: CurveTable, seeds: int) -> pd.DataFrame:
     ended on the front.
     """
     networks = table.networks()
-    full = [replay(networks, NoPruner(), seed, table.budget) for seed in range(seeds)]
+    full = [replay(networks, QuantilePruner(()), seed, table.budget) for seed in range(seeds)]
     unpruned = [search.hypervolume() for search in full]
     rows = []
     for name, setting, pruner in _rules(table):
@@ -108,7 +107,7 @@ def side_by_side(pruners: pd.DataFrame) -> pd.DataFrame:
 
 def _rules(table: CurveTable) -> Iterator[tuple[str, float | None, Pruner]]:
     rungs = scaled_rungs(table.epochs)
-    yield "none", None, NoPruner()
+    yield "none", None, QuantilePruner(())
     for catch_up in _CATCH_UPS:
         yield (
             "dominance",

@@ -20,8 +20,8 @@ from optuna.trial import TrialState
 
 from nas_mnist.errors import DataError, NasMnistError, reason
 from nas_mnist.execution.records import StudyRecord
+from nas_mnist.networks.architecture import parse_notation
 from nas_mnist.networks.layers import CLASSES
-from nas_mnist.networks.notation import parse_notation
 from nas_mnist.search.space import DEFAULT
 
 # A surrogate and its noise can be fitted on that many.

@@ -28,7 +28,7 @@ from nas_mnist.execution.jobs import SearchJob
 from nas_mnist.execution.queue import give_back_abandoned
 from nas_mnist.execution.records import counts_of, load_study
 from nas_mnist.execution.spec import SearchConfig
-from nas_mnist.networks.notation import format_notation
+from nas_mnist.networks.architecture import format_notation
 from nas_mnist.search.pruner import make_pruner
 from nas_mnist.search.space import DEFAULT
 from nas_mnist.training.epochs import EpochRecord

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nas_mnist.networks.notation import parse_notation
+from nas_mnist.networks.architecture import parse_notation
 from nas_mnist.report.tables import bench_values
 from nas_mnist.training.speed import Measured, loops
 from tests.conftest import CommandLine, run_process

@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from nas_mnist.execution.artifacts import read_weights
 from nas_mnist.execution.store import open_storage
-from nas_mnist.networks.notation import parse_notation
+from nas_mnist.networks.architecture import parse_notation
 from tests.conftest import command
 
 DIGITS = (

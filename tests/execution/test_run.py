@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas_mnist import processes
 from nas_mnist.execution.records import load_study
-from nas_mnist.networks.costs import Limit
+from nas_mnist.networks.architecture import Limit
 from nas_mnist.search.space import DEFAULT
 from nas_mnist.training.datasets import data_folder
 from tests.conftest import CommandLine, Search, runner

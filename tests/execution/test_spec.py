@@ -9,7 +9,7 @@ import pytest
 
 from nas_mnist.errors import NasMnistError, RequestError
 from nas_mnist.execution.spec import SearchConfig, StudySpec, artifact_folder, resolve_config
-from nas_mnist.networks.costs import Limit
+from nas_mnist.networks.architecture import Limit
 
 PRESETS = sorted((Path(__file__).parents[2] / "studies").glob("*.toml"))
 

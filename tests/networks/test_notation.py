@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas_mnist.errors import ArchitectureError
-from nas_mnist.networks.architecture import Architecture
-from nas_mnist.networks.notation import format_notation, parse_notation
+from nas_mnist.networks.architecture import Architecture, format_notation, parse_notation
 from nas_mnist.networks.references import references
 from tests.networks.test_architecture import architectures
 

@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from nas_mnist.errors import StorageError
 from nas_mnist.execution.confirmation import Candidate
 from nas_mnist.execution.records import load_study
-from nas_mnist.networks.architecture import Architecture, build_network
-from nas_mnist.networks.notation import parse_notation
+from nas_mnist.networks.architecture import Architecture, build_network, parse_notation
 from nas_mnist.networks.references import references
 from nas_mnist.report.export import check_weights, export_network
 from nas_mnist.report.source import Provenance, module_source

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from nas_mnist.networks.notation import parse_notation
+from nas_mnist.networks.architecture import parse_notation
 from nas_mnist.networks.references import references
 from nas_mnist.report.tables import architecture_table, architecture_values, reference_values
 

@@ -11,9 +11,7 @@ from optuna.trial import TrialState, create_trial
 
 from nas_mnist.errors import RequestError
 from nas_mnist.execution.creation import DIRECTIONS
-from nas_mnist.networks.architecture import Architecture
-from nas_mnist.networks.costs import Limit
-from nas_mnist.networks.notation import format_notation
+from nas_mnist.networks.architecture import Architecture, Limit, format_notation
 from nas_mnist.search.sampler import SAMPLERS, SearchSampler
 from nas_mnist.search.space import DEFAULT
 from tests.conftest import named

@@ -10,7 +10,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution
 
 from nas_mnist.errors import RequestError
-from nas_mnist.networks.costs import Limit
+from nas_mnist.networks.architecture import Limit
 from nas_mnist.networks.layers.composite import Residual
 from nas_mnist.networks.references import references
 from nas_mnist.networks.skeleton import Template

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from nas_mnist.errors import DivergedError, RequestError
+from nas_mnist.networks.architecture import parse_notation
 from nas_mnist.networks.layers import Layer, Shape
-from nas_mnist.networks.notation import parse_notation
 from nas_mnist.training.datasets import Dataset, split_dataset
 from nas_mnist.training.epochs import EpochRecord, accuracy
 from nas_mnist.training.pack import Member, Pack

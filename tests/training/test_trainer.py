@@ -9,7 +9,7 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from nas_mnist.errors import DivergedError, RequestError
-from nas_mnist.networks.notation import parse_notation
+from nas_mnist.networks.architecture import parse_notation
 from nas_mnist.training.datasets import Dataset, split_dataset
 from nas_mnist.training.device import resolve_device
 from nas_mnist.training.epochs import EpochRecord, logits

@@ -9,9 +9,8 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from nas_mnist.errors import ArchitectureError
@@ -44,8 +43,8 @@ LAYERS: dict[str, type[Layer]] = {}
 class Layer:
     """One layer; the defaults are those of a layer that works on each value by itself.
 
-    A subclass that sets `op` is registered under it, and drives parsing, formatting, building,
-    packing and export.
+    A subclass that sets `op` is registered under it. One that is a module of torch's names it in
+    `torch_class`; any other has `module`, and `made` and `called` or `forward_lines`.
     """
 
     op: ClassVar[str] = ""
@@ -58,9 +57,13 @@ class Layer:
     """its notation, as a person might type it"""
     starts_unit: ClassVar[bool] = False
     """whether a dash goes before it when a network is written"""
+    torch_class: ClassVar[str] = ""
+    """name in torch.nn"""
+    torch_function: ClassVar[str] = ""
+    """name in torch.nn.functional of what does the same with the same arguments, if it can stand
+    for the module: it has no weights, and `arguments` are those of any shape"""
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super(Layer, cls).__init_subclass__(**kwargs)
+    def __init_subclass__(cls) -> None:
         if "op" in cls.__dict__:
             _register(cls)
 
@@ -75,11 +78,8 @@ class Layer:
         return 0
 
     def macs(self, shape: Shape) -> int:
-        """Multiply-accumulates of one image, given the input's shape.
-
-        Convolutions alone count, as is usual for small networks: normalization folds into the
-        convolution beside it at inference, and pooling and activations multiply nothing.
-        """
+        """Multiply-accumulates of one image, given the input's shape. Convolutions alone count:
+        normalization folds into them at inference; pools and activations multiply nothing."""
         return 0
 
     def window(self, shape: Shape) -> tuple[int, int]:
@@ -96,40 +96,63 @@ class Layer:
 
     @classmethod
     def from_match(cls, **groups: str | None) -> Layer:
-        """The layer of a match of `pattern`, given its named groups."""
-        return cls()
+        """The layer of a match of `pattern`, whose named groups are numbers or flags in fields."""
+        read: dict[Any, Any] = {"int": int, "float": float, "bool": bool}
+        # Where annotations are strings, a field's type is one.
+        kinds: dict[str, Any] = {own.name: read.get(own.type, own.type) for own in fields(cls)}
+        return cls(**{name: kinds[name](text) for name, text in groups.items() if text})
 
     @classmethod
     def parsed(cls, text: str, position: int, depth: int) -> tuple[Layer, int] | None:
         """The layer whose notation stands at that position, and where it ends; None if none does.
-
-        Composite layers, whose notation holds others, do this themselves; `depth` is how many of
-        them this one is in.
-        """
+        `depth` is how many others it is in, of those whose notation holds others."""
         match = re.compile(cls.pattern, re.ASCII).match(text, position)
         if match is None or match.end() == position:
             return None
         return cls.from_match(**match.groupdict()), match.end()
 
+    def arguments(self, shape: Shape) -> tuple[Any, ...]:
+        """What `torch_class` takes by position, given the input's shape."""
+        return ()
+
+    def options(self, shape: Shape) -> dict[str, Any]:
+        """What `torch_class` takes by name."""
+        return {}
+
     def module(self, shape: Shape) -> nn.Module:
         """The torch module for inputs of (batch, *shape), with torch's initial weights."""
-        raise ArchitectureError(f"layer {self.op!r} cannot be built: it has no `module`")
+        if not self.torch_class:
+            raise ArchitectureError(f"layer {self.op!r} cannot be built: it has no `module`")
+        from torch import nn
+
+        make: type[nn.Module] = getattr(nn, self.torch_class)
+        return make(*self.arguments(shape), **self.options(shape))
 
     def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
-        """What the layers of several networks, side by side, make of their inputs.
+        """What the layers of several networks, side by side, make of their inputs. Unless a layer
+        has a faster way, each network's own module is called in turn: slower, and equal."""
+        if not self.torch_function:
+            return run.one_by_one(values)
+        from torch.nn import functional
 
-        Unless a layer has a faster way, each network's own module is called in turn: slower, and
-        equal. See `PackedRun`.
-        """
-        return run.one_by_one(values)
+        apply = getattr(functional, self.torch_function)
+        output: Tensor = apply(values, *self.arguments(INPUT_SHAPE))
+        return output
 
     def made(self, name: str, shape: Shape) -> list[str]:
         """Statements of an exported file that make its modules, as attributes `self.<name>`."""
-        return []
+        if self.torch_function or not self.torch_class:
+            return []
+        options = [f"{option}={value!r}" for option, value in self.options(shape).items()]
+        arguments = ", ".join([*map(repr, self.arguments(shape)), *options])
+        return [f"self.{name} = nn.{self.torch_class}({arguments})"]
 
     def called(self, name: str) -> str:
         """The expression of an exported file that applies it, with {} for its input."""
-        if type(self).made is Layer.made:
+        if self.torch_function:
+            arguments = ", ".join(["{}", *map(repr, self.arguments(INPUT_SHAPE))])
+            return f"functional.{self.torch_function}({arguments})"
+        if not self.torch_class and type(self).made is Layer.made:
             raise ArchitectureError(f"layer {self.op!r} cannot be exported: it has no `made`")
         return f"self.{name}({{}})"
 
@@ -139,51 +162,40 @@ class Layer:
 
 
 def _register(cls: type[Layer]) -> None:
-    known = LAYERS.get(cls.op)
+    known = LAYERS.get(cls.op, cls)
     # A dataclass with slots is made twice under one name.
-    if known and (known.__module__, known.__name__) != (cls.__module__, cls.__name__):
+    if (known.__module__, known.__name__) != (cls.__module__, cls.__name__):
         raise ArchitectureError(f"layer {cls.op!r} is {known.__module__}.{known.__name__}")
+    own = f"its notation {cls.example!r}"
     for other in LAYERS.values():
         if other.op == cls.op or not cls.example:
             continue
         if other.parsed(cls.example, 0, 0):
-            raise ArchitectureError(
-                f"layer {cls.op!r}: its notation {cls.example!r} is that of {other.op!r}"
-            )
+            raise ArchitectureError(f"layer {cls.op!r}: {own} is that of {other.op!r}")
         after = other.parsed(other.example + cls.example, 0, 0)
         if after and after[1] > len(other.example):
-            raise ArchitectureError(
-                f"layer {cls.op!r}: behind {other.example!r} its notation {cls.example!r} would be "
-                f"read as part of {other.op!r}"
-            )
+            taken = f"behind {other.example!r} {own} would be read as part of {other.op!r}"
+            raise ArchitectureError(f"layer {cls.op!r}: {taken}")
     LAYERS[cls.op] = cls
 
 
 def parse_layers(
     text: str, position: int = 0, closing: str = "", depth: int = 0
 ) -> tuple[tuple[Layer, ...], int]:
-    """The layers written at that position, up to the end or to the `closing` character.
-
-    Returns:
-        The layers, and the position behind them, and behind `closing` if there is one.
-
-    Raises:
-        ArchitectureError: naming the character at which no layer starts.
-    """
+    """The layers written at that position, up to the end or to the `closing` character, and the
+    position behind; ArchitectureError names the character at which no layer starts."""
     if depth > MAX_DEPTH:
         raise ArchitectureError(f"layers are nested more than {MAX_DEPTH} deep")
     layers: list[Layer] = []
     while position < len(text) and (not closing or text[position] != closing):
-        for kind in LAYERS.values():
-            found = kind.parsed(text, position, depth)
-            if found is not None:
-                break
-        else:
-            examples = [kind.example for kind in LAYERS.values() if kind.example]
+        parsed = (kind.parsed(text, position, depth) for kind in LAYERS.values())
+        found = next(filter(None, parsed), None)
+        if found is None:
+            *examples, last = (kind.example for kind in LAYERS.values() if kind.example)
             raise ArchitectureError(
-                f"notation {_shortened(text)!r}: no layer starts with "
-                f"{_shortened(text[position:], 12)!r} at character {position + 1}; a layer is "
-                f"{', '.join(examples[:-1])} or {examples[-1]}"
+                f"notation {shortened(text)!r}: no layer starts with "
+                f"{shortened(text[position:], 12)!r} at character {position + 1}; a layer is "
+                f"{', '.join(examples)} or {last}"
             )
         layer, position = found
         layers.append(layer)
@@ -192,43 +204,28 @@ def parse_layers(
         if text.startswith("-", position) and text[position + 1 : position + 2] != closing:
             position += 1
     if closing and not text.startswith(closing, position):
-        raise ArchitectureError(f"notation {_shortened(text)!r}: no {closing!r} at its end")
+        raise ArchitectureError(f"notation {shortened(text)!r}: no {closing!r} at its end")
     return tuple(layers), position + len(closing)
 
 
 def format_layers(layers: Iterable[Layer]) -> str:
     """The notation of a run of layers."""
-    text = ""
-    for layer in layers:
-        text += ("-" if text and layer.starts_unit else "") + layer.notation()
-    return text
+    text = "".join("-" * layer.starts_unit + layer.notation() for layer in layers)
+    return text.removeprefix("-")
 
 
 def layer_names(layers: Sequence[Layer]) -> list[str]:
-    """A module name for each layer (`conv1`, `norm1`, `pool1`…), unique among them.
-
-    The built network and the exported file share them, and so their weights.
-    """
-    counts: Counter[str] = Counter()
-    names = []
-    for layer in layers:
-        stem = layer.stem or layer.op
-        counts[stem] += 1
-        names.append(f"{stem}{counts[stem]}")
-    return names
+    """A module name for each layer (`conv1`, `norm1`, `pool1`…), unique among them: the built
+    network and the exported file share them, and so their weights."""
+    stems = [layer.stem or layer.op for layer in layers]
+    return [f"{stem}{stems[:number].count(stem)}" for number, stem in enumerate(stems, start=1)]
 
 
 def forward_lines(
     layers: Sequence[Layer], reads: str = "x", writes: str = "x", prefix: str = ""
 ) -> list[str]:
-    """Statements of an exported file that apply the layers, one a unit, as a person would write.
-
-    Args:
-        layers: in their order.
-        reads: the variable that has their input.
-        writes: the variable that gets their output.
-        prefix: of the modules' names.
-    """
+    """Statements of an exported file that apply the layers, one a unit, as a person would write:
+    from one variable to another, with that prefix to the modules' names."""
     lines: list[str] = []
     expression = ""
     for name, layer in zip(layer_names(layers), layers, strict=True):
@@ -238,30 +235,36 @@ def forward_lines(
         if expression and (own is not None or layer.starts_unit or too_long):
             lines.append(f"{writes} = {expression}")
             expression = ""
-        if own is not None:
+        if own is None:
+            expression = call.format(expression or (writes if lines else reads))
+        else:
             lines += own
-            continue
-        expression = call.format(expression or (writes if lines else reads))
     return [*lines, f"{writes} = {expression}"] if expression else lines
 
 
-def next_variable(variable: str) -> str:
-    """A name for what is kept beside `variable` in an exported file."""
-    return chr(ord(variable) + 1) if variable < "z" else f"z{int(variable[1:] or 0) + 1}"
+def with_shapes(layers: Iterable[Layer], shape: Shape) -> Iterator[tuple[Layer, Shape]]:
+    """The layers of a run, each with the shape of its input."""
+    for layer in layers:
+        yield layer, shape
+        shape = layer.output_shape(shape)
 
 
-def window_of(layers: Sequence[Layer], shape: Shape) -> tuple[int, int]:
+def window_of(layers: Iterable[Layer], shape: Shape) -> tuple[int, int]:
     """Window and stride of a run of layers: size += (k - 1) * stride, stride *= s."""
     size, stride = 1, 1
-    for layer in layers:
-        kernel, step = layer.window(shape)
+    for layer, seen in with_shapes(layers, shape):
+        kernel, step = layer.window(seen)
         size += (kernel - 1) * stride
         stride *= step
-        shape = layer.output_shape(shape)
     return size, stride
 
 
-def _shortened(text: str, length: int = 60) -> str:
+def check_width(width: int) -> None:
+    if not 1 <= width <= MAX_CHANNELS:
+        raise ArchitectureError(f"width {width} is not within 1 to {MAX_CHANNELS}")
+
+
+def shortened(text: str, length: int = 60) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -14,9 +16,9 @@ from nas_mnist.networks.layers import (
     format_layers,
     forward_lines,
     layer_names,
-    next_variable,
     parse_layers,
     window_of,
+    with_shapes,
 )
 from nas_mnist.networks.layers.convolution import Convolution
 from nas_mnist.networks.layers.pointwise import BatchNorm
@@ -30,13 +32,44 @@ MAX_TIMES = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Residual(Layer):
+class _Composite(Layer):
+    starts_unit = True
+
+    def applied(self) -> Sequence[Layer]:
+        """The convolutions and other layers that cost something, in the order they are applied."""
+        raise NotImplementedError
+
+    def children(self, shape: Shape) -> dict[str, tuple[Layer, Shape]]:
+        """The layers within by the names of their modules, each with the shape of its input."""
+        raise NotImplementedError
+
+    def parameters(self, shape: Shape) -> int:
+        return sum(layer.parameters(seen) for layer, seen in self.children(shape).values())
+
+    def macs(self, shape: Shape) -> int:
+        return sum(layer.macs(seen) for layer, seen in with_shapes(self.applied(), shape))
+
+    def window(self, shape: Shape) -> tuple[int, int]:
+        return window_of(self.applied(), shape)
+
+    def modules(self, shape: Shape) -> OrderedDict[str, nn.Module]:
+        children = self.children(shape).items()
+        return OrderedDict((name, layer.module(seen)) for name, (layer, seen) in children)
+
+    def made(self, name: str, shape: Shape) -> list[str]:
+        lines = [f"self.{name} = nn.Module()"]
+        for inner, (layer, seen) in self.children(shape).items():
+            lines += layer.made(f"{name}.{inner}", seen)
+        return lines
+
+
+@dataclass(frozen=True, slots=True)
+class Residual(_Composite):
     """What `layers` make of their input, and the input itself added (He, Zhang, Ren, Sun: Deep
     Residual Learning for Image Recognition, 2016)."""
 
     op = "residual"
     example = "[c16p1rn]"
-    starts_unit = True
     layers: tuple[Layer, ...]
 
     def check(self, shape: Shape) -> None:
@@ -52,14 +85,11 @@ class Residual(Layer):
                 f"its layers make {after} values of {before}; pad them and keep their width"
             )
 
-    def parameters(self, shape: Shape) -> int:
-        return sum(layer.parameters(seen) for layer, seen in self._inner(shape))
+    def applied(self) -> Sequence[Layer]:
+        return self.layers
 
-    def macs(self, shape: Shape) -> int:
-        return sum(layer.macs(seen) for layer, seen in self._inner(shape))
-
-    def window(self, shape: Shape) -> tuple[int, int]:
-        return window_of(self.layers, shape)
+    def children(self, shape: Shape) -> dict[str, tuple[Layer, Shape]]:
+        return dict(zip(layer_names(self.layers), with_shapes(self.layers, shape), strict=True))
 
     def topology(self) -> Layer:
         return Residual(tuple(layer.topology() for layer in self.layers))
@@ -82,43 +112,30 @@ class Residual(Layer):
                 output: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
                 return x + output
 
-        module = Module()
-        for name, (layer, seen) in zip(layer_names(self.layers), self._inner(shape), strict=True):
-            module.add_module(name, layer.module(seen))
-        return module
+        return Module(self.modules(shape))
 
     def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
-        layers, modules = run.current()
-        inner = [layer.layers for layer in layers if isinstance(layer, Residual)]
-        return values + run.sequence(values, inner, [list(module.children()) for module in modules])
-
-    def made(self, name: str, shape: Shape) -> list[str]:
-        lines = [f"self.{name} = nn.Module()"]
-        for inner, (layer, seen) in zip(layer_names(self.layers), self._inner(shape), strict=True):
-            lines += layer.made(f"{name}.{inner}", seen)
-        return lines
+        inner = [
+            list(with_shapes(layer.layers, shape))
+            for layer, shape in run.layers
+            if isinstance(layer, Residual)
+        ]
+        modules = [list(module.children()) for module in run.modules]
+        return values + run.sequence(values, inner, modules)
 
     def forward_lines(self, name: str, reads: str, writes: str) -> list[str] | None:
-        inner = next_variable(writes)
+        # A variable beside the one that is written: y beside x, z, and then z1, z2…
+        inner = chr(ord(writes) + 1) if writes < "z" else f"z{int(writes[1:] or 0) + 1}"
         lines = forward_lines(self.layers, reads, inner, f"{name}.")
         return [*lines, f"{writes} = {reads} + {inner}"]
 
-    def _inner(self, shape: Shape) -> list[tuple[Layer, Shape]]:
-        """The layers, each with the shape of its input."""
-        pairs = []
-        for layer in self.layers:
-            pairs.append((layer, shape))
-            shape = layer.output_shape(shape)
-        return pairs
-
 
 @dataclass(frozen=True, slots=True)
-class Repeat(Layer):
+class Repeat(_Composite):
     """The same convolution applied `times`, each time with ReLU and a normalization of its own."""
 
     op = "repeat"
     example = "w2c16p1"
-    starts_unit = True
     times: int
     convolution: Layer
 
@@ -127,27 +144,25 @@ class Repeat(Layer):
             raise ArchitectureError(f"{self.times} times is not within 1 to {MAX_TIMES}")
         if not isinstance(self.convolution, Convolution):
             raise ArchitectureError(f"only a convolution is repeated, not {self.convolution.op}")
-        for seen in self._shapes(shape):
-            self.convolution.check(seen)
-            if self.convolution.output_shape(seen)[0] != shape[0]:
+        for convolution, seen in with_shapes(self.applied(), shape):
+            convolution.check(seen)
+            width = convolution.output_shape(seen)[0]
+            if width != shape[0]:
                 raise ArchitectureError(
-                    f"what is repeated keeps its width: {shape[0]} channels, not "
-                    f"{self.convolution.output_shape(seen)[0]}"
+                    f"what is repeated keeps its width: {shape[0]} channels, not {width}"
                 )
 
     def output_shape(self, shape: Shape) -> Shape:
-        for _ in range(self.times):
-            shape = self.convolution.output_shape(shape)
+        for convolution in self.applied():
+            shape = convolution.output_shape(shape)
         return shape
 
-    def parameters(self, shape: Shape) -> int:
-        return self.convolution.parameters(shape) + 2 * shape[0] * self.times
+    def applied(self) -> Sequence[Layer]:
+        return (self.convolution,) * self.times
 
-    def macs(self, shape: Shape) -> int:
-        return sum(self.convolution.macs(seen) for seen in self._shapes(shape))
-
-    def window(self, shape: Shape) -> tuple[int, int]:
-        return window_of([self.convolution] * self.times, shape)
+    def children(self, shape: Shape) -> dict[str, tuple[Layer, Shape]]:
+        norms = {f"norm{number}": BatchNorm() for number in range(1, self.times + 1)}
+        return {name: (layer, shape) for name, layer in {"conv": self.convolution, **norms}.items()}
 
     def topology(self) -> Layer:
         return replace(self, convolution=self.convolution.topology())
@@ -157,34 +172,27 @@ class Repeat(Layer):
 
     @classmethod
     def parsed(cls, text: str, position: int, depth: int) -> tuple[Layer, int] | None:
-        match = re.compile(r"w(?P<times>\d{1,4})", re.ASCII).match(text, position)
-        if match is None:
+        times = re.compile(r"w(\d{1,4})", re.ASCII).match(text, position)
+        if times is None:
             return None
-        for kind in LAYERS.values():
-            found = issubclass(kind, Convolution) and kind.parsed(text, match.end(), depth)
+        kinds = [kind for kind in LAYERS.values() if issubclass(kind, Convolution)]
+        for found in (kind.parsed(text, times.end(), depth) for kind in kinds):
             if found:
-                return cls(int(match["times"]), found[0]), found[1]
+                return cls(int(times[1]), found[0]), found[1]
         return None
 
     def module(self, shape: Shape) -> nn.Module:
         from torch import nn
         from torch.nn import functional
 
-        class Module(nn.Module):
-            def __init__(self, convolution: nn.Module, norms: list[nn.Module]) -> None:
-                super().__init__()
-                self.conv = convolution
-                for number, norm in enumerate(norms, start=1):
-                    self.add_module(f"norm{number}", norm)
-                self.times = len(norms)
-
+        class Module(nn.Sequential):
             def forward(self, x: Tensor) -> Tensor:
-                for number in range(1, self.times + 1):
-                    x = self.get_submodule(f"norm{number}")(functional.relu(self.conv(x)))
+                convolution, *norms = self
+                for norm in norms:
+                    x = norm(functional.relu(convolution(x)))
                 return x
 
-        norms = [BatchNorm().module(shape) for _ in range(self.times)]
-        return Module(self.convolution.module(shape), norms)
+        return Module(self.modules(shape))
 
     def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
         from torch.nn import functional
@@ -197,12 +205,6 @@ class Repeat(Layer):
             values = norm.run_packed(values, run)
         return values
 
-    def made(self, name: str, shape: Shape) -> list[str]:
-        lines = [f"self.{name} = nn.Module()", *self.convolution.made(f"{name}.conv", shape)]
-        for number in range(1, self.times + 1):
-            lines += BatchNorm().made(f"{name}.norm{number}", shape)
-        return lines
-
     def forward_lines(self, name: str, reads: str, writes: str) -> list[str] | None:
         lines = []
         for number in range(1, self.times + 1):
@@ -210,11 +212,3 @@ class Repeat(Layer):
             lines.append(f"{writes} = {call}")
             reads = writes
         return lines
-
-    def _shapes(self, shape: Shape) -> list[Shape]:
-        """The input's shape at each application."""
-        shapes = []
-        for _ in range(self.times):
-            shapes.append(shape)
-            shape = self.convolution.output_shape(shape)
-        return shapes

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from nas_mnist.errors import ArchitectureError
-from nas_mnist.networks.layers import INPUT_SHAPE, MAX_CHANNELS, Layer, Shape
+from nas_mnist.networks.layers import INPUT_SHAPE, Layer, Shape, check_width
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from nas_mnist.networks.packing import PackedRun
 
@@ -19,9 +18,13 @@ _WINDOW = r"(?:k(?P<kernel>\d{1,4}))?(?:p(?P<padding>\d{1,4}))?(?P<bias>b)?"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Convolution(Layer, ABC):
+class Convolution(Layer):
     """What both kinds share; not a layer by itself."""
 
+    starts_unit = True
+    torch_class = "Conv2d"
+    dense: ClassVar[bool]
+    """whether a filter reads all channels, or its own alone"""
     kernel: int = 3
     """side of the square window"""
     padding: int = 0
@@ -42,9 +45,23 @@ class Convolution(Layer, ABC):
                 f"with padding {self.padding}"
             )
 
-    def side(self, side: int) -> int:
-        """Side of the output map, given that of the input."""
-        return side + 2 * self.padding - self.kernel + 1
+    def filters(self, shape: Shape) -> int:
+        return shape[0]
+
+    def output_shape(self, shape: Shape) -> Shape:
+        lost = self.kernel - 1 - 2 * self.padding
+        return self.filters(shape), shape[1] - lost, shape[2] - lost
+
+    def filter_size(self, shape: Shape) -> int:
+        """Weights of one filter, without its bias."""
+        return self.kernel * self.kernel * (shape[0] if self.dense else 1)
+
+    def parameters(self, shape: Shape) -> int:
+        return self.filters(shape) * (self.filter_size(shape) + self.bias)
+
+    def macs(self, shape: Shape) -> int:
+        out, height, width = self.output_shape(shape)
+        return out * height * width * self.filter_size(shape)
 
     def window(self, shape: Shape) -> tuple[int, int]:
         return self.kernel, 1
@@ -54,27 +71,34 @@ class Convolution(Layer, ABC):
         padding = f"p{self.padding}" if self.padding else ""
         return kernel + padding + ("b" if self.bias else "")
 
-    def window_source(self, *more: str) -> str:
-        padding = [f"padding={self.padding}"] if self.padding else []
-        return ", ".join([str(self.kernel), *padding, *more, f"bias={self.bias}"])
+    def arguments(self, shape: Shape) -> tuple[Any, ...]:
+        return shape[0], self.filters(shape), self.kernel
+
+    def options(self, shape: Shape) -> dict[str, Any]:
+        padding = {"padding": self.padding} if self.padding else {}
+        groups = {} if self.dense else {"groups": shape[0]}
+        return {**padding, **groups, "bias": self.bias}
 
     def weights(self, run: PackedRun) -> tuple[Tensor, Tensor | None]:
         """The weights side by side, not folded, and the biases if there are any."""
         weight = run.parameter(folded=False)
         return weight, run.parameter(folded=False) if self.bias else None
 
-    @abstractmethod
     def convolved(
         self, values: Tensor, weight: Tensor, bias: Tensor | None, run: PackedRun
     ) -> Tensor:
         """The convolution of networks side by side with these weights."""
+        from torch.nn import functional
+
+        if self.dense and self.kernel == 1 and not self.padding:
+            values = functional.conv2d(run.unfolded(values), weight, bias, groups=run.members)
+            return run.refolded(values)
+        weight, bias = run.folded(weight), None if bias is None else run.folded(bias)
+        groups = run.folds * run.members if self.dense else len(weight)
+        return functional.conv2d(values, weight, bias, padding=self.padding, groups=groups)
 
     def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
         return self.convolved(values, *self.weights(run), run)
-
-
-def _window(kernel: str | None, padding: str | None, bias: str | None) -> dict[str, int]:
-    return {"kernel": int(kernel or 3), "padding": int(padding or 0), "bias": bias is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,25 +106,16 @@ class Conv(Convolution):
     """A dense convolution to `out` channels."""
 
     op = "conv"
-    pattern = rf"c(?P<out>\d{{1,4}}){_WINDOW}"
-    example = "c16"
-    starts_unit = True
+    pattern, example = rf"c(?P<out>\d{{1,4}}){_WINDOW}", "c16"
+    dense = True
     out: int
 
     def check(self, shape: Shape) -> None:
-        if not 1 <= self.out <= MAX_CHANNELS:
-            raise ArchitectureError(f"width {self.out} is not within 1 to {MAX_CHANNELS}")
+        check_width(self.out)
         Convolution.check(self, shape)
 
-    def output_shape(self, shape: Shape) -> Shape:
-        return self.out, self.side(shape[1]), self.side(shape[2])
-
-    def parameters(self, shape: Shape) -> int:
-        return self.out * (shape[0] * self.kernel * self.kernel + self.bias)
-
-    def macs(self, shape: Shape) -> int:
-        out, height, width = self.output_shape(shape)
-        return out * height * width * shape[0] * self.kernel * self.kernel
+    def filters(self, shape: Shape) -> int:
+        return self.out
 
     def topology(self) -> Layer:
         return replace(self, out=0)
@@ -108,79 +123,14 @@ class Conv(Convolution):
     def notation(self) -> str:
         return f"c{self.out}{self.window_notation()}"
 
-    @classmethod
-    def from_match(cls, **groups: str | None) -> Layer:
-        out = int(groups.pop("out") or 0)
-        return cls(out, **_window(**groups))  # type: ignore[arg-type]
-
-    def module(self, shape: Shape) -> nn.Module:
-        from torch import nn
-
-        return nn.Conv2d(shape[0], self.out, self.kernel, padding=self.padding, bias=self.bias)
-
-    def convolved(
-        self, values: Tensor, weight: Tensor, bias: Tensor | None, run: PackedRun
-    ) -> Tensor:
-        from torch.nn import functional
-
-        if self.kernel == 1 and not self.padding:
-            values = functional.conv2d(run.unfolded(values), weight, bias, groups=run.members)
-            return run.refolded(values)
-        weight, bias = run.folded(weight), None if bias is None else run.folded(bias)
-        groups = run.folds * run.members
-        return functional.conv2d(values, weight, bias, padding=self.padding, groups=groups)
-
-    def made(self, name: str, shape: Shape) -> list[str]:
-        return [f"self.{name} = nn.Conv2d({shape[0]}, {self.out}, {self.window_source()})"]
-
 
 @dataclass(frozen=True, slots=True)
 class DepthwiseConv(Convolution):
     """One filter for each channel; with a 1×1 `Conv` behind it, a separable convolution."""
 
     op = "depthwise"
-    pattern = rf"d{_WINDOW}"
-    example = "d"
-    starts_unit = True
-
-    def output_shape(self, shape: Shape) -> Shape:
-        return shape[0], self.side(shape[1]), self.side(shape[2])
-
-    def parameters(self, shape: Shape) -> int:
-        return shape[0] * (self.kernel * self.kernel + self.bias)
-
-    def macs(self, shape: Shape) -> int:
-        channels, height, width = self.output_shape(shape)
-        return channels * height * width * self.kernel * self.kernel
+    pattern, example = rf"d{_WINDOW}", "d"
+    dense = False
 
     def notation(self) -> str:
         return f"d{self.window_notation()}"
-
-    @classmethod
-    def from_match(cls, **groups: str | None) -> Layer:
-        return cls(**_window(**groups))  # type: ignore[arg-type]
-
-    def module(self, shape: Shape) -> nn.Module:
-        from torch import nn
-
-        channels = shape[0]
-        return nn.Conv2d(
-            channels,
-            channels,
-            self.kernel,
-            padding=self.padding,
-            groups=channels,
-            bias=self.bias,
-        )
-
-    def convolved(
-        self, values: Tensor, weight: Tensor, bias: Tensor | None, run: PackedRun
-    ) -> Tensor:
-        from torch.nn import functional
-
-        weight, bias = run.folded(weight), None if bias is None else run.folded(bias)
-        return functional.conv2d(values, weight, bias, padding=self.padding, groups=len(weight))
-
-    def made(self, name: str, shape: Shape) -> list[str]:
-        window = self.window_source(f"groups={shape[0]}")
-        return [f"self.{name} = nn.Conv2d({shape[0]}, {shape[0]}, {window})"]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nas_mnist.errors import ArchitectureError
 from nas_mnist.networks.layers import Layer, Shape
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from nas_mnist.networks.packing import PackedRun
 
@@ -18,31 +18,19 @@ if TYPE_CHECKING:
 class ReLU(Layer):
     op = "relu"
     pattern = example = "r"
+    torch_class, torch_function = "ReLU", "relu"
 
     def notation(self) -> str:
         return "r"
-
-    def module(self, shape: Shape) -> nn.Module:
-        from torch import nn
-
-        return nn.ReLU()
-
-    def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
-        from torch.nn import functional
-
-        return functional.relu(values)
-
-    def called(self, name: str) -> str:
-        return "functional.relu({})"
 
 
 @dataclass(frozen=True, slots=True)
 class BatchNorm(Layer):
     """Batch normalization with a trained scale and shift for each channel."""
 
-    op = "batchnorm"
-    stem = "norm"
+    op, stem = "batchnorm", "norm"
     pattern = example = "n"
+    torch_class = "BatchNorm2d"
 
     def parameters(self, shape: Shape) -> int:
         return 2 * shape[0]
@@ -50,28 +38,28 @@ class BatchNorm(Layer):
     def notation(self) -> str:
         return "n"
 
-    def module(self, shape: Shape) -> nn.Module:
-        from torch import nn
-
-        return nn.BatchNorm2d(shape[0])
+    def arguments(self, shape: Shape) -> tuple[Any, ...]:
+        return (shape[0],)
 
     def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
         from torch.nn import functional
 
         weight, bias = run.parameter(folded=False), run.parameter(folded=False)
-        mean, variance = run.statistic(), run.statistic()
+        mean, variance = next(run.running), next(run.running)
         values = run.unfolded(values)
         values = functional.batch_norm(values, mean, variance, weight, bias, run.training)
         return run.refolded(values)
 
-    def made(self, name: str, shape: Shape) -> list[str]:
-        return [f"self.{name} = nn.BatchNorm2d({shape[0]})"]
-
 
 @dataclass(frozen=True, slots=True)
-class _AnyDropout(Layer):
+class Dropout(Layer):
+    """Dropout of single values."""
+
+    op, stem = "dropout", "dropout"
+    pattern, example = r"x(?P<p>\d(?:\.\d{1,6})?)", "x0.1"
+    torch_class = "Dropout"
     p: float = 0.0
-    """share of values (or of whole channels) set to zero while training"""
+    """share of values set to zero while training"""
 
     def check(self, shape: Shape) -> None:
         if not 0 <= self.p < 1:
@@ -82,52 +70,25 @@ class _AnyDropout(Layer):
     def notation(self) -> str:
         return self.example[0] + f"{self.p:.6f}".rstrip("0").rstrip(".")
 
-    @classmethod
-    def from_match(cls, **groups: str | None) -> Layer:
-        return cls(float(groups["p"] or 0))
-
-
-@dataclass(frozen=True, slots=True)
-class Dropout(_AnyDropout):
-    """Dropout of single values."""
-
-    op = "dropout"
-    pattern = r"x(?P<p>\d(?:\.\d{1,6})?)"
-    example = "x0.1"
-
-    def module(self, shape: Shape) -> nn.Module:
-        from torch import nn
-
-        return nn.Dropout(self.p)
+    def arguments(self, shape: Shape) -> tuple[Any, ...]:
+        return (self.p,)
 
     def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
         return dropout(values, self.p) if run.training else values
 
-    def made(self, name: str, shape: Shape) -> list[str]:
-        return [f"self.{name} = nn.Dropout({self.p!r})"]
-
 
 @dataclass(frozen=True, slots=True)
-class Dropout2d(_AnyDropout):
+class Dropout2d(Dropout):
     """Dropout of whole channels."""
 
     op = "dropout2d"
-    stem = "dropout"
-    pattern = r"y(?P<p>\d(?:\.\d{1,6})?)"
-    example = "y0.1"
-
-    def module(self, shape: Shape) -> nn.Module:
-        from torch import nn
-
-        return nn.Dropout2d(self.p)
+    pattern, example = r"y(?P<p>\d(?:\.\d{1,6})?)", "y0.1"
+    torch_class = "Dropout2d"
 
     def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
         from torch.nn import functional
 
         return functional.dropout2d(values, self.p, run.training)
-
-    def made(self, name: str, shape: Shape) -> list[str]:
-        return [f"self.{name} = nn.Dropout2d({self.p!r})"]
 
 
 def dropout(values: Tensor, rate: float) -> Tensor:

@@ -1,12 +1,13 @@
-"""Pooling: the largest of a square, and the mean of a map."""
+"""Layers that sum up many pixels: pools, and what weighs channels by their means."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from nas_mnist.errors import ArchitectureError
-from nas_mnist.networks.layers import Layer, Shape
+from nas_mnist.networks.layers import Layer, Shape, check_width
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -18,11 +19,10 @@ if TYPE_CHECKING:
 class MaxPool(Layer):
     """The largest value of each `kernel`×`kernel` square; the stride is the kernel."""
 
-    op = "maxpool"
-    stem = "pool"
-    pattern = r"m(?P<kernel>\d{1,4})"
-    example = "m2"
+    op, stem = "maxpool", "pool"
+    pattern, example = r"m(?P<kernel>\d{1,4})", "m2"
     starts_unit = True
+    torch_class, torch_function = "MaxPool2d", "max_pool2d"
     kernel: int = 2
 
     def check(self, shape: Shape) -> None:
@@ -40,22 +40,8 @@ class MaxPool(Layer):
     def notation(self) -> str:
         return f"m{self.kernel}"
 
-    @classmethod
-    def from_match(cls, **groups: str | None) -> Layer:
-        return cls(int(groups["kernel"] or 0))
-
-    def module(self, shape: Shape) -> nn.Module:
-        from torch import nn
-
-        return nn.MaxPool2d(self.kernel)
-
-    def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
-        from torch.nn import functional
-
-        return functional.max_pool2d(values, self.kernel)
-
-    def called(self, name: str) -> str:
-        return f"functional.max_pool2d({{}}, {self.kernel})"
+    def arguments(self, shape: Shape) -> tuple[Any, ...]:
+        return (self.kernel,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +51,7 @@ class GlobalAveragePool(Layer):
     op = "gap"
     pattern = example = "g"
     starts_unit = True
+    torch_class, torch_function = "AdaptiveAvgPool2d", "adaptive_avg_pool2d"
 
     def output_shape(self, shape: Shape) -> Shape:
         return shape[0], 1, 1
@@ -75,15 +62,73 @@ class GlobalAveragePool(Layer):
     def notation(self) -> str:
         return "g"
 
+    def arguments(self, shape: Shape) -> tuple[Any, ...]:
+        return (1,)
+
+
+@dataclass(frozen=True, slots=True)
+class SqueezeExcite(Layer):
+    """Weighs each channel by what all channels' means say, through a layer of `reduced` channels
+    (Hu, Shen, Sun: Squeeze-and-Excitation Networks, 2018)."""
+
+    op, stem = "squeeze-excite", "excite"
+    pattern, example = r"s(?P<reduced>\d{1,4})", "s4"
+    reduced: int
+
+    def check(self, shape: Shape) -> None:
+        check_width(self.reduced)
+
+    def parameters(self, shape: Shape) -> int:
+        return self.reduced * (shape[0] + 1) + shape[0] * (self.reduced + 1)
+
+    def macs(self, shape: Shape) -> int:
+        return 2 * self.reduced * shape[0]
+
+    def window(self, shape: Shape) -> tuple[int, int]:
+        # A map of side s has windows of 2s - 1 about each value that hold all of it.
+        return 2 * shape[1] - 1, 1
+
+    def topology(self) -> Layer:
+        return replace(self, reduced=0)
+
+    def notation(self) -> str:
+        return f"s{self.reduced}"
+
     def module(self, shape: Shape) -> nn.Module:
+        import torch
         from torch import nn
-
-        return nn.AdaptiveAvgPool2d(1)
-
-    def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
         from torch.nn import functional
 
-        return functional.adaptive_avg_pool2d(values, 1)
+        class Module(nn.Sequential):
+            def forward(self, x: Tensor) -> Tensor:
+                reduce, expand = self
+                mean = functional.adaptive_avg_pool2d(x, 1)
+                return x * torch.sigmoid(expand(functional.relu(reduce(mean))))
 
-    def called(self, name: str) -> str:
-        return "functional.adaptive_avg_pool2d({}, 1)"
+        reduce, expand = nn.Conv2d(shape[0], self.reduced, 1), nn.Conv2d(self.reduced, shape[0], 1)
+        return Module(OrderedDict(reduce=reduce, expand=expand))
+
+    def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
+        import torch
+        from torch.nn import functional
+
+        weight, bias, back, back_bias = (run.parameter() for _ in range(4))
+        groups = run.folds * run.members
+        mean = functional.adaptive_avg_pool2d(values, 1)
+        reduced = functional.relu(functional.conv2d(mean, weight, bias, groups=groups))
+        gate = torch.sigmoid(functional.conv2d(reduced, back, back_bias, groups=groups))
+        return values * gate
+
+    def made(self, name: str, shape: Shape) -> list[str]:
+        return [
+            f"self.{name} = nn.Module()",
+            f"self.{name}.reduce = nn.Conv2d({shape[0]}, {self.reduced}, 1)",
+            f"self.{name}.expand = nn.Conv2d({self.reduced}, {shape[0]}, 1)",
+        ]
+
+    def forward_lines(self, name: str, reads: str, writes: str) -> list[str] | None:
+        mean = f"functional.adaptive_avg_pool2d({reads}, 1)"
+        return [
+            f"gate = functional.relu(self.{name}.reduce({mean}))",
+            f"{writes} = {reads} * torch.sigmoid(self.{name}.expand(gate))",
+        ]
