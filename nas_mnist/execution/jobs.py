@@ -22,9 +22,9 @@ from nas_mnist.execution.spec import CONFIRMATION, SearchConfig
 from nas_mnist.execution.store import open_storage
 from nas_mnist.training.datasets import load_dataset
 from nas_mnist.training.device import resolve_device, resolve_precision
-from nas_mnist.training.epochs import accuracy
 from nas_mnist.training.pack import Member, Pack
 from nas_mnist.training.runs import SEEDS_AT_ONCE
+from nas_mnist.training.trainer import accuracy
 
 
 class Job(ABC):

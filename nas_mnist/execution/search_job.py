@@ -23,9 +23,9 @@ from nas_mnist.search.pruner import EXEMPT_SHARE, LearningCurve, make_pruner
 from nas_mnist.search.sampler import SearchSampler
 from nas_mnist.search.space import find_space
 from nas_mnist.training.datasets import split_dataset
-from nas_mnist.training.epochs import EpochRecord, accuracy
 from nas_mnist.training.pack import Member, Pack
-from nas_mnist.training.seeds import derived_seed
+from nas_mnist.training.recipe import derived_seed
+from nas_mnist.training.trainer import EpochRecord, accuracy
 
 # Attributes that say how a trial ended.
 _OUTCOMES = ("pruned", "would_be_pruned", "failed", "test_accuracy", "weights")
