@@ -41,7 +41,6 @@ def bench(
         )
     from nas_mnist.execution.spec import available_cores
     from nas_mnist.execution.target import resolve_target
-    from nas_mnist.networks.architecture import format_notation
 
     name, architecture = resolve_target(target, storage)
 
@@ -55,14 +54,8 @@ def bench(
 
     where = resolve_device(device)
     load_dataset(dataset, data_dir)  # what is wrong with it is said once, and first
-    request = Request(
-        notation=format_notation(architecture),
-        dataset=dataset,
-        data_dir=None if data_dir is None else str(data_dir),
-        device=str(where),
-        seconds=seconds,
-        recipe=dataset_source(dataset).recipe,
-    )
+    recipe = Recipe().changed(dataset_source(dataset).recipe)
+    request = Request(architecture, dataset, data_dir, str(where), seconds, recipe)
     wanted = loops(workers or available_cores(), pack, where.type)
     measured: list[Measured] = []
     for count, measured in enumerate(measure(request, wanted, rounds), start=1):
@@ -80,7 +73,7 @@ def bench(
         "vectors": torch.backends.cpu.get_cpu_capability(),
         "cores": available_cores(),
         "precision": precision,
-        "batch_size": Recipe().changed(request.recipe).batch_size,
+        "batch_size": recipe.batch_size,
         "torch": torch.__version__,
     }
     values = {**machine, **bench_values(measured)}

@@ -18,8 +18,8 @@ from nas_mnist.execution.records import StudyRecord, TrialRecord, finished, perc
 from nas_mnist.execution.spec import CONFIRMATION, SearchConfig
 from nas_mnist.execution.store import storage_errors
 from nas_mnist.networks.architecture import Architecture
+from nas_mnist.training.recipe import derived_seed
 from nas_mnist.training.runs import LAST_EPOCHS, mean_and_sd
-from nas_mnist.training.seeds import derived_seed
 
 
 @dataclass(frozen=True, slots=True)

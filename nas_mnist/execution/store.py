@@ -117,8 +117,8 @@ def storage_errors(url: str | URL) -> Iterator[None]:
 
 def _damaged(url: str | URL, said: str) -> StorageError:
     return StorageError(
-        f"storage {shown(url)}: {said[:80]}; it is damaged, or no database of studies: restore a copy "
-        "of it, or name another with --storage"
+        f"storage {shown(url)}: {said[:80]}; it is damaged, or no database of studies: restore "
+        "a copy of it, or name another with --storage"
     )
 
 

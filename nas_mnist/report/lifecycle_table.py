@@ -14,7 +14,6 @@ from nas_mnist.errors import DataError, RequestError, reason
 from nas_mnist.networks.architecture import format_notation
 from nas_mnist.networks.references import Step, references
 from nas_mnist.report.tables import spread_text
-from nas_mnist.training.epochs import EpochRecord
 from nas_mnist.training.lifecycles import (
     Reproduced,
     analysis,
@@ -24,6 +23,7 @@ from nas_mnist.training.lifecycles import (
 )
 from nas_mnist.training.recipe import Recipe
 from nas_mnist.training.runs import Run
+from nas_mnist.training.trainer import EpochRecord
 
 _HEADINGS = (
     *("step", "target", "parameters", "train % published", "train % here", "test % published"),

@@ -36,8 +36,8 @@ from nas_mnist.report.study_figures import (
 )
 from nas_mnist.report.tables import LAYER_HEADINGS, layer_rows
 from nas_mnist.training.datasets import Dataset
-from nas_mnist.training.epochs import logits
 from nas_mnist.training.lifecycles import Reproduced
+from nas_mnist.training.trainer import logits
 
 # More are no easier to learn from.
 _MOST_IMAGES = 120

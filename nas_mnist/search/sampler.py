@@ -18,7 +18,7 @@ from nas_mnist.lookup import find
 from nas_mnist.networks.architecture import Limit, format_notation
 from nas_mnist.search.front import on_log_scale
 from nas_mnist.search.space import Space
-from nas_mnist.training.seeds import derived_seed
+from nas_mnist.training.recipe import derived_seed
 
 # A sampler that has settled on a small network repeats it many times over; after so many draws
 # the repeat is run, as a replicate with a seed of its own.

@@ -28,7 +28,7 @@ _FILES = (
     ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 )
 # What torchvision raises on downloads that fail or are cut short.
-_DAMAGE = (RuntimeError, AssertionError, ValueError, IndexError, KeyError, EOFError)
+_DAMAGE = (OSError, RuntimeError, AssertionError, ValueError, IndexError, KeyError, EOFError)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,8 +79,11 @@ class Dataset:
         Raises:
             DataError: if the arrays have other shapes or values.
         """
-        train = _images_of(name, train_images, train_labels)
-        test = _images_of(name, test_images, test_labels)
+        try:
+            train = _images_of(train_images, train_labels)
+            test = _images_of(test_images, test_labels)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"dataset {name}: {' '.join(str(error).split())}") from None
         return cls(name, train, test, _normalization(train.images))
 
 
@@ -104,23 +107,6 @@ def load_dataset(name: str, data_dir: Path | None = None) -> Dataset:
     return Dataset(name, train, test, _normalization(train.images))
 
 
-def _own_dataset(name: str, found: Any, data_dir: Path | None) -> Dataset:
-    """A user's own, checked."""
-    try:
-        dataset = found if isinstance(found, Dataset) else found(data_dir)
-    except NasMnistError:
-        raise
-    except Exception as error:  # it may fail in any way
-        raise DataError(f"--dataset {name}: {' '.join(str(error).split())}") from None
-    if not isinstance(dataset, Dataset):
-        raise DataError(f"--dataset {name}: it gives a {type(dataset).__name__}, not a Dataset")
-    for images in (dataset.train, dataset.test):
-        said = _what_is_wrong(images)
-        if said:
-            raise DataError(f"--dataset {name}: {said}")
-    return replace(dataset, name=name)
-
-
 def split_dataset(
     dataset: Dataset, seed: int, train_samples: int | None = None
 ) -> tuple[Images, Images]:
@@ -130,13 +116,9 @@ def split_dataset(
     The validation images do not depend on `train_samples`. Raises RequestError if there are
     fewer.
     """
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(dataset.train), generator=generator)
+    order = _shuffled(dataset.train, seed)
     validation, train = order.tensor_split([len(order) // VALIDATION_SHARE])
-    if train_samples is not None:
-        _check_train_samples(train_samples, len(train))
-        train = train[:train_samples]
-    return dataset.train.at(train), dataset.train.at(validation)
+    return dataset.train.at(_first(train, train_samples)), dataset.train.at(validation)
 
 
 def first_train_samples(dataset: Dataset, train_samples: int | None) -> Dataset:
@@ -144,19 +126,27 @@ def first_train_samples(dataset: Dataset, train_samples: int | None) -> Dataset:
     None. Raises RequestError if there are fewer."""
     if train_samples is None:
         return dataset
-    _check_train_samples(train_samples, len(dataset.train))
-    order = torch.randperm(len(dataset.train), generator=torch.Generator().manual_seed(0))
-    return replace(dataset, train=dataset.train.at(order[:train_samples]))
+    order = _first(_shuffled(dataset.train, 0), train_samples)
+    return replace(dataset, train=dataset.train.at(order))
 
 
 def data_folder(data_dir: Path | None) -> Path:
     """The folder in which image files are sought, and to which they are downloaded."""
-    if data_dir is not None:
-        return data_dir
-    if os.environ.get("NAS_MNIST_DATA"):
-        return Path(os.environ["NAS_MNIST_DATA"])
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "nas-mnist"
+    return data_dir or Path(os.environ.get("NAS_MNIST_DATA") or Path(cache) / "nas-mnist")
+
+
+def _shuffled(images: Images, seed: int) -> Tensor:
+    return torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+
+
+def _first(order: Tensor, train_samples: int | None) -> Tensor:
+    if train_samples is not None and not 2 <= train_samples <= len(order):
+        raise RequestError(
+            f"--train-samples {train_samples} is not within 2 to {len(order)}, the training "
+            "images there are"
+        )
+    return order[:train_samples]
 
 
 def _normalization(images: Tensor) -> Normalization:
@@ -168,30 +158,44 @@ def _normalization(images: Tensor) -> Normalization:
     return Normalization(float(mean), float(std))
 
 
-def _check_train_samples(train_samples: int, available: int) -> None:
-    if not 2 <= train_samples <= available:
-        raise RequestError(
-            f"--train-samples {train_samples} is not within 2 to {available}, the training "
-            "images there are"
-        )
-
-
-def _images_of(name: str, images: Any, labels: Any) -> Images:
-    try:
-        pixels, classes = torch.as_tensor(images), torch.as_tensor(labels)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"dataset {name}: {' '.join(str(error).split())}") from None
-    if pixels.dim() == 3:
-        pixels = pixels.unsqueeze(1)
+def _images_of(images: Any, labels: Any) -> Images:
+    """Of arrays or tensors, checked."""
+    pixels, classes = torch.as_tensor(images), torch.as_tensor(labels)
     if pixels.is_floating_point() or classes.is_floating_point():
-        raise DataError(f"dataset {name}: pixels and labels are whole numbers")
+        raise ValueError("pixels and labels are whole numbers")
     if pixels.numel() and not 0 <= int(pixels.min()) <= int(pixels.max()) <= 255:
-        raise DataError(f"dataset {name}: a pixel outside 0 to 255")
-    found = Images(pixels.to(torch.uint8), classes.long())
-    said = _what_is_wrong(found)
-    if said:
-        raise DataError(f"dataset {name}: {said}")
+        raise ValueError("a pixel outside 0 to 255")
+    pixels = pixels.unsqueeze(1) if pixels.dim() == 3 else pixels
+    return _checked(Images(pixels.to(torch.uint8), classes.long()))
+
+
+def _checked(found: Images) -> Images:
+    """The images; ValueError if something is wrong with them."""
+    images, labels = found.images, found.labels
+    if images.dtype != torch.uint8:
+        raise ValueError(f"pixels of type {images.dtype}, not uint8")
+    if images.shape[1:] != INPUT_SHAPE:
+        raise ValueError(f"images of shape {tuple(images.shape)}")
+    if len(images) != len(labels) or len(images) == 0:
+        raise ValueError(f"{len(images)} images but {len(labels)} labels")
+    if labels.min() < 0 or labels.max() >= CLASSES:
+        raise ValueError(f"a label outside 0 to {CLASSES - 1}")
     return found
+
+
+def _own_dataset(name: str, found: Any, data_dir: Path | None) -> Dataset:
+    """A user's own, checked."""
+    try:
+        dataset = found if isinstance(found, Dataset) else found(data_dir)
+        if not isinstance(dataset, Dataset):
+            raise ValueError(f"it gives a {type(dataset).__name__}, not a Dataset")
+        _checked(dataset.train)
+        _checked(dataset.test)
+    except NasMnistError:
+        raise
+    except Exception as error:  # it may fail in any way
+        raise DataError(f"--dataset {name}: {' '.join(str(error).split())}") from None
+    return replace(dataset, name=name)
 
 
 def _idx_files(name: str, set_folder: str, data_dir: Path | None) -> tuple[Images, Images]:
@@ -201,14 +205,17 @@ def _idx_files(name: str, set_folder: str, data_dir: Path | None) -> tuple[Image
         if not all((raw / file).is_file() for files in _FILES for file in files):
             _download(name, set_folder, folder)
         train, test = (
-            Images(_read_idx(raw / images, 3).unsqueeze(1), _read_idx(raw / labels, 1).long())
+            _checked(Images(_read_idx(raw / images, 3)[:, None], _read_idx(raw / labels, 1).long()))
             for images, labels in _FILES
         )
+        return train, test
     except OSError as error:
         raise DataError(f"{name}: cannot read {folder}: {reason(error)}") from None
     except (ValueError, struct.error) as error:
-        raise _corrupt(name, folder, str(error)) from None
-    return _checked(name, folder, train), _checked(name, folder, test)
+        raise DataError(
+            f"{name}: the files in {folder} are truncated or corrupt ({error}); delete them so "
+            "that they are downloaded again, or name another folder with --data-dir"
+        ) from None
 
 
 def _read_idx(file: Path, dimensions: int) -> Tensor:
@@ -228,47 +235,18 @@ def _download(name: str, set_folder: str, folder: Path) -> None:
     # For this alone: importing torchvision takes as long as importing torch.
     from torchvision import datasets
 
-    kind = getattr(datasets, set_folder)
-    # torchvision reports its downloads on standard output, which is for data.
     try:
+        # torchvision reports its downloads on standard output, which is for data.
         with redirect_stdout(sys.stderr):
-            kind(folder, download=True)
-    except PermissionError as error:
-        raise DataError(f"{name}: cannot read {folder}: {reason(error)}") from None
-    except (OSError, *_DAMAGE):
+            getattr(datasets, set_folder)(folder, download=True)
+    except PermissionError:
+        raise
+    except _DAMAGE:
         raise DataError(
             f"{name}: no files in {folder / set_folder / 'raw'} and none could be "
             "downloaded; name a folder that has them with --data-dir, or try --dataset digits, "
             "which needs none"
         ) from None
-
-
-def _checked(name: str, folder: Path, found: Images) -> Images:
-    said = _what_is_wrong(found)
-    if said:
-        raise _corrupt(name, folder, said)
-    return found
-
-
-def _what_is_wrong(found: Images) -> str:
-    """With images and labels, in words; "" if nothing is."""
-    images, labels = found.images, found.labels
-    if images.dtype != torch.uint8:
-        return f"pixels of type {images.dtype}, not uint8"
-    if images.shape[1:] != INPUT_SHAPE:
-        return f"images of shape {tuple(images.shape)}"
-    if len(images) != len(labels) or len(images) == 0:
-        return f"{len(images)} images but {len(labels)} labels"
-    if labels.min() < 0 or labels.max() >= CLASSES:
-        return f"a label outside 0 to {CLASSES - 1}"
-    return ""
-
-
-def _corrupt(name: str, folder: Path, what: str) -> DataError:
-    return DataError(
-        f"{name}: the files in {folder} are truncated or corrupt ({what}); delete them so that "
-        "they are downloaded again, or name another folder with --data-dir"
-    )
 
 
 def _digits() -> tuple[Images, Images]:
@@ -280,6 +258,6 @@ def _digits() -> tuple[Images, Images]:
     small = torch.from_numpy(pixels).float().view(-1, 1, 8, 8) * (255 / 16)
     large = functional.interpolate(small, INPUT_SHAPE[1:], mode="bilinear", align_corners=False)
     images = Images(large.round().to(torch.uint8), torch.from_numpy(labels).long())
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+    order = _shuffled(images, 0)
     test, train = order.tensor_split([len(order) // 5])
     return images.at(train), images.at(test)

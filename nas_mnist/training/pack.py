@@ -13,12 +13,15 @@ from torch.nn import functional
 
 from nas_mnist.errors import DivergedError
 from nas_mnist.networks.architecture import Architecture, build_network
-from nas_mnist.training.augmentation import augment
 from nas_mnist.training.datasets import Images, Normalization
 from nas_mnist.training.device import captured, training_precision
-from nas_mnist.training.epochs import (
+from nas_mnist.training.optimizers import make_pack_optimizer
+from nas_mnist.training.packed import PackedNetwork, by_member
+from nas_mnist.training.recipe import Recipe, average_shares, learning_rates
+from nas_mnist.training.trainer import (
     EVALUATION_BATCH,
     EpochRecord,
+    augment,
     batches_of,
     check_finite,
     draw_batches,
@@ -26,9 +29,6 @@ from nas_mnist.training.epochs import (
     seeded,
     unit,
 )
-from nas_mnist.training.optimizers import PackOptimizer, make_pack_optimizer
-from nas_mnist.training.packed import PackedNetwork, by_member, side_by_side
-from nas_mnist.training.recipe import Recipe, average_shares, learning_rates
 
 # In bfloat16 a processor's vectors want channels in sixteens; in float32, no padding is faster.
 _LANES = 16
@@ -44,9 +44,9 @@ class _EpochTable(NamedTuple):
     shares: Tensor
     """(steps,): see `average_shares`"""
     indices: Tensor
-    """(steps, members, batch): see `Batches`"""
+    """(steps, members, batch): see `draw_batches`"""
     changes: Tensor
-    """(steps, members, batch, CHANGES)"""
+    """(steps, members, batch, 7)"""
     losses: Tensor
     """(steps, members): as they were"""
     correct: Tensor
@@ -85,10 +85,10 @@ class Pack:
         graphs: bool = True,
         on_step: Callable[[], None] | None = None,
     ) -> None:
-        first = members[0]
+        topology, recipe = members[0].architecture.topology, members[0].recipe
+        rate = {"learning_rate": recipe.learning_rate}
         if any(
-            member.architecture.topology != first.architecture.topology
-            or member.recipe.changed({"learning_rate": first.recipe.learning_rate}) != first.recipe
+            member.architecture.topology != topology or member.recipe.changed(rate) != recipe
             for member in members
         ):
             raise ValueError("a pack's members are of one topology and one recipe")
@@ -97,21 +97,20 @@ class Pack:
         self._precision = precision or training_precision(device)
         self._graphs = graphs and device.type == "cuda"
         self._on_step = on_step
-        self._recipe = first.recipe
+        self._recipe = recipe
         self._normalization = normalization
-        self._train = train.to(device)
-        self._held_out = held_out.to(device)
+        self._train, self._held_out = train.to(device), held_out.to(device)
         self._networks = [_network(member, device, self._precision) for member in members]
-        averaged = self._recipe.average_epochs > 0
+        averaged = recipe.average_epochs > 0
         self._averages = copy.deepcopy(self._networks) if averaged else self._networks
         self._stopped: set[int] = set()
         self._join(list(range(len(members))))
+        self._optimizer = make_pack_optimizer(recipe, self._packed.parameters)
 
     def __iter__(self) -> Iterator[dict[int, EpochRecord | DivergedError]]:
         steps, size = batches_of(len(self._train), self._recipe)
-        rates = torch.tensor(
-            [learning_rates(member.recipe, steps) for member in self.members], dtype=torch.float64
-        )
+        all_rates = [learning_rates(member.recipe, steps) for member in self.members]
+        rates = torch.tensor(all_rates, dtype=torch.float64)
         shares = torch.tensor(average_shares(self._recipe, steps), dtype=torch.float64)
         for epoch in range(1, self._recipe.epochs + 1):
             self._leave_out_the_stopped()
@@ -152,14 +151,11 @@ class Pack:
             self._averaged.store()
         return self._averages[member]
 
-    def _join(
-        self, members: list[int], before: PackOptimizer | None = None, slots: Sequence[int] = ()
-    ) -> None:
-        """Make those members' networks one, as they stand; with what the optimizer remembers of
-        them, in those slots, if they were in a pack `before`."""
+    def _join(self, members: list[int]) -> None:
+        """Make those members' networks one, as they stand."""
         self._active = members
-        alone = len(members) == 1
-        multiple = 1 if alone or self._precision != torch.bfloat16 else _LANES
+        alone, low = len(members) == 1, self._precision == torch.bfloat16
+        multiple = _LANES if low and not alone else 1
 
         def packed(networks: Sequence[nn.Module]) -> PackedNetwork:
             architectures = [self.members[member].architecture for member in members]
@@ -168,16 +164,9 @@ class Pack:
         self._packed = packed(self._networks)
         averaged = self._averages is not self._networks
         self._averaged = packed(self._averages) if averaged else self._packed
-        self._weights = self._packed.parameters.values
-        self._optimizer = (
-            make_pack_optimizer(self._recipe, self._packed.parameters)
-            if before is None
-            else before.kept(slots, self._packed.parameters)
-        )
         # One network's channels fill vectors better in two groups (measured on AVX-512, float32).
         _, size = batches_of(len(self._train), self._recipe)
-        fold = alone and size % 2 == 0
-        fold = fold and self.device.type == "cpu" and self._precision != torch.bfloat16
+        fold = alone and not low and self.device.type == "cpu" and size % 2 == 0
         self._folds = 2 if fold else 1
         self._run_step: Callable[[], None] | None = None
 
@@ -188,33 +177,32 @@ class Pack:
         self._packed.store()
         self._averaged.store()
         members = [self._active[slot] for slot in slots]
-        if not members:
-            self._active = []
-            return
-        self._join(members, self._optimizer, slots)
+        if members:
+            self._join(members)
+            self._optimizer = self._optimizer.kept(slots, self._packed.parameters)
+        self._active = members
 
     def _train_epoch(
         self, epoch: int, rates: Tensor, shares: Tensor
     ) -> tuple[list[float], list[int]]:
         """Each member's mean loss and number of correct answers; the device is waited for once,
         at the end. `rates`: (steps, members); `shares`: (steps,)."""
-        drawn = [
-            draw_batches(len(self._train), self._recipe, self.members[member].seed, epoch)
-            for member in self._active
-        ]
+        seeds = [self.members[member].seed for member in self._active]
+        images = len(self._train)
+        drawn = [draw_batches(images, self._recipe, seed, epoch) for seed in seeds]
+        indices, changes = (torch.stack(parts, dim=1) for parts in zip(*drawn, strict=True))
         table = _EpochTable(
             step=torch.zeros(1, dtype=torch.long),
             rates=rates,
             shares=shares,
-            indices=torch.stack([batches.indices for batches in drawn], dim=1),
-            changes=torch.stack([batches.changes for batches in drawn], dim=1),
+            indices=indices,
+            changes=changes,
             losses=torch.zeros_like(rates),
-            correct=torch.zeros(len(drawn), dtype=torch.long),
+            correct=torch.zeros(len(seeds), dtype=torch.long),
         )
-        seeds = [self.members[member].seed for member in self._active]
-        captures = self._graphs and self._optimizer.capturable
         if self._run_step is None:
             self._table = _EpochTable(*(tensor.to(self.device) for tensor in table))
+            captures = self._graphs and self._optimizer.capturable
             with seeded(self.device, *seeds):
                 self._run_step = self._captured_step() if captures else self._step
         else:  # in place: a captured step reads where it was captured
@@ -230,27 +218,23 @@ class Pack:
     def _step(self) -> None:
         """One step of all members: at the table's step, with nothing read back from the device."""
         step, rates, shares, indices, changes, losses, correct = self._table
+        members = len(self._active)
         index, change = indices[step].flatten(), changes[step].flatten(0, 2)
         images = augment(unit(self._train.images[index]), self._recipe.augmentation, change)
-        images = side_by_side(images.squeeze(1), len(self._active), self._folds)
-        labels = by_member(self._train.labels[index], len(self._active), self._folds)
+        labels = by_member(self._train.labels[index], members, self._folds)
         weights = [part.requires_grad_() for part in self._packed.parameters.side_by_side()]
-        with torch.autocast(
-            self.device.type,
-            torch.bfloat16,
-            enabled=self._precision == torch.bfloat16,
-            cache_enabled=False,  # each weight is used once; a captured step must not keep any
-        ):
-            scores = self._packed.run(
-                self._prepared(images), weights, training=True, folds=self._folds
-            )
+        low = self._precision == torch.bfloat16
+        # Each weight is used once, and a captured step must not keep any: nothing is cached.
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=low, cache_enabled=False):
+            images = self._prepared(images, self._folds)
+            scores = self._packed.run(images, weights, training=True)
         loss = functional.cross_entropy(
-            scores.flatten(0, 2).to(self._weights.dtype),
+            scores.flatten(0, 2).to(self._packed.parameters.values.dtype),
             labels.flatten(),
             label_smoothing=self._recipe.label_smoothing,
             reduction="none",
         )
-        loss = loss.view(-1, len(self._active)).mean(dim=0)
+        loss = loss.view(-1, members).mean(dim=0)
         gradients = torch.autograd.grad(loss.sum(), weights)
         gradient = self._packed.parameters.one_after_another(gradients)
         self._optimizer.step(gradient, rates[step].squeeze(0))
@@ -263,35 +247,31 @@ class Pack:
 
     def _captured_step(self) -> Callable[[], None]:
         """The step as one CUDA graph: one launch instead of hundreds."""
-        packs = (self._packed, self._averaged)
-        values = [tensor for pack in packs for tensor in (pack.parameters.values, *pack.running)]
-        changed = [*values, *self._table, *self._optimizer.state]
+        networks = (*self._packed.state(), *self._averaged.state())
+        changed = [*networks, *self._table, *self._optimizer.state]
         return captured(self._step, changed, self._table.step.zero_, self.device)
 
+    @torch.inference_mode()
     def _accuracies(self) -> list[float]:
         """Each member's accuracy on the held-out images, in percent."""
         members = len(self._active)
         weights = self._averaged.parameters.side_by_side()
         correct = torch.zeros(members, dtype=torch.long, device=self.device)
-        with torch.inference_mode():
-            for start in range(0, len(self._held_out), EVALUATION_BATCH):
-                batch = slice(start, start + EVALUATION_BATCH)
-                images, labels = self._held_out.images[batch], self._held_out.labels[batch]
-                folds = self._folds if len(labels) % self._folds == 0 else 1
-                pixels = unit(images).squeeze(1).repeat(members, 1, 1)
-                images = side_by_side(pixels, members, folds)
-                scores = self._averaged.run(
-                    self._prepared(images), weights, training=False, folds=folds
-                )
-                right = scores.argmax(dim=-1) == by_member(labels.repeat(members), members, folds)
-                correct += right.sum(dim=(0, 1))
+        for start in range(0, len(self._held_out), EVALUATION_BATCH):
+            batch = slice(start, start + EVALUATION_BATCH)
+            labels = self._held_out.labels[batch]
+            folds = self._folds if len(labels) % self._folds == 0 else 1
+            images = unit(self._held_out.images[batch]).repeat(members, 1, 1, 1)
+            scores = self._averaged.run(self._prepared(images, folds), weights, training=False)
+            right = scores.argmax(dim=-1) == by_member(labels.repeat(members), members, folds)
+            correct += right.sum(dim=(0, 1))
         return [100 * count / len(self._held_out) for count in correct.tolist()]
 
-    def _prepared(self, images: Tensor) -> Tensor:
-        images = normalized(images, self._normalization)
-        if self._precision == torch.float64:
-            images = images.double()
-        return images.contiguous(memory_format=torch.channels_last)
+    def _prepared(self, images: Tensor, folds: int) -> Tensor:
+        """(members x batch, 1, 28, 28) as `PackedNetwork.run` takes them."""
+        images = normalized(images.squeeze(1), self._normalization)
+        images = images.double() if self._precision == torch.float64 else images
+        return by_member(images, len(self._active), folds)
 
 
 def _network(member: Member, device: torch.device, precision: torch.dtype) -> nn.Module:

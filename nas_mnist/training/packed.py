@@ -36,21 +36,16 @@ class PackedValues:
         """Where in `values` each value side by side comes from, padding from one behind its end;
         and where side by side each of `values` lies."""
         device, end = self.values.device, len(self.values)
-        starts = [sum(self._sizes[:member]) for member in range(len(self._networks))]
+        places = self.by_network(torch.arange(end, device=device))
         parts = []
-        for shape, *tensors in zip(self._shapes, *self._networks, strict=True):
-            part = torch.full((len(tensors), *shape), end, device=device)
-            for member, tensor in enumerate(tensors):
-                own = torch.arange(tensor.numel(), device=device) + starts[member]
-                true = tensor.shape or (1,)
-                part[member][tuple(slice(side) for side in true)] = own.view(true)
-                starts[member] += tensor.numel()
+        for shape, *own in zip(self._shapes, *places, strict=True):
+            part = torch.full((len(own), *shape), end, device=device)
+            for padded_to, place in zip(part, own, strict=True):
+                true = place.shape or (1,)
+                padded_to[tuple(slice(side) for side in true)] = place.view(true)
             parts.append(part.flatten())
         sources = torch.cat(parts)
-        (filled,) = torch.where(sources < end)
-        positions = torch.empty(end, dtype=torch.long, device=device)
-        positions[sources[filled]] = filled
-        return sources, positions
+        return sources, sources.argsort(stable=True)[:end]
 
     def store(self) -> None:
         """Bring the networks' own tensors up to date."""
@@ -69,11 +64,8 @@ class PackedValues:
         extended = torch.cat((self.values, self.values.new_zeros(1)))
         members = len(self._networks)
         sizes = [members * shape.numel() for shape in self._shapes]
-        parts = torch.split(extended[self._sources], sizes)
-        return [
-            part.view(members * shape[0], *shape[1:])
-            for part, shape in zip(parts, self._shapes, strict=True)
-        ]
+        parts = zip(torch.split(extended[self._sources], sizes), self._shapes, strict=True)
+        return [part.view(members * shape[0], *shape[1:]) for part, shape in parts]
 
     def one_after_another(self, tensors: Sequence[Tensor]) -> Tensor:
         """What lies as `side_by_side` gives it (gradients, say), as `values` lie."""
@@ -96,29 +88,18 @@ def _shape(tensors: Sequence[Tensor], multiple: int) -> torch.Size:
 
 
 class PackedNetwork:
-    """Networks of one topology, run as one: their `parameters`, and their running statistics.
-
-    The networks' own modules stay as they were until `store`.
-    """
+    """Networks of one topology, run as one: their `parameters`, and their `running` statistics,
+    such as a norm's means. The networks' own modules stay as they were until `store`."""
 
     def __init__(
-        self,
-        architectures: Sequence[Architecture],
-        networks: Sequence[nn.Module],
-        multiple: int = 1,
+        self, architectures: Sequence[Architecture], networks: Sequence[nn.Module], multiple: int
     ) -> None:
-        """
-        Args:
-            architectures: those of the networks, of one topology.
-            networks: as `build_network` makes them.
-            multiple: see `PackedValues`.
-        """
-        self.members = len(networks)
+        """`networks`: as `build_network` makes them. `multiple`: see `PackedValues`."""
         self._layers = [list(with_shapes(own.layers, INPUT_SHAPE)) for own in architectures]
         self._modules = [list(network.children())[: len(self._layers[0])] for network in networks]
         self._multiple = multiple
         self.parameters = PackedValues([list(net.parameters()) for net in networks], multiple)
-        statistics = [_statistics(net) for net in networks]
+        statistics = [[b for b in net.buffers() if b.is_floating_point()] for net in networks]
         self._statistics = PackedValues(statistics, multiple) if statistics[0] else None
         self.running = self._statistics.side_by_side() if self._statistics else []
 
@@ -130,53 +111,41 @@ class PackedNetwork:
             self._statistics.values.copy_(self._statistics.one_after_another(self.running))
             self._statistics.store()
 
+    def state(self) -> list[Tensor]:
+        """All that training changes."""
+        return [self.parameters.values, *self.running]
+
     @torch.no_grad()
     def follow(self, other: PackedNetwork, share: Tensor) -> None:
         """Move by that share, (1,), towards another pack of networks of the same widths."""
-        ours = [self.parameters.values, *self.running]
-        theirs = [other.parameters.values, *other.running]
-        for mine, its in zip(ours, theirs, strict=True):
+        for mine, its in zip(self.state(), other.state(), strict=True):
             mine.lerp_(its, share.to(mine.dtype))
 
-    def run(
-        self, images: Tensor, weights: Sequence[Tensor], *, training: bool, folds: int = 1
-    ) -> Tensor:
-        """Class scores of the networks.
+    def run(self, images: Tensor, weights: Sequence[Tensor], *, training: bool) -> Tensor:
+        """Class scores of the networks: (batch, folds, members, 10).
 
         Args:
-            images: (batch, folds x members, 28, 28), normalized.
+            images: (batch, folds, members, 28, 28), normalized. In so many folds, side by side,
+                each network's batch lies (two small groups are faster than one); it is one batch
+                all the same.
             weights: as the parameters lie side by side.
             training: whether this is a step of training.
-            folds: in how many parts, side by side, each network's batch lies (two small groups
-                are faster than one); it is one batch all the same.
-
-        Returns:
-            (batch, folds, members, 10)
         """
+        batch, folds, members, _, _ = images.shape
+        images = images.flatten(1, 2).contiguous(memory_format=torch.channels_last)
         run = PackedRun(
             parameters=iter(weights),
             running=iter(self.running),
-            members=self.members,
+            members=members,
             multiple=self._multiple,
             folds=folds,
             training=training,
         )
-        values = run.sequence(images, self._layers, self._modules)
-        scores = values.view(len(values), folds, self.members, -1)
-        return scores[..., :CLASSES]
-
-
-def _statistics(network: nn.Module) -> list[Tensor]:
-    """What networks keep of their batches, such as a norm's running mean and variance."""
-    return [buffer for buffer in network.buffers() if buffer.is_floating_point()]
+        scores = run.sequence(images, self._layers, self._modules)
+        return scores.view(batch, folds, members, -1)[..., :CLASSES]
 
 
 def by_member(values: Tensor, members: int, folds: int) -> Tensor:
     """(members x batch, ...) as (batch / folds, folds, members, ...)."""
     parts = values.view(members, folds, -1, *values.shape[1:])
     return parts.movedim((2, 1, 0), (0, 1, 2))
-
-
-def side_by_side(images: Tensor, members: int, folds: int) -> Tensor:
-    """(members x batch, 28, 28) as (batch / folds, folds x members, 28, 28)."""
-    return by_member(images, members, folds).flatten(1, 2)

@@ -1,7 +1,8 @@
-"""How a network is trained, as one immutable value."""
+"""How a network is trained, as one immutable value, and the seeds of what is drawn meanwhile."""
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -13,8 +14,9 @@ from pydantic_core import PydanticCustomError
 
 from nas_mnist.errors import RequestError
 from nas_mnist.lookup import find
-from nas_mnist.training.optimizers import OPTIMIZERS
 
+OPTIMIZERS = {"sgd": "SGD", "adamw": "AdamW"}
+"""torch's names of those that have one here, see `training/optimizers.py`"""
 SCHEDULES = ("onecycle", "constant", "step", "cyclic")
 
 
@@ -126,13 +128,11 @@ class Recipe(_Settings):
 
     def model_post_init(self, context: Any) -> None:
         if ":" not in self.optimizer and self.optimizer not in OPTIMIZERS:
-            raise _not_one_of("optimizer", self.optimizer, (*OPTIMIZERS, "MODULE:ATTRIBUTE"))
+            known = ", ".join((*OPTIMIZERS, "MODULE:ATTRIBUTE"))
+            raise RequestError(f"recipe: optimizer {self.optimizer!r} is not one of {known}")
         if self.schedule not in SCHEDULES:
-            raise _not_one_of("schedule", self.schedule, SCHEDULES)
-
-
-def _not_one_of(name: str, value: str, known: Iterable[str]) -> RequestError:
-    return RequestError(f"recipe: {name} {value!r} is not one of {', '.join(known)}")
+            known = ", ".join(SCHEDULES)
+            raise RequestError(f"recipe: schedule {self.schedule!r} is not one of {known}")
 
 
 def _told(error: ValidationError, model: type[BaseModel]) -> str:
@@ -192,25 +192,22 @@ def learning_rates(recipe: Recipe, steps_per_epoch: int) -> list[float]:
     steps = recipe.epochs * steps_per_epoch
     period = recipe.step_epochs * steps_per_epoch
     peak, start = recipe.learning_rate, recipe.learning_rate * recipe.start_factor
-    match recipe.schedule:
-        case "constant":
-            return [peak] * steps
-        case "step":
-            return [peak * recipe.step_factor ** (step // period) for step in range(steps)]
-        case "cyclic":
-            triangle = (1 - abs(2 * (step % period) / period - 1) for step in range(steps))
-            return [start + (peak - start) * height for height in triangle]
-        case "onecycle":
-            rise = max(1.0, recipe.warm_up * steps - 1)
-            fall = max(1.0, steps - 1 - rise)
-            end = start * recipe.end_factor
-            return [
-                _cosine(start, peak, step / rise)
-                if step <= rise
-                else _cosine(peak, end, (step - rise) / fall)
-                for step in range(steps)
-            ]
-    raise RequestError(f"recipe: no schedule {recipe.schedule!r}")
+    if recipe.schedule == "constant":
+        return [peak] * steps
+    if recipe.schedule == "step":
+        return [peak * recipe.step_factor ** (step // period) for step in range(steps)]
+    if recipe.schedule == "cyclic":
+        heights = (1 - abs(2 * (step % period) / period - 1) for step in range(steps))
+        return [start + (peak - start) * height for height in heights]
+    rise = max(1.0, recipe.warm_up * steps - 1)
+    fall = max(1.0, steps - 1 - rise)
+    end = start * recipe.end_factor
+    return [
+        _cosine(start, peak, step / rise)
+        if step <= rise
+        else _cosine(peak, end, (step - rise) / fall)
+        for step in range(steps)
+    ]
 
 
 def average_shares(recipe: Recipe, steps_per_epoch: int) -> list[float]:
@@ -223,3 +220,9 @@ def average_shares(recipe: Recipe, steps_per_epoch: int) -> list[float]:
 
 def _cosine(first: float, last: float, share: float) -> float:
     return last + (first - last) * (1 + math.cos(math.pi * share)) / 2
+
+
+def derived_seed(*parts: int) -> int:
+    """A seed of its own for each tuple of numbers, below 2**31, the same on every machine."""
+    digest = hashlib.sha256(repr(parts).encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # what reads runs need not wait for torch
     import torch
 
     from nas_mnist.training.datasets import Dataset
-    from nas_mnist.training.epochs import EpochRecord
+    from nas_mnist.training.trainer import EpochRecord
 
 LAST_EPOCHS = 4
 # More are no faster on a CPU, and take memory.

@@ -1,32 +1,33 @@
 """How many images a second are trained on here: the usual loop, and this package's own.
 
-Each measurement runs in processes of its own (`python -m nas_mnist.training.speed`), started
-anew each round, the loops in turn, so that a machine that slows down slows all of them.
+Each measurement runs in processes of its own, started anew each round, the loops in turn, so that
+a machine that slows down slows all of them.
 """
 
 from __future__ import annotations
 
-import json
-import os
+import multiprocessing
 import resource
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import as_completed
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from nas_mnist.errors import WorkerError
-from nas_mnist.networks.architecture import parse_notation
+from nas_mnist.networks.architecture import Architecture, build_network
+from nas_mnist.processes import interrupts_held, process_pool
 from nas_mnist.training.recipe import Recipe
 
 # Of a 15-epoch trial on MNIST.
 TRIAL_IMAGES = 15 * 50_000
 _STEPS = 20
-_MIB = 2**20
-_STOP_SECONDS = 60
+_barrier: Barrier
+"""in a process of a measurement: all of them begin at once"""
 
 
 class Loop(NamedTuple):
@@ -72,10 +73,9 @@ class Measured:
         return statistics.median(self.images_per_second)
 
     def as_dict(self) -> dict[str, Any]:
-        rates = [round(rate, 1) for rate in self.images_per_second]
         return {
             **self.loop._asdict(),
-            "images_per_second": rates,
+            "images_per_second": [round(rate, 1) for rate in self.images_per_second],
             "median": round(self.median, 1),
             "trial_seconds": round(TRIAL_IMAGES / self.median, 1),
             "start_seconds": round(self.start_seconds, 1),
@@ -83,17 +83,16 @@ class Measured:
         }
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """What every process of a benchmark trains."""
 
-    notation: str
+    architecture: Architecture
     dataset: str
-    data_dir: str | None
+    data_dir: Path | None
     device: str
     seconds: float
     """of training in each process and round"""
-    recipe: Mapping[str, Any]
+    recipe: Recipe
 
 
 def measure(request: Request, wanted: Sequence[Loop], rounds: int) -> Iterator[list[Measured]]:
@@ -101,54 +100,48 @@ def measure(request: Request, wanted: Sequence[Loop], rounds: int) -> Iterator[l
     found = [Measured(loop, []) for loop in wanted]
     for _ in range(rounds):
         for measured in found:
-            _measure_once(request, measured)
+            try:
+                _measure_once(request, measured)
+            except Exception as error:  # a process may end in any way
+                said = " ".join(str(error).split()) or type(error).__name__
+                raise WorkerError(f"a process of the benchmark ended: {said}") from error
             yield found
 
 
 def _measure_once(request: Request, measured: Measured) -> None:
-    loop = measured.loop
-    start = time.monotonic()
-    threads = {"OMP_NUM_THREADS": str(loop.threads), "MKL_NUM_THREADS": str(loop.threads)}
-    asked = {**vars(request), "recipe": dict(request.recipe)}
-    order = json.dumps({"request": asked, "loop": loop._asdict()})
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "nas_mnist.training.speed", order],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, **threads},
-            text=True,
-        )
-        for _ in range(loop.processes)
-    ]
-    try:
-        for process in processes:
-            _line(process)
-            measured.start_seconds = max(measured.start_seconds, time.monotonic() - start)
-        for process in processes:
-            _line(process)
-        for process in processes:
-            assert process.stdin is not None
-            process.stdin.write("go\n")
-            process.stdin.flush()
-        results = [json.loads(_line(process)) for process in processes]
-        for process in processes:
-            process.wait(_STOP_SECONDS)
-    finally:
-        for process in processes:
-            process.kill()
-            process.communicate()
-    measured.images_per_second.append(sum(result["images_per_second"] for result in results))
-    peak = max(result["peak_memory_mib"] for result in results)
-    measured.peak_memory_mib = max(measured.peak_memory_mib, peak)
+    loop, start = measured.loop, time.monotonic()
+    barrier = multiprocessing.get_context("spawn").Barrier(loop.processes)
+    with process_pool(loop.processes, partial(_set_up, barrier)) as pool:
+        with interrupts_held():
+            futures = [pool.submit(_train, request, loop) for _ in range(loop.processes)]
+        results = [future.result() for future in as_completed(futures)]
+    starts, rates, peaks = zip(*results, strict=True)
+    measured.images_per_second.append(sum(rates))
+    measured.start_seconds = max(measured.start_seconds, max(starts) - start)
+    measured.peak_memory_mib = max(measured.peak_memory_mib, *peaks)
 
 
-def _line(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    if not line:
-        raise WorkerError("a process of the benchmark ended; its error is above")
-    return line
+def _set_up(barrier: Barrier) -> None:
+    global _barrier
+    _barrier = barrier
+
+
+def _train(request: Request, loop: Loop) -> tuple[float, float, float]:
+    """In a process of its own: warm up, wait for the others, train. When the first step began,
+    images a second, and the most memory that the process had."""
+    import torch
+
+    torch.set_num_threads(loop.threads)
+    epochs = (_usual_epochs if loop.kind == "usual" else _own_epochs)(request, loop)
+    next(epochs)
+    first_step = time.monotonic()
+    next(epochs)
+    _barrier.wait()
+    images, start = 0, time.perf_counter()
+    while (seconds := time.perf_counter() - start) < request.seconds:
+        images += next(epochs)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return first_step, images / seconds, peak
 
 
 def _usual_epochs(request: Request, loop: Loop) -> Iterator[int]:
@@ -161,13 +154,11 @@ def _usual_epochs(request: Request, loop: Loop) -> Iterator[int]:
     from torch.utils.data import DataLoader
     from torchvision import transforms
 
-    from nas_mnist.networks.architecture import build_network
     from nas_mnist.training.datasets import load_dataset
     from nas_mnist.training.optimizers import make_optimizer
 
-    recipe = Recipe().changed(request.recipe)
-    data = load_dataset(request.dataset, Path(request.data_dir) if request.data_dir else None)
-    change, device = recipe.augmentation, torch.device(request.device)
+    recipe, device = request.recipe, torch.device(request.device)
+    data, change = load_dataset(request.dataset, request.data_dir), recipe.augmentation
     transform = transforms.Compose(
         [
             transforms.ToPILImage(),  # as torchvision's MNIST hands out its images
@@ -181,8 +172,7 @@ def _usual_epochs(request: Request, loop: Loop) -> Iterator[int]:
         ]
     )
     images = data.train.images[: _STEPS * recipe.batch_size]
-    pairs = [(image, int(label)) for image, label in zip(images, data.train.labels, strict=False)]
-    examples: Any = _Transformed(pairs, transform)
+    examples: Any = list(zip(images, data.train.labels.tolist(), strict=False))
     loader: DataLoader[Any] = DataLoader(
         examples,
         recipe.batch_size,
@@ -190,8 +180,9 @@ def _usual_epochs(request: Request, loop: Loop) -> Iterator[int]:
         num_workers=loop.loaders,
         persistent_workers=loop.loaders > 0,
         drop_last=True,
+        collate_fn=partial(_transformed, transform),
     )
-    network = build_network(parse_notation(request.notation)).to(device)
+    network = build_network(request.architecture).to(device)
     optimizer = make_optimizer(recipe, network.parameters(), recipe.learning_rate)
     yield 0
     while True:
@@ -203,80 +194,34 @@ def _usual_epochs(request: Request, loop: Loop) -> Iterator[int]:
         yield len(loader) * recipe.batch_size
 
 
-class _Transformed:
-    """Images and labels, transformed when asked for."""
+def _transformed(transform: Any, examples: Sequence[tuple[Any, int]]) -> Any:
+    from torch.utils.data import default_collate
 
-    def __init__(self, pairs: Sequence[tuple[Any, int]], transform: Any) -> None:
-        self._pairs = pairs
-        self._transform = transform
-
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    def __getitem__(self, index: int) -> tuple[Any, int]:
-        image, label = self._pairs[index]
-        return self._transform(image), label
+    return default_collate([(transform(image), label) for image, label in examples])
 
 
 def _own_epochs(request: Request, loop: Loop) -> Iterator[int]:
     """The plain trainer, or a pack, on images that stay on the device; as `_usual_epochs`."""
     import torch
 
-    from nas_mnist.training.datasets import Images, load_dataset
+    from nas_mnist.training.datasets import load_dataset
     from nas_mnist.training.device import keep_freed_memory
     from nas_mnist.training.pack import Member, Pack
     from nas_mnist.training.trainer import Trainer
 
     keep_freed_memory()
-    recipe = Recipe().changed({**request.recipe, "epochs": 10_000})
-    data = load_dataset(request.dataset, Path(request.data_dir) if request.data_dir else None)
-    count = _STEPS * recipe.batch_size
-    train = Images(data.train.images[:count], data.train.labels[:count])
-    held_out = Images(data.test.images[:1], data.test.labels[:1])
-    device, architecture = torch.device(request.device), parse_notation(request.notation)
+    recipe, device = request.recipe.changed({"epochs": 10_000}), torch.device(request.device)
+    data = load_dataset(request.dataset, request.data_dir)
+    train = data.train.at(torch.arange(min(_STEPS * recipe.batch_size, len(data.train))))
+    sets = train, data.test.at(torch.arange(1))
+    where: dict[str, Any] = {"normalization": data.normalization, "device": device}
     training: Trainer | Pack
     if loop.kind == "eager":
-        training = Trainer(
-            architecture,
-            recipe.changed({"average_epochs": 0}),  # plain loops do not
-            train,
-            held_out,
-            normalization=data.normalization,
-            seed=0,
-            device=device,
-        )
+        plain = recipe.changed({"average_epochs": 0})  # plain loops do not average
+        training = Trainer(request.architecture, plain, *sets, seed=0, **where)
     else:
-        training = Pack(
-            [Member(architecture, recipe, seed) for seed in range(loop.members)],
-            train,
-            held_out,
-            normalization=data.normalization,
-            device=device,
-        )
+        members = [Member(request.architecture, recipe, seed) for seed in range(loop.members)]
+        training = Pack(members, *sets, **where)
     yield 0
     for _ in training:
         yield loop.members * (len(train) // recipe.batch_size) * recipe.batch_size
-
-
-def main() -> int:
-    """One process of a measurement: warm up, wait for the word, train, say how fast."""
-    order = json.loads(sys.argv[1])
-    request, loop = Request(**order["request"]), Loop(**order["loop"])
-    epochs = (_usual_epochs if loop.kind == "usual" else _own_epochs)(request, loop)
-    for word in ("made", "warm"):
-        next(epochs)
-        sys.stdout.write(f"{word}\n")
-        sys.stdout.flush()
-    sys.stdin.readline()
-    images, start = 0, time.perf_counter()
-    while (seconds := time.perf_counter() - start) < request.seconds:
-        images += next(epochs)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / _MIB
-    result = {"images_per_second": images / seconds, "peak_memory_mib": peak}
-    sys.stdout.write(json.dumps(result) + "\n")
-    sys.stdout.flush()
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,31 +1,54 @@
-"""Trains one network in the plainest way: what `pack` must agree with."""
+"""Trains one network in the plainest way: what `pack` must agree with, and shares."""
 
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nas_mnist.errors import DivergedError
 from nas_mnist.networks.architecture import Architecture, build_network
-from nas_mnist.training.augmentation import augment
 from nas_mnist.training.datasets import Images, Normalization
-from nas_mnist.training.epochs import (
-    Batches,
-    EpochRecord,
-    accuracy,
-    batches_of,
-    check_finite,
-    draw_batches,
-    normalized,
-    seeded,
-    unit,
-)
 from nas_mnist.training.optimizers import make_optimizer
-from nas_mnist.training.recipe import Recipe, average_shares, learning_rates
+from nas_mnist.training.recipe import (
+    Augmentation,
+    Recipe,
+    average_shares,
+    derived_seed,
+    learning_rates,
+)
+
+# Small enough that a layer's maps stay in a core's cache: a quarter less time than at 1,000.
+EVALUATION_BATCH = 250
+
+
+class EpochRecord(NamedTuple):
+    """What one epoch did. Accuracies in percent, times in seconds."""
+
+    epoch: int
+    """from 1"""
+    learning_rate: float
+    """of the epoch's last step"""
+    train_loss: float
+    train_accuracy: float
+    """over the epoch's augmented images, as the network changed"""
+    accuracy: float
+    """on the held-out images, at the epoch's end"""
+    seconds: float
+    """training and evaluation together; of networks trained as one, each one's share"""
+
+    def entry(self, held_out: str) -> dict[str, float]:
+        """The record as studies and `--json` keep it; `held_out` names the accuracy."""
+        values = self._asdict()
+        values[held_out] = values.pop("accuracy")
+        return {name: round(value, 6) for name, value in values.items()}
 
 
 class Trainer:
@@ -50,78 +73,171 @@ class Trainer:
         precision: torch.dtype = torch.float32,
     ) -> None:
         """`precision`: of weights and images; float64 is there to check by."""
-        self.recipe = recipe
-        self.seed = seed
-        self.device = device
-        self._train = train.to(device)
-        self._held_out = held_out.to(device)
-        self._normalization = normalization
+        self.recipe, self.seed, self.device = recipe, seed, device
+        self._train, self._held_out = train.to(device), held_out.to(device)
+        self._normalization, self._precision = normalization, precision
         with seeded(device, seed, 0):
             self._trained: nn.Module = build_network(architecture).to(device, precision)
         averaged = recipe.average_epochs > 0
         self.network = copy.deepcopy(self._trained) if averaged else self._trained
-        self._precision = precision
 
     def __iter__(self) -> Iterator[EpochRecord]:
-        steps, _ = batches_of(len(self._train), self.recipe)
-        rates = learning_rates(self.recipe, steps)
-        shares = average_shares(self.recipe, steps)
-        optimizer = make_optimizer(self.recipe, self._trained.parameters(), rates[0])
-        for epoch in range(1, self.recipe.epochs + 1):
+        recipe, images = self.recipe, len(self._train)
+        steps, size = batches_of(images, recipe)
+        rates, shares = learning_rates(recipe, steps), average_shares(recipe, steps)
+        self._optimizer = make_optimizer(recipe, self._trained.parameters(), rates[0])
+        for epoch in range(1, recipe.epochs + 1):
             start = time.perf_counter()
-            batches = draw_batches(len(self._train), self.recipe, self.seed, epoch)
+            batches = draw_batches(images, recipe, self.seed, epoch)
             its_steps = slice((epoch - 1) * steps, epoch * steps)
-            epoch_rates = rates[its_steps]
             with seeded(self.device, self.seed, epoch):
-                loss, correct = self._train_epoch(
-                    optimizer, batches, epoch_rates, shares[its_steps]
-                )
-            check_finite(loss, epoch, self.recipe)
+                loss, correct = self._train_epoch(*batches, rates[its_steps], shares[its_steps])
+            check_finite(loss, epoch, recipe)
             yield EpochRecord(
                 epoch=epoch,
-                learning_rate=epoch_rates[-1],
+                learning_rate=rates[its_steps][-1],
                 train_loss=loss,
-                train_accuracy=100 * correct / batches.indices.numel(),
+                train_accuracy=100 * correct / (steps * size),
                 accuracy=accuracy(self.network, self._held_out, self._normalization),
                 seconds=time.perf_counter() - start,
             )
 
     def _train_epoch(
-        self,
-        optimizer: torch.optim.Optimizer,
-        batches: Batches,
-        rates: list[float],
-        shares: list[float],
+        self, indices: Tensor, changes: Tensor, rates: list[float], shares: list[float]
     ) -> tuple[float, int]:
         """Mean loss and number of correct answers; the device is waited for once, at the end."""
         self._trained.train()
         losses = torch.zeros(len(rates), device=self.device)
         correct = torch.zeros((), dtype=torch.long, device=self.device)
-        indices, changes = batches.indices.to(self.device), batches.changes.to(self.device)
+        indices, changes = indices.to(self.device), changes.to(self.device)
         for step, (rate, share) in enumerate(zip(rates, shares, strict=True)):
-            for group in optimizer.param_groups:
+            for group in self._optimizer.param_groups:
                 group["lr"] = rate
             labels = self._train.labels[indices[step]]
             images = unit(self._train.images[indices[step]])
             images = augment(images, self.recipe.augmentation, changes[step])
             images = normalized(images, self._normalization).to(self._precision)
             answers: Tensor = self._trained(images)
-            loss = functional.cross_entropy(
-                answers, labels, label_smoothing=self.recipe.label_smoothing
-            )
-            optimizer.zero_grad()
+            smoothing = self.recipe.label_smoothing
+            loss = functional.cross_entropy(answers, labels, label_smoothing=smoothing)
+            self._optimizer.zero_grad()
             torch.autograd.backward(loss)
-            optimizer.step()
+            self._optimizer.step()
             if self.network is not self._trained:
-                _follow(self.network, self._trained, share)
+                self._follow(share)
             losses[step] = loss.detach()
             correct += (answers.detach().argmax(dim=1) == labels).sum()
         return float(losses.mean()), int(correct)
 
+    @torch.no_grad()
+    def _follow(self, share: float) -> None:
+        """Move the averages by that share towards weights and running statistics."""
+        trained = self._trained.state_dict()
+        for name, average in self.network.state_dict().items():
+            if average.is_floating_point():  # a norm's count of batches is not
+                average.lerp_(trained[name], share)
 
-@torch.no_grad()
-def _follow(average: nn.Module, network: nn.Module, share: float) -> None:
-    """Move the average by that share towards the network: weights and running statistics."""
-    for mine, its in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
-        if mine.is_floating_point():  # a norm's count of batches is not
-            mine.lerp_(its, share)
+
+def batches_of(images: int, recipe: Recipe) -> tuple[int, int]:
+    """Steps an epoch, and the images of each.
+
+    A last batch smaller than the others is left out: its few images would count more.
+    """
+    size = min(recipe.batch_size, images)
+    return images // size, size
+
+
+def draw_batches(images: int, recipe: Recipe, seed: int, epoch: int) -> tuple[Tensor, Tensor]:
+    """An epoch's batches, the same for a seed and an epoch on every device: which images of the
+    set, (steps, batch) int64, and how `augment` changes them, (steps, batch, 7)."""
+    steps, size = batches_of(images, recipe)
+    generator = torch.Generator().manual_seed(derived_seed(seed, epoch))
+    order = torch.randperm(images, generator=generator)[: steps * size]
+    changes = random_changes(steps * size, generator)
+    return order.view(steps, size), changes.view(steps, size, -1)
+
+
+@contextmanager
+def seeded(device: torch.device, *parts: int) -> Iterator[None]:
+    """torch's own generators, seeded and afterwards restored: what is drawn from them within is
+    the same whatever runs before or beside it."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(derived_seed(*parts))
+        yield
+
+
+def unit(images: Tensor) -> Tensor:
+    """uint8 images as float32 from 0 to 1."""
+    return images.float() / 255
+
+
+def normalized(images: Tensor, normalization: Normalization) -> Tensor:
+    return (images - normalization.mean) / normalization.std
+
+
+def random_changes(count: int, generator: torch.Generator | None = None) -> Tensor:
+    """What `augment` changes in that many images, uniform within ±1, (count, 7): rotation, shear,
+    scale, two shifts, contrast and brightness."""
+    return torch.rand(count, 7, generator=generator) * 2 - 1
+
+
+def augment(images: Tensor, augmentation: Augmentation, changes: Tensor) -> Tensor:
+    """Images each changed in its own way: one affine map, then jitter.
+
+    `images`: (batch, channels, height, width) float32, from 0 (background) to 1. What enters
+    from outside the image is background. `changes`: (batch, 7), of `random_changes`, each a share
+    of its setting. The same shape and range come back.
+    """
+    if augmentation.rotation or augmentation.shift or augmentation.scale or augmentation.shear:
+        maps = _affine_maps(changes, augmentation, images.shape[-1])
+        grid = functional.affine_grid(maps, list(images.shape), align_corners=False)
+        images = functional.grid_sample(images, grid, "bilinear", "zeros", align_corners=False)
+    contrast, brightness = changes[:, 5:].view(-1, 2, 1, 1, 1).unbind(dim=1)
+    if augmentation.contrast:
+        mean = images.mean(dim=(1, 2, 3), keepdim=True)
+        images = mean + (images - mean) * (1 + contrast * augmentation.contrast)
+    if augmentation.brightness:
+        images = images * (1 + brightness * augmentation.brightness)
+    return images.clamp(0, 1) if augmentation.contrast or augmentation.brightness else images
+
+
+def _affine_maps(changes: Tensor, augmentation: Augmentation, side: int) -> Tensor:
+    """Maps from output to input places in `affine_grid`'s units, ±1 from edge to edge:
+    (batch, 2, 3). The image turns by a, shears by b along its rows and grows by s, so the map
+    is the inverse: [[cos a, sin a], [-sin a, cos a]] · [[1, -tan b], [0, 1]] / s."""
+    turn, slant, growth, right, down = changes[:, :5].unbind(dim=1)
+    angle = turn * math.radians(augmentation.rotation)
+    shear = torch.tan(slant * math.radians(augmentation.shear))
+    size = 1 + growth * augmentation.scale
+    cosine, sine = torch.cos(angle) / size, torch.sin(angle) / size
+    shift = 2 * augmentation.shift / side
+    rows = (
+        torch.stack((cosine, sine - cosine * shear, right * shift), dim=1),
+        torch.stack((-sine, cosine + sine * shear, down * shift), dim=1),
+    )
+    return torch.stack(rows, dim=1)
+
+
+@torch.inference_mode()
+def logits(network: nn.Module, images: Images, normalization: Normalization) -> Tensor:
+    """Class scores of `images`, not augmented: (n, 10), on their device."""
+    network.eval()
+    kind = next(network.parameters()).dtype
+    batches = torch.split(images.images, EVALUATION_BATCH)
+    inputs = (normalized(unit(batch), normalization).to(kind) for batch in batches)
+    return torch.cat([network(batch) for batch in inputs])
+
+
+def accuracy(network: nn.Module, images: Images, normalization: Normalization) -> float:
+    """Percent of `images` that the network, on the same device, classifies correctly."""
+    answers = logits(network, images, normalization).argmax(dim=1)
+    return 100 * int((answers == images.labels).sum()) / len(images)
+
+
+def check_finite(loss: float, epoch: int, recipe: Recipe) -> None:
+    """Raise DivergedError unless the epoch's loss is a number."""
+    if not math.isfinite(loss):
+        raise DivergedError(
+            f"the loss is {loss} after epoch {epoch} "
+            f"(peak learning rate {recipe.learning_rate:g}); lower the learning rate"
+        )

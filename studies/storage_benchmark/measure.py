@@ -31,7 +31,7 @@ from nas_mnist.execution.spec import SearchConfig
 from nas_mnist.networks.architecture import format_notation
 from nas_mnist.search.pruner import make_pruner
 from nas_mnist.search.space import DEFAULT
-from nas_mnist.training.epochs import EpochRecord
+from nas_mnist.training.trainer import EpochRecord
 
 MEASURED = 5
 """trials that are measured"""

@@ -10,7 +10,6 @@ import pytest
 from nas_mnist.errors import DataError, RequestError
 from nas_mnist.networks.references import references, steps
 from nas_mnist.report.lifecycle_table import read_reproduced
-from nas_mnist.training.epochs import EpochRecord
 from nas_mnist.training.lifecycles import (
     Reproduced,
     analysis,
@@ -19,6 +18,7 @@ from nas_mnist.training.lifecycles import (
     step_recipe,
 )
 from nas_mnist.training.runs import Run
+from nas_mnist.training.trainer import EpochRecord
 from tests.conftest import CommandLine, runner
 
 SMALL = (

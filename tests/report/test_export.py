@@ -22,9 +22,9 @@ from nas_mnist.networks.references import references
 from nas_mnist.report.export import check_weights, export_network
 from nas_mnist.report.source import Provenance, module_source
 from nas_mnist.training.datasets import Dataset, data_folder, split_dataset
-from nas_mnist.training.epochs import EpochRecord, accuracy, logits
 from nas_mnist.training.pack import Member, Pack
 from nas_mnist.training.recipe import DATASETS
+from nas_mnist.training.trainer import EpochRecord, accuracy, logits
 from tests.conftest import Search
 from tests.networks.test_architecture import architectures
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from nas_mnist.training.augmentation import augment, random_changes
 from nas_mnist.training.recipe import Augmentation
+from nas_mnist.training.trainer import augment, random_changes
 
 NONE = Augmentation(rotation=0, shift=0, scale=0)
 

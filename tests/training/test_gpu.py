@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from nas_mnist.training.datasets import Dataset, split_dataset
-from nas_mnist.training.epochs import EpochRecord
 from nas_mnist.training.pack import Pack
 from nas_mnist.training.recipe import Recipe
+from nas_mnist.training.trainer import EpochRecord
 from tests.training.test_pack import NOTATIONS, furthest, members, pack_of, solo
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -15,10 +15,9 @@ from nas_mnist.errors import DivergedError, RequestError
 from nas_mnist.networks.architecture import parse_notation
 from nas_mnist.networks.layers import Layer, Shape
 from nas_mnist.training.datasets import Dataset, split_dataset
-from nas_mnist.training.epochs import EpochRecord, accuracy
 from nas_mnist.training.pack import Member, Pack
 from nas_mnist.training.recipe import Recipe
-from nas_mnist.training.trainer import Trainer
+from nas_mnist.training.trainer import EpochRecord, Trainer, accuracy
 from tests.conftest import named
 
 CPU = torch.device("cpu")
