@@ -11,22 +11,12 @@ from typing import Annotated
 
 import typer
 
-from nas_mnist.cli import (
-    dashboard_command,
-    measure_commands,
-    network_commands,
-    search_commands,
-    study_commands,
-)
+from nas_mnist.cli import network_commands, search_commands, study_commands
 from nas_mnist.errors import NasMnistError, RequestError, is_out_of_memory
 
 _ANY_ARGUMENTS = {"allow_extra_args": True, "ignore_unknown_options": True}
 
-app = typer.Typer(
-    name="nas-mnist",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+app = typer.Typer(name="nas-mnist", add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.callback(invoke_without_command=True)
@@ -48,9 +38,9 @@ for command in (
     network_commands.train,
     study_commands.export,
     study_commands.report,
-    dashboard_command.dashboard,
-    measure_commands.reproduce,
-    measure_commands.bench,
+    study_commands.dashboard,
+    network_commands.reproduce,
+    network_commands.bench,
 ):
     app.command()(command)
 

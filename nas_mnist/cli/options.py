@@ -4,8 +4,8 @@ configuration."""
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -55,6 +55,8 @@ DataDir = Annotated[
 Dataset = Annotated[
     str, typer.Option(help="mnist, fashion-mnist, kmnist, digits, or MODULE:ATTRIBUTE.")
 ]
+TrainSamples = Annotated[int | None, typer.Option(help="Training images.", show_default="all")]
+FirstSeed = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="The first seed.")]
 Workers = Annotated[
     int | None, typer.Option(help="Processes of one thread.", show_default="one a core")
 ]
@@ -167,19 +169,16 @@ def parse_limits(texts: list[str] | None) -> dict[str, int]:
     return limits
 
 
-@contextmanager
-def launching(ray: str | None, worker_gpus: float) -> Iterator[Launcher]:
+def launching(ray: str | None, worker_gpus: float) -> AbstractContextManager[Launcher]:
     """What starts the workers: this machine, or the Ray cluster at that address."""
     if ray is None:
         if worker_gpus:
             raise RequestError("--worker-gpus goes with --ray; here all workers share the GPU")
         from nas_mnist.execution.launcher import LocalLauncher
 
-        yield LocalLauncher()
-        return
+        return nullcontext(LocalLauncher())
     try:
         from nas_mnist.execution.ray_launcher import ray_launcher
     except ModuleNotFoundError:
         raise RequestError("--ray needs Ray: pip install 'nas-mnist[ray]'") from None
-    with ray_launcher(ray, worker_gpus) as launcher:
-        yield launcher
+    return ray_launcher(ray, worker_gpus)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,7 +36,10 @@ if TYPE_CHECKING:
 @with_search_options
 def search(**options: Any) -> None:
     """Search, or go on with a search: the same command resumes it."""
-    from nas_mnist.execution.spec import resolve_config
+    from nas_mnist.execution.run import prepare_search, run_search
+    from nas_mnist.execution.spec import default_storage, resolve_config
+    from nas_mnist.execution.store import shown
+    from nas_mnist.report.progress import show_progress
     from nas_mnist.training.recipe import parse_settings
 
     ray, worker_gpus = options.pop("ray"), options.pop("worker_gpus")
@@ -49,43 +51,31 @@ def search(**options: Any) -> None:
     with launching(ray, worker_gpus) as launcher:
         if ray is not None and options["workers"] is None:
             settings = settings.changed(workers=launcher.slots)
-        search_and_confirm(settings, launcher, as_json)
-
-
-def search_and_confirm(settings: SearchConfig, launcher: Launcher, as_json: bool) -> None:
-    """The whole of `search`, once it is known what to do and where."""
-    from nas_mnist.execution.run import prepare_search, run_search
-    from nas_mnist.execution.spec import default_storage
-    from nas_mnist.execution.store import shown
-    from nas_mnist.report.progress import progress_line, progress_panel, show_progress
-
-    record = prepare_search(settings, launcher=launcher)
-    results = Path(settings.results_dir) / record.name
-    with writing(results):  # not to learn of it after hours
-        results.mkdir(exist_ok=True)
-    known = (default_storage(record.name), os.environ.get("NAS_MNIST_STORAGE"))
-    where = "" if settings.storage in known else f" --storage {shown(settings.storage)}"
-    note(
-        f"study {record.name}: {settings.trials} trials within {settings.budget:,} parameters, "
-        f"{settings.workers} workers; watch it with `nas-mnist dashboard {record.name}{where}`"
-    )
-    try:
-        with closing(run_search(record, settings, launcher)) as updates:
-            show_progress(updates, progress_line, progress_panel)
-    except KeyboardInterrupt:
-        if record.front():
-            print_front(record, as_json)
-        counts = record.counts()
+        record = prepare_search(settings, launcher=launcher)
+        results = _results_folder(record, settings)
+        known = (default_storage(record.name), os.environ.get("NAS_MNIST_STORAGE"))
+        where = "" if settings.storage in known else f" --storage {shown(settings.storage)}"
         note(
-            f"interrupted: {counts.finished} of {settings.trials} trials are finished; the same "
-            "command goes on"
+            f"study {record.name}: {settings.trials} trials within {settings.budget:,} parameters, "
+            f"{settings.workers} workers; watch it with `nas-mnist dashboard {record.name}{where}`"
         )
-        raise
-    if not record.front():
-        raise NasMnistError("no trial completed: every network diverged; lower the learning rate")
-    if settings.confirm:
-        confirm_front(record, settings, launcher, as_json)
-    present(record, results, as_json)
+        try:
+            show_progress(run_search(record, settings, launcher))
+        except KeyboardInterrupt:
+            if record.front():
+                print_front(record, as_json)
+            note(
+                f"interrupted: {record.counts().finished} of {settings.trials} trials are "
+                "finished; the same command goes on"
+            )
+            raise
+        if not record.front():
+            raise NasMnistError(
+                "no trial completed: every network diverged; lower the learning rate"
+            )
+        if settings.confirm:
+            _confirm_front(record, settings, launcher, as_json)
+        _present(record, results, as_json)
 
 
 def confirm(
@@ -126,20 +116,26 @@ def confirm(
             results_dir=results_dir or "results",
             plugins=tuple(plugins or ()),
         )
-        results = Path(settings.results_dir) / record.name
-        with writing(results):
-            results.mkdir(exist_ok=True)
-        confirm_front(record, settings, launcher, as_json)
-        present(record, results, as_json)
+        results = _results_folder(record, settings)
+        _confirm_front(record, settings, launcher, as_json)
+        _present(record, results, as_json)
 
 
-def confirm_front(
+def _results_folder(record: StudyRecord, settings: SearchConfig) -> Path:
+    """Made at once, not to learn after hours that it cannot be."""
+    results = Path(settings.results_dir) / record.name
+    with writing(results):
+        results.mkdir(exist_ok=True)
+    return results
+
+
+def _confirm_front(
     record: StudyRecord, settings: SearchConfig, launcher: Launcher, as_json: bool
 ) -> None:
     """Confirm the front before the user's eyes."""
     from nas_mnist.execution.confirmation import networks_to_confirm
     from nas_mnist.execution.run import prepare_confirmation, run_confirmation
-    from nas_mnist.report.progress import confirmation_line, confirmation_panel, show_progress
+    from nas_mnist.report.progress import show_progress
 
     images = prepare_confirmation(record, settings, launcher)
     front = len(record.front())
@@ -150,24 +146,30 @@ def confirm_front(
         f"{'seed' if settings.seeds == 1 else 'seeds'} each, on all {images:,} training images"
     )
     try:
-        with closing(run_confirmation(record, settings, launcher)) as updates:
-            show_progress(updates, confirmation_line, confirmation_panel)
+        show_progress(run_confirmation(record, settings, launcher))
     except KeyboardInterrupt:
         print_front(record, as_json)
         note("interrupted: what is confirmed is kept; the same command goes on")
         raise
 
 
-def present(record: StudyRecord, results: Path, as_json: bool) -> None:
+def _present(record: StudyRecord, results: Path, as_json: bool) -> None:
     """Print the study's front, and write its files."""
-    from nas_mnist.execution.confirmation import confirmed
+    from nas_mnist.execution.confirmation import chosen, confirmed
     from nas_mnist.report.dashboard_extras import update_dashboard
-    from nas_mnist.report.export import write_results
-    from nas_mnist.report.front_table import UNCONFIRMED
+    from nas_mnist.report.export import export_network
+    from nas_mnist.report.figures import front_figure
+    from nas_mnist.report.front_table import UNCONFIRMED, write_front_csv
+    from nas_mnist.report.page import write_figure
 
     print_front(record, as_json)
     if as_json and not confirmed(record):  # the table says it itself
         note(UNCONFIRMED)
-    files = write_results(record, results)
+    csv, html, winner = (results / name for name in ("front.csv", "front.html", "winner.py"))
+    with writing(csv):
+        write_front_csv(record, csv)
+    with writing(html):
+        write_figure(front_figure(record), html)
+    weights = export_network(record, chosen(record), winner)
     update_dashboard(record)
-    note("wrote " + ", ".join(map(str, files)))
+    note(f"wrote {csv}, {html}, {winner}, {weights}")

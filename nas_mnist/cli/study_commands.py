@@ -1,18 +1,26 @@
-"""Commands that read a study: `front`, `export` and `report`."""
+"""Commands that show a study: `front`, `export`, `report` and `dashboard`."""
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from socketserver import ThreadingMixIn
+from typing import TYPE_CHECKING, Annotated, Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import typer
 
-from nas_mnist.cli.console import note, open_study, print_front, writing
+from nas_mnist.cli.console import note, open_study, print_front, quiet_optuna, writing
 from nas_mnist.cli.options import ArtifactDir, DataDir, Json, Plugins, Storage, Study
+from nas_mnist.errors import NasMnistError, RequestError, StorageError, WorkerError, reason
 
 if TYPE_CHECKING:
     from nas_mnist.execution.records import StudyRecord
     from nas_mnist.training.lifecycles import Reproduced
+
+_REFRESH_SECONDS = 10.0
 
 ReproducedFiles = Annotated[
     list[Path] | None,
@@ -36,11 +44,10 @@ def front(
     as_json: Json = False,
 ) -> None:
     """Show a study's front: the networks that no other beats in size and accuracy."""
-    from nas_mnist.report.front_table import write_front_csv
-
     record = open_study(study, storage)
     if figure is not None:
-        from nas_mnist.report.figures import check_figure_name, front_figure, write_figure
+        from nas_mnist.report.figures import front_figure
+        from nas_mnist.report.page import check_figure_name, write_figure
 
         check_figure_name(figure)
         beside = _read_reproduced(reproduced, record)
@@ -48,6 +55,8 @@ def front(
         raise typer.BadParameter("--reproduced goes with --figure")
     print_front(record, as_json)
     if csv is not None:
+        from nas_mnist.report.front_table import write_front_csv
+
         with writing(csv):
             write_front_csv(record, csv)
     if figure is not None:
@@ -82,7 +91,7 @@ def export(
     network = chosen(record, trial, at_least)
 
     from nas_mnist.report.export import export_network
-    from nas_mnist.report.source import confirmed_text
+    from nas_mnist.report.front_table import confirmed_text
 
     weights = export_network(record, network, output)
     found = network.trial
@@ -111,7 +120,7 @@ def report(
     record = open_study(study, storage, artifact_dir)
     beside = _read_reproduced(reproduced, record)
 
-    from nas_mnist.report.study_page import write_report
+    from nas_mnist.report.page import write_report
     from nas_mnist.training.datasets import load_dataset
 
     dataset = load_dataset(record.spec.dataset, data_dir)
@@ -124,3 +133,87 @@ def _read_reproduced(files: list[Path] | None, record: StudyRecord) -> list[Repr
     from nas_mnist.report.lifecycle_table import read_reproduced
 
     return [step for file in files or [] for step in read_reproduced(file, record.spec.dataset)]
+
+
+def dashboard(
+    study: Annotated[
+        str | None, typer.Argument(help="The study; all of --storage if there is none.")
+    ] = None,
+    storage: Storage = None,
+    artifact_dir: ArtifactDir = None,
+    plugins: Plugins = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; others than 127.0.0.1 let others in.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 8080,
+) -> None:
+    """Serve Optuna's dashboard, with the study's front, learning curves and winner."""
+    from nas_mnist.execution.records import load_studies
+    from nas_mnist.execution.store import open_storage
+
+    if study is not None:
+        records = [open_study(study, storage, artifact_dir)]
+    elif storage is not None:
+        quiet_optuna()
+        records = load_studies(storage, artifact_dir or "")
+    else:
+        names = ", ".join(file.stem for file in sorted(Path("studies").glob("*.db"))[:8])
+        such = f"such as {names}" if names else "or a --storage"
+        raise RequestError(f"which study? name one, {such}")
+
+    import optuna_dashboard
+
+    from nas_mnist.report.dashboard_extras import StudyArtifacts, update_dashboard
+
+    def update() -> None:
+        for record in records:
+            try:
+                update_dashboard(record)
+            except NasMnistError as error:  # what is in the storage can be looked at all the same
+                note(f"study {record.name} is shown without all that should be added: {error}")
+
+    update()
+    # A storage of its own: the dashboard's threads must not wait for the updates.
+    its_own = open_storage(records[0].url, create=False)
+    app = optuna_dashboard.wsgi(its_own, artifact_store=StudyArtifacts(records))
+    try:
+        server = make_server(host, port, app, _Server, _Handler)
+    except (OSError, OverflowError) as error:
+        said = reason(error) if isinstance(error, OSError) else str(error)
+        raise WorkerError(f"--host {host} --port {port}: {said}; try another") from None
+    with server:
+        threading.Thread(target=_keep_updated, args=(records, update), daemon=True).start()
+        page = f"/dashboard/studies/{records[0].study_id}" if len(records) == 1 else "/"
+        note(f"listening on http://{host}:{server.server_port}{page} until Ctrl-C")
+        server.serve_forever()
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Handler(WSGIRequestHandler):
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """A line for each request is nobody's to read."""
+
+
+def _keep_updated(records: list[StudyRecord], update: Callable[[], None]) -> None:
+    """Go on with a search that runs meanwhile."""
+    from nas_mnist.execution.confirmation import confirmed
+
+    def state() -> list[object]:
+        runs = [[len(found.runs) for found in confirmed(record)] for record in records]
+        return [[record.counts() for record in records], runs]
+
+    seen = state()
+    while True:
+        time.sleep(_REFRESH_SECONDS)
+        try:
+            now = state()
+        except KeyError:  # its user has deleted a study
+            return
+        except StorageError:  # the dashboard shows it
+            continue
+        if now != seen:
+            update()
+            seen = now

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Generator
+from contextlib import closing
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -18,131 +18,84 @@ _SIZES = 8
 _LINE_SECONDS = 5.0
 
 
-class _Progress(Protocol):
-    @property
-    def seconds(self) -> float: ...
-    @property
-    def steps(self) -> int: ...
-    @property
-    def done(self) -> bool: ...
-
-
-P = TypeVar("P", bound=_Progress)
-
-
 def show_progress(
-    updates: Iterator[P],
-    line: Callable[[P], str],
-    panel: Callable[[P], RenderableType],
-    *,
-    quiet: bool = False,
+    updates: Generator[Progress] | Generator[ConfirmationProgress], *, quiet: bool = False
 ) -> None:
-    """Follow a run to its end, on standard error.
+    """Follow a run to its end, on standard error, and close it: as a live panel on a terminal,
+    elsewhere in one line every few seconds when there was a step, and one at the end.
 
     Args:
         updates: how far it is, about twice a second.
-        line: a progress in one line, for files and notebooks: one every few seconds when there
-            was a step, and one at the end.
-        panel: a progress as a live panel, for terminals.
         quiet: show nothing.
     """
-    if quiet:
-        for _ in updates:
-            pass
-        return
-    if sys.stderr.isatty():
-        with Live(console=Console(stderr=True), refresh_per_second=4) as live:
-            for progress in updates:
-                live.update(panel(progress))
-        return
     shown, steps = -_LINE_SECONDS, -1
-    for progress in updates:
-        due = progress.seconds - shown >= _LINE_SECONDS
-        if progress.steps != steps and (due or progress.done):
-            sys.stderr.write(line(progress) + "\n")
-            sys.stderr.flush()
-            shown, steps = progress.seconds, progress.steps
+    with closing(updates):
+        if sys.stderr.isatty() and not quiet:
+            with Live(console=Console(stderr=True), refresh_per_second=4) as live:
+                for progress in updates:
+                    live.update(_panel(progress))
+        for progress in updates:
+            due = progress.done or progress.seconds - shown >= _LINE_SECONDS
+            if due and progress.steps != steps and not quiet:
+                sys.stderr.write(_line(progress) + "\n")
+                sys.stderr.flush()
+                shown, steps = progress.seconds, progress.steps
 
 
-def progress_line(progress: Progress) -> str:
+def _texts(progress: Progress | ConfirmationProgress) -> list[str]:
+    """What is done of what, and more of it."""
+    if isinstance(progress, ConfirmationProgress):
+        diverged = f", {progress.diverged} diverged" if progress.diverged else ""
+        runs = f"{progress.runs_done}/{progress.runs} runs{diverged}"
+        return [runs, f"{progress.epochs_done}/{progress.epochs} epochs"]
     counts = progress.counts
-    parts = [
-        f"{counts.finished}/{progress.total} trials",
-        f"{counts.pruned} pruned",
-        *([f"{counts.failed} failed"] if counts.failed else []),
-        f"{counts.running} running",
-        time_left(progress),
-    ]
-    sizes = _spread(progress.best)
-    if sizes:
-        parts.append("best " + ", ".join(f"{size:,}: {acc:.2f}%" for size, acc in sizes))
-    return "; ".join(parts)
+    failed = [f"{counts.failed} failed"] if counts.failed else []
+    ended = [f"{counts.finished}/{progress.total} trials", f"{counts.pruned} pruned", *failed]
+    return [*ended, f"{counts.running} running"]
 
 
-def progress_panel(progress: Progress) -> Group:
-    counts = progress.counts
-    bar = _bar(
-        counts.finished,
-        progress.total,
-        f"{counts.finished}/{progress.total} trials",
-        f"{counts.pruned} pruned, {counts.failed} failed, {counts.running} running",
-        time_left(progress),
-    )
-    sizes = Table(title="best so far", title_justify="left", box=None, padding=(0, 2))
-    sizes.add_column("parameters", justify="right")
-    sizes.add_column("validation %", justify="right")
-    for size, accuracy in _spread(progress.best):
-        sizes.add_row(f"{size:,}", f"{accuracy:.2f}")
-    return Group(bar, sizes)
+def _line(progress: Progress | ConfirmationProgress) -> str:
+    text = "; ".join([*_texts(progress), _time_left(progress)])
+    if isinstance(progress, ConfirmationProgress):
+        return f"confirmation: {text}"
+    best = ", ".join(f"{size:,}: {accuracy:.2f}%" for size, accuracy in _spread(progress.best))
+    return f"{text}; best {best}" if best else text
 
 
-def confirmation_line(progress: ConfirmationProgress) -> str:
-    return f"confirmation: {_runs(progress)}; {_epochs(progress)}; {time_left(progress)}"
-
-
-def confirmation_panel(progress: ConfirmationProgress) -> Table:
-    return _bar(
-        progress.epochs_done,
-        progress.epochs,
-        _runs(progress),
-        _epochs(progress),
-        time_left(progress),
-    )
-
-
-def _runs(progress: ConfirmationProgress) -> str:
-    diverged = f", {progress.diverged} diverged" if progress.diverged else ""
-    return f"{progress.runs_done}/{progress.runs} runs{diverged}"
-
-
-def _epochs(progress: ConfirmationProgress) -> str:
-    return f"{progress.epochs_done}/{progress.epochs} epochs"
-
-
-def _bar(completed: int, total: int, done: str, more: str, left: str) -> Table:
+def _panel(progress: Progress | ConfirmationProgress) -> Group:
+    done, *more = _texts(progress)
     bar = Table.grid(padding=(0, 1))
+    shown = [bar]
+    if isinstance(progress, ConfirmationProgress):
+        total, completed = progress.epochs, progress.epochs_done
+    else:
+        total, completed = progress.total, progress.counts.finished
+        best = Table(title="best so far", title_justify="left", box=None, padding=(0, 2))
+        best.add_column("parameters", justify="right")
+        best.add_column("validation %", justify="right")
+        for size, accuracy in _spread(progress.best):
+            best.add_row(f"{size:,}", f"{accuracy:.2f}")
+        shown.append(best)
     bar.add_row(
         ProgressBar(total=total, completed=completed, width=40, finished_style="green"),
         Text(done),
-        Text(more, style="dim"),
-        Text(left, style="cyan"),
+        Text(", ".join(more), style="dim"),
+        Text(_time_left(progress), style="cyan"),
     )
-    return bar
+    return Group(*shown)
 
 
-def time_left(progress: Progress | ConfirmationProgress) -> str:
+def _time_left(progress: Progress | ConfirmationProgress) -> str:
     if progress.done:
         return "done"
     if progress.seconds_left is None:
         return "time left unknown"
     minutes, seconds = divmod(round(progress.seconds_left), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02} left"
+    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02} left"
 
 
-def _spread(best: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+def _spread(best: list[tuple[int, float]]) -> list[tuple[int, float]]:
     """At most `_SIZES` networks of the front, spread over it, its ends among them."""
     if len(best) <= _SIZES:
-        return list(best)
-    last = len(best) - 1
-    return [best[round(index * last / (_SIZES - 1))] for index in range(_SIZES)]
+        return best
+    return [best[round(index * (len(best) - 1) / (_SIZES - 1))] for index in range(_SIZES)]

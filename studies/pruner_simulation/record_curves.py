@@ -6,7 +6,6 @@ python studies/pruner_simulation/record_curves.py -o curves.csv --networks 300 -
 from __future__ import annotations
 
 import sys
-from contextlib import closing
 from pathlib import Path
 
 import optuna
@@ -17,7 +16,7 @@ from nas_mnist.cli.console import writing
 from nas_mnist.errors import RequestError
 from nas_mnist.execution.run import prepare_search, run_search
 from nas_mnist.execution.spec import resolve_config
-from nas_mnist.report.progress import progress_line, progress_panel, show_progress
+from nas_mnist.report.progress import show_progress
 from nas_mnist.training.datasets import load_dataset, split_dataset
 from nas_mnist.training.recipe import parse_settings
 
@@ -48,8 +47,7 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with writing(output):
         record = prepare_search(config, drawn_points(runs, config.seed))
-    with closing(run_search(record, config)) as updates:
-        show_progress(updates, progress_line, progress_panel)
+    show_progress(run_search(record, config))
     data = load_dataset(config.dataset, Path(config.data_dir) if config.data_dir else None)
     table = table_of(record, len(split_dataset(data, config.seed, config.train_samples)[1]))
     with writing(output):
