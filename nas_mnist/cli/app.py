@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from nas_mnist.cli import network_commands, search_commands, study_commands
+from nas_mnist.cli.options import with_options
 from nas_mnist.errors import NasMnistError, RequestError, is_out_of_memory
 
 _ANY_ARGUMENTS = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -42,7 +43,7 @@ for command in (
     network_commands.reproduce,
     network_commands.bench,
 ):
-    app.command()(command)
+    app.command()(with_options(command))
 
 
 _REPLACED = {

@@ -4,31 +4,19 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from nas_mnist.cli.console import note, print_json, print_tables, writing
-from nas_mnist.cli.options import (
-    DataDir,
-    Dataset,
-    Device,
-    FirstSeed,
-    Json,
-    Plugins,
-    Precision,
-    RecipeSettings,
-    Storage,
-    Target,
-    TrainSamples,
-    Workers,
-)
 from nas_mnist.errors import RequestError
 from nas_mnist.lookup import import_plugin, module_of
 
 
 def inspect(
-    target: Target, storage: Storage = None, plugins: Plugins = None, as_json: Json = False
+    target: str,
+    storage: str | None = None,
+    plugins: list[str] | None = None,
+    as_json: bool = False,
 ) -> None:
     """Show a network's layers: shapes, parameters, MACs and receptive fields."""
     from nas_mnist.execution.target import resolve_target
@@ -41,7 +29,7 @@ def inspect(
         print_tables(architecture_table(name, architecture))
 
 
-def references(as_json: Json = False) -> None:
+def references(as_json: bool = False) -> None:
     """List the hand-made networks and lifecycles, and what was published of each."""
     from nas_mnist.networks import references as known
     from nas_mnist.report.tables import lifecycles_table, reference_values, references_table
@@ -54,19 +42,19 @@ def references(as_json: Json = False) -> None:
 
 
 def train(
-    target: Target,
-    seeds: Annotated[int, typer.Option(min=1, max=100, help="How many seeds, side by side.")] = 1,
-    seed: FirstSeed = 0,
-    dataset: Dataset = "mnist",
-    train_samples: TrainSamples = None,
-    epochs: Annotated[int, typer.Option(help="Epochs a run.")] = 15,
-    recipe: RecipeSettings = None,
-    storage: Storage = None,
-    data_dir: DataDir = None,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    plugins: Plugins = None,
-    as_json: Json = False,
+    target: str,
+    seeds: int = 1,
+    seed: int = 0,
+    dataset: str = "mnist",
+    train_samples: int | None = None,
+    epochs: int = 15,
+    recipe: list[str] | None = None,
+    storage: str | None = None,
+    data_dir: Path | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    plugins: list[str] | None = None,
+    as_json: bool = False,
 ) -> None:
     """Train one network on all training images and test it after every epoch."""
     from nas_mnist.execution.target import resolve_target
@@ -109,25 +97,17 @@ def train(
 
 
 def reproduce(
-    lifecycle: Annotated[
-        str, typer.Argument(help="As `references` lists them.", show_default=False)
-    ],
-    seeds: Annotated[int, typer.Option(min=1, max=100, help="Seeds of each step.")] = 1,
-    seed: FirstSeed = 0,
-    most_parameters: Annotated[
-        int | None,
-        typer.Option(min=1, help="Leave out steps with larger networks.", show_default="none"),
-    ] = None,
-    epochs: Annotated[
-        int | None,
-        typer.Option(min=1, max=10_000, help="Epochs a run.", show_default="as aimed at"),
-    ] = None,
-    dataset: Dataset = "mnist",
-    train_samples: TrainSamples = None,
-    data_dir: DataDir = None,
-    workers: Workers = None,
-    results_dir: Annotated[Path, typer.Option(help="Where LIFECYCLE/ goes.")] = Path("results"),
-    as_json: Json = False,
+    lifecycle: str,
+    seeds: int = 1,
+    seed: int = 0,
+    most_parameters: int | None = None,
+    epochs: int | None = None,
+    dataset: str = "mnist",
+    train_samples: int | None = None,
+    data_dir: Path | None = None,
+    workers: int | None = None,
+    results_dir: Path = Path("results"),
+    as_json: bool = False,
 ) -> None:
     """Retrain a hand-made lifecycle: each step under its author's settings, published beside
     measured. The same command goes on where it was stopped."""
@@ -175,22 +155,18 @@ def reproduce(
 
 
 def bench(
-    target: Annotated[
-        str, typer.Argument(help="A notation, a reference's name, or STUDY:TRIAL.")
-    ] = "a7-no-dropout-7884",
-    dataset: Dataset = "mnist",
-    pack: Annotated[int, typer.Option(min=2, max=256, help="Networks trained as one.")] = 3,
-    seconds: Annotated[
-        float, typer.Option(min=0.1, max=600, help="Training of a measurement.")
-    ] = 6.0,
-    rounds: Annotated[int, typer.Option(min=1, max=100, help="Measurements of each loop.")] = 5,
-    workers: Workers = None,
-    storage: Storage = None,
-    data_dir: DataDir = None,
-    device: Device = "auto",
-    plugins: Plugins = None,
-    study_of: Annotated[list[int] | None, typer.Option(hidden=True)] = None,
-    as_json: Json = False,
+    target: str = "a7-no-dropout-7884",
+    dataset: str = "mnist",
+    pack: int = 3,
+    seconds: float = 6.0,
+    rounds: int = 5,
+    workers: int | None = None,
+    storage: str | None = None,
+    data_dir: Path | None = None,
+    device: str = "auto",
+    plugins: list[str] | None = None,
+    study_of: list[int] | None = None,
+    as_json: bool = False,
 ) -> None:
     """Measure training here: the usual loop against batched training, in one run of minutes."""
     if study_of:

@@ -4,27 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from nas_mnist.cli.console import note, open_study, print_front, quiet_optuna, writing
-from nas_mnist.cli.options import (
-    ArtifactDir,
-    DataDir,
-    Device,
-    Json,
-    Plugins,
-    Ray,
-    ResultsDir,
-    Storage,
-    Study,
-    WorkerGpus,
-    Workers,
-    launching,
-    parse_limits,
-    with_search_options,
-)
+from nas_mnist.cli.options import launching, parse_limits
 from nas_mnist.errors import NasMnistError
 
 if TYPE_CHECKING:
@@ -33,8 +16,16 @@ if TYPE_CHECKING:
     from nas_mnist.execution.spec import SearchConfig
 
 
-@with_search_options
-def search(**options: Any) -> None:
+def search(
+    recipe: list[str] | None = None,
+    plugins: list[str] | None = None,
+    limits: list[str] | None = None,
+    config: Path | None = None,
+    ray: str | None = None,
+    worker_gpus: float = 0,
+    as_json: bool = False,
+    **settings: Any,
+) -> None:
     """Search, or go on with a search: the same command resumes it."""
     from nas_mnist.execution.run import prepare_search, run_search
     from nas_mnist.execution.spec import default_storage, resolve_config
@@ -42,30 +33,32 @@ def search(**options: Any) -> None:
     from nas_mnist.report.progress import show_progress
     from nas_mnist.training.recipe import parse_settings
 
-    ray, worker_gpus = options.pop("ray"), options.pop("worker_gpus")
-    preset, as_json = options.pop("config"), options.pop("as_json")
-    options["recipe"] = parse_settings(options["recipe"] or [])
-    options["limits"] = parse_limits(options["limits"]) or None  # else the preset's
-    settings = resolve_config(preset, options)
+    given = {
+        **settings,
+        "recipe": parse_settings(recipe or []),
+        "limits": parse_limits(limits) or None,  # else the preset's
+        "plugins": plugins,
+    }
+    request = resolve_config(config, given)
     quiet_optuna()
     with launching(ray, worker_gpus) as launcher:
-        if ray is not None and options["workers"] is None:
-            settings = settings.changed(workers=launcher.slots)
-        record = prepare_search(settings, launcher=launcher)
-        results = _results_folder(record, settings)
+        if ray is not None and settings["workers"] is None:
+            request = request.changed(workers=launcher.slots)
+        record = prepare_search(request, launcher=launcher)
+        results = _results_folder(record, request)
         known = (default_storage(record.name), os.environ.get("NAS_MNIST_STORAGE"))
-        where = "" if settings.storage in known else f" --storage {shown(settings.storage)}"
+        where = "" if request.storage in known else f" --storage {shown(request.storage)}"
         note(
-            f"study {record.name}: {settings.trials} trials within {settings.budget:,} parameters, "
-            f"{settings.workers} workers; watch it with `nas-mnist dashboard {record.name}{where}`"
+            f"study {record.name}: {request.trials} trials within {request.budget:,} parameters, "
+            f"{request.workers} workers; watch it with `nas-mnist dashboard {record.name}{where}`"
         )
         try:
-            show_progress(run_search(record, settings, launcher))
+            show_progress(run_search(record, request, launcher))
         except KeyboardInterrupt:
             if record.front():
                 print_front(record, as_json)
             note(
-                f"interrupted: {record.counts().finished} of {settings.trials} trials are "
+                f"interrupted: {record.counts().finished} of {request.trials} trials are "
                 "finished; the same command goes on"
             )
             raise
@@ -73,33 +66,25 @@ def search(**options: Any) -> None:
             raise NasMnistError(
                 "no trial completed: every network diverged; lower the learning rate"
             )
-        if settings.confirm:
-            _confirm_front(record, settings, launcher, as_json)
+        if request.confirm:
+            _confirm_front(record, request, launcher, as_json)
         _present(record, results, as_json)
 
 
 def confirm(
-    study: Study,
-    seeds: Annotated[int, typer.Option(min=1, max=100, help="Fresh seeds of each network.")] = 5,
-    most_accurate: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            metavar="N",
-            help="Confirm also the N networks most accurate on the validation images.",
-            show_default="as the search was asked",
-        ),
-    ] = None,
-    workers: Workers = None,
-    ray: Ray = None,
-    worker_gpus: WorkerGpus = 0,
-    device: Device = "auto",
-    storage: Storage = None,
-    data_dir: DataDir = None,
-    artifact_dir: ArtifactDir = None,
-    results_dir: ResultsDir = None,
-    plugins: Plugins = None,
-    as_json: Json = False,
+    study: str,
+    seeds: int = 5,
+    most_accurate: int | None = None,
+    workers: int | None = None,
+    ray: str | None = None,
+    worker_gpus: float = 0,
+    device: str = "auto",
+    storage: str | None = None,
+    data_dir: Path | None = None,
+    artifact_dir: str | None = None,
+    results_dir: str | None = None,
+    plugins: list[str] | None = None,
+    as_json: bool = False,
 ) -> None:
     """Retrain a study's front on all training images; the same command resumes it.
 

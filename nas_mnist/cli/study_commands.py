@@ -7,13 +7,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from socketserver import ThreadingMixIn
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import typer
 
 from nas_mnist.cli.console import note, open_study, print_front, quiet_optuna, writing
-from nas_mnist.cli.options import ArtifactDir, DataDir, Json, Plugins, Storage, Study
 from nas_mnist.errors import NasMnistError, RequestError, StorageError, WorkerError, reason
 
 if TYPE_CHECKING:
@@ -22,26 +21,15 @@ if TYPE_CHECKING:
 
 _REFRESH_SECONDS = 10.0
 
-ReproducedFiles = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--reproduced",
-        metavar="FILE",
-        help="Show the retrained networks of this steps.json beside the front; repeatable.",
-    ),
-]
-
 
 def front(
-    study: Study,
-    storage: Storage = None,
-    plugins: Plugins = None,
-    csv: Annotated[Path | None, typer.Option(help="Also write the front as CSV.")] = None,
-    figure: Annotated[
-        Path | None, typer.Option(help="Also draw the front: .html, .png or .svg.")
-    ] = None,
-    reproduced: ReproducedFiles = None,
-    as_json: Json = False,
+    study: str,
+    storage: str | None = None,
+    plugins: list[str] | None = None,
+    csv: Path | None = None,
+    figure: Path | None = None,
+    reproduced: list[Path] | None = None,
+    as_json: bool = False,
 ) -> None:
     """Show a study's front: the networks that no other beats in size and accuracy."""
     record = open_study(study, storage)
@@ -65,20 +53,13 @@ def front(
 
 
 def export(
-    study: Study,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The module file, .py.")],
-    trial: Annotated[
-        int | None, typer.Option(help="This completed trial.", show_default="the most accurate")
-    ] = None,
-    at_least: Annotated[
-        float | None,
-        typer.Option(
-            min=0, max=100, help="The smallest network confirmed at this test accuracy, %."
-        ),
-    ] = None,
-    storage: Storage = None,
-    artifact_dir: ArtifactDir = None,
-    plugins: Plugins = None,
+    study: str,
+    output: Path,
+    trial: int | None = None,
+    at_least: float | None = None,
+    storage: str | None = None,
+    artifact_dir: str | None = None,
+    plugins: list[str] | None = None,
 ) -> None:
     """Write a study's network as a Python module that needs only torch, its weights beside it."""
     from nas_mnist.execution.confirmation import chosen
@@ -106,13 +87,13 @@ def export(
 
 
 def report(
-    study: Study,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The page, .html.")],
-    storage: Storage = None,
-    data_dir: DataDir = None,
-    artifact_dir: ArtifactDir = None,
-    plugins: Plugins = None,
-    reproduced: ReproducedFiles = None,
+    study: str,
+    output: Path,
+    storage: str | None = None,
+    data_dir: Path | None = None,
+    artifact_dir: str | None = None,
+    plugins: list[str] | None = None,
+    reproduced: list[Path] | None = None,
 ) -> None:
     """Write a study's report as one page that needs no network."""
     if output.suffix != ".html":
@@ -136,16 +117,12 @@ def _read_reproduced(files: list[Path] | None, record: StudyRecord) -> list[Repr
 
 
 def dashboard(
-    study: Annotated[
-        str | None, typer.Argument(help="The study; all of --storage if there is none.")
-    ] = None,
-    storage: Storage = None,
-    artifact_dir: ArtifactDir = None,
-    plugins: Plugins = None,
-    host: Annotated[
-        str, typer.Option(help="Address to listen on; others than 127.0.0.1 let others in.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 8080,
+    study: str | None = None,
+    storage: str | None = None,
+    artifact_dir: str | None = None,
+    plugins: list[str] | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8080,
 ) -> None:
     """Serve Optuna's dashboard, with the study's front, learning curves and winner."""
     from nas_mnist.execution.records import load_studies
