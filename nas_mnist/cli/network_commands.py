@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from nas_mnist.cli.console import note, print_json, print_tables, writing
+from nas_mnist.cli.console import note, print_result, writing
 from nas_mnist.errors import RequestError
 from nas_mnist.lookup import import_plugin, module_of
 
@@ -23,10 +23,8 @@ def inspect(
     from nas_mnist.report.tables import architecture_table, architecture_values
 
     name, architecture = resolve_target(target, storage)
-    if as_json:
-        print_json(architecture_values(name, architecture))
-    else:
-        print_tables(architecture_table(name, architecture))
+    values = architecture_values(name, architecture)
+    print_result(values, architecture_table(name, architecture), as_json=as_json)
 
 
 def references(as_json: bool = False) -> None:
@@ -35,10 +33,8 @@ def references(as_json: bool = False) -> None:
     from nas_mnist.report.tables import lifecycles_table, reference_values, references_table
 
     networks = list(known.references().values())
-    if as_json:
-        print_json([reference_values(network) for network in networks])
-    else:
-        print_tables(references_table(networks), lifecycles_table(known.steps()))
+    tables = references_table(networks), lifecycles_table(known.steps())
+    print_result([reference_values(network) for network in networks], *tables, as_json=as_json)
 
 
 def train(
@@ -89,11 +85,10 @@ def train(
                 f"loss {record.train_loss:.4f}, train {record.train_accuracy:.2f} %, "
                 f"test {record.accuracy:.2f} %, {record.seconds:.1f} s"
             )
-    values = runs_values(name, architecture, settings, dataset, list(runs.values()))
-    if as_json:
-        print_json({**values, "precision": str(kind).removeprefix("torch.")})
-    else:
-        print_tables(runs_table(values, list(runs.values())))
+    trained = list(runs.values())
+    values = runs_values(name, architecture, settings, dataset, trained)
+    values["precision"] = str(kind).removeprefix("torch.")
+    print_result(values, runs_table(values, trained), as_json=as_json)
 
 
 def reproduce(
@@ -147,10 +142,7 @@ def reproduce(
             with writing(folder):
                 files = record.write(folder)
             note(record.step_line(step))
-    if as_json:
-        print_json(record.values())
-    else:
-        print_tables(record.table())
+    print_result(record.values(), record.table(), as_json=as_json)
     note("wrote " + ", ".join(map(str, files)))
 
 
@@ -216,7 +208,4 @@ def bench(
     title = (
         "{network} ({parameters:,} parameters) on {device}, {cores} cores, {vectors}, {precision}"
     )
-    if as_json:
-        print_json(values)
-    else:
-        print_tables(bench_table(title.format(**machine), values))
+    print_result(values, bench_table(title.format(**machine), values), as_json=as_json)

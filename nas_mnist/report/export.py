@@ -10,7 +10,9 @@ import io
 import re
 from collections.abc import Mapping
 from errno import EISDIR
+from importlib import resources
 from pathlib import Path
+from string import Template
 
 import torch
 from torch import nn
@@ -147,13 +149,14 @@ def module_source(
     folder = DATASETS[dataset].folder if dataset in DATASETS else None
     named = list(zip(layer_names(architecture.layers), architecture.costs, strict=True))
     made = [line for name, cost in named for line in cost.layer.made(name, cost.input_shape)]
-    return _TEMPLATE.format(
+    template = resources.files(__package__).joinpath("exported.txt").read_text("utf-8")
+    # Lines for datasets that come as files begin with F|, those for others with P|.
+    kept, left_out = ("F|", "P|") if folder else ("P|", "F|")
+    lines = template.splitlines(keepends=True)
+    text = "".join(line.removeprefix(kept) for line in lines if not line.startswith(left_out))
+    return Template(text).substitute(
         title=f"A network of {architecture.parameters:,} parameters for the images of {dataset}.",
-        usage=(_USAGE_OF_FILES if folder else _USAGE).format(folder=folder),
-        argument="FOLDER_OR_PICTURE" if folder else "PICTURE",
-        gzip="import gzip\n" if folder else "",
-        read_idx=_READ_IDX.format(folder=folder) if folder else "",
-        main=_MAIN_OF_FILES if folder else _MAIN,
+        folder=folder,
         table=_table(architecture),
         facts="\n".join(f"    {name + ':':<12}{_plain(text)}" for name, text in facts.items()),
         mean=repr(float(mean)),
@@ -178,117 +181,3 @@ def _table(architecture: Architecture) -> str:
 def _plain(text: str) -> str:
     """Text that cannot end a docstring, start an escape or leave its line."""
     return re.sub(r"[^A-Za-z0-9 .,:;%+_/()±-]", "?", text)
-
-
-_USAGE = """\
-Run it on a picture, light on a dark ground:
-
-    python FILE.py picture.png"""
-
-_USAGE_OF_FILES = """\
-Run it on the folder of the test files, or on a picture that is light on dark as they are:
-
-    python FILE.py path/to/{folder}/raw
-    python FILE.py picture.png"""
-
-_READ_IDX = '''
-def read_idx(folder: Path, name: str, header: int) -> Tensor:
-    """The bytes behind the header of an IDX file, plain or gzipped."""
-    for file in (folder / name, folder / "{folder}" / "raw" / name):
-        if file.exists():
-            return torch.frombuffer(bytearray(file.read_bytes()[header:]), dtype=torch.uint8)
-        if (zipped := file.with_name(name + ".gz")).exists():
-            data = gzip.decompress(zipped.read_bytes())
-            return torch.frombuffer(bytearray(data[header:]), dtype=torch.uint8)
-    raise SystemExit(f"{{folder}}: no {{name}} in it")
-
-'''
-
-_MAIN = """\
-    print(int(classify(load(), read_picture(path))))
-"""
-
-_MAIN_OF_FILES = """\
-    network = load()
-    if not path.is_dir():
-        print(int(classify(network, read_picture(path))))
-        return
-    images = read_idx(path, "t10k-images-idx3-ubyte", 16).view(-1, 1, 28, 28)
-    labels = read_idx(path, "t10k-labels-idx1-ubyte", 8)
-    correct = int((classify(network, images) == labels).sum())
-    print(f"{100 * correct / len(labels):.2f} % of {len(labels):,} test images")
-"""
-
-_TEMPLATE = '''"""{title}
-
-{table}
-
-{facts}
-
-{usage}
-"""
-
-{gzip}import sys
-from pathlib import Path
-
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
-
-WEIGHTS = Path(__file__).with_suffix(".pt")
-MEAN, STD = {mean}, {std}  # of the training pixels, from 0 to 1
-
-
-class Network(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-{layers}
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits (batch, 10) of normalized images (batch, 1, 28, 28)."""
-{forward}
-        return x.flatten(1)
-
-
-def load(weights: Path = WEIGHTS) -> Network:
-    """The trained network, ready to classify."""
-    network = Network()
-    network.load_state_dict(torch.load(weights, weights_only=True))
-    return network.eval()
-
-
-def normalize(images: Tensor) -> Tensor:
-    """Pixels from 0 to 255 as the network expects them: float32 about zero."""
-    return (images.float() / 255 - MEAN) / STD
-
-
-@torch.inference_mode()
-def classify(network: Network, images: Tensor) -> Tensor:
-    """The class, 0 to 9, of each image (n, 1, 28, 28), of pixels from 0 to 255: (n,)."""
-    batches = images.split(1000)
-    return torch.cat([network(normalize(batch)).argmax(dim=1) for batch in batches])
-
-{read_idx}
-def read_picture(file: Path) -> Tensor:
-    """A picture of any size as one image: (1, 1, 28, 28)."""
-    try:
-        from PIL import Image
-    except ImportError:
-        raise SystemExit("reading pictures needs pillow: pip install pillow") from None
-    try:
-        picture = Image.open(file).convert("L").resize((28, 28))
-    except OSError as error:
-        raise SystemExit(f"{{file}}: {{error.strerror or error}}") from None
-    return torch.tensor(list(picture.tobytes()), dtype=torch.uint8).view(1, 1, 28, 28)
-
-
-def main(path: Path) -> None:
-    if not WEIGHTS.exists():
-        raise SystemExit(f"{{WEIGHTS}}: no weights; keep them beside this file")
-{main}
-
-if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        raise SystemExit(f"usage: {{sys.argv[0]}} {argument}")
-    main(Path(sys.argv[1]))
-'''

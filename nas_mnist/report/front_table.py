@@ -13,7 +13,7 @@ from rich.table import Table
 
 from nas_mnist.execution.confirmation import Candidate, Confirmed, candidates, confirmed
 from nas_mnist.execution.records import StudyRecord, TrialRecord
-from nas_mnist.report.tables import as_text, size_values, spread_text, text_table
+from nas_mnist.report.tables import as_text, picked, size_values, spread_text, text_table
 
 UNCONFIRMED = (
     "This front is unconfirmed: each accuracy is that of one run on the search's training images."
@@ -66,34 +66,30 @@ def epoch_usage(record: StudyRecord) -> EpochUsage:
 
 def front_values(record: StudyRecord) -> dict[str, Any]:
     """What `front --json` prints; accuracies in percent."""
-    spec, counts = record.spec, record.counts()
     return {
         "study": record.name,
-        "dataset": spec.dataset,
-        "budget": spec.budget,
-        "epochs": spec.epochs,
-        "trials": {state: getattr(counts, state) for state in ("complete", "pruned", "failed")},
-        "pruning": {"pruner": spec.pruner, **epoch_usage(record)._asdict()},
+        **picked(record.spec, "dataset", "budget", "epochs"),
+        "trials": picked(record.counts(), "complete", "pruned", "failed"),
+        "pruning": {"pruner": record.spec.pruner, **epoch_usage(record)._asdict()},
         "front": [_trial_values(trial) for trial in record.front()],
         "confirmed": [_confirmed_values(found) for found in confirmed(record)],
     }
 
 
 def _trial_values(trial: TrialRecord) -> dict[str, Any]:
-    accuracies = {"val_accuracy": trial.val_accuracy, "test_accuracy": trial.test_accuracy}
+    accuracies = picked(trial, "val_accuracy", "test_accuracy")
     return {"trial": trial.number, **size_values(trial.architecture), **accuracies}
 
 
 def _confirmed_values(found: Confirmed) -> dict[str, Any]:
     """The trial, and what its fresh seeds found."""
-    kept = ("seed", "test_accuracy", "last4_min")
     return {
         **_trial_values(found.trial),
         "seeds": len(found.runs),
         "test_accuracy_mean": found.mean,
         "test_accuracy_sd": found.sd,
-        **{name: getattr(found, name) for name in _FINDINGS},
-        "runs": [{name: getattr(run, name) for name in kept} for run in found.runs],
+        **picked(found, *_FINDINGS),
+        "runs": [picked(run, "seed", "test_accuracy", "last4_min") for run in found.runs],
     }
 
 

@@ -14,7 +14,14 @@ from nas_mnist.errors import DataError, RequestError, reason
 from nas_mnist.networks.notation import format_notation
 from nas_mnist.networks.references import Step, references
 from nas_mnist.report.export import replace_files
-from nas_mnist.report.tables import as_text, markdown_row, spread_text, text_table
+from nas_mnist.report.tables import (
+    as_text,
+    curve_values,
+    markdown_row,
+    picked,
+    spread_text,
+    text_table,
+)
 from nas_mnist.training.epochs import EpochRecord
 from nas_mnist.training.lifecycles import (
     Reproduced,
@@ -130,12 +137,12 @@ class Lifecycle:
         }
 
     def _values(self, step: Step) -> dict[str, Any]:
-        same = ("parameters", "train_accuracy", "test_accuracy", "recipe", "note")
+        kept = ("parameters", "train_accuracy", "test_accuracy", "recipe", "note")
         values = {
             "step": step.number,
             "title": step.title,
             "network": step.reference,
-            "published": {name: getattr(step, name) for name in same},
+            "published": picked(step, *kept),
         }
         done = self.done.get(step.number)
         if done is None:
@@ -153,10 +160,7 @@ class Lifecycle:
             },
             "analysis": self._analysis(step),
             "trained": self._trained(step),
-            "runs": [
-                {"seed": run.seed, "curve": [entry.entry("test_accuracy") for entry in run.curve]}
-                for run in done.runs
-            ],
+            "runs": [{"seed": run.seed, "curve": curve_values(run)} for run in done.runs],
         }
 
 

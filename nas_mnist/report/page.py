@@ -8,7 +8,9 @@ import html
 import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from importlib import resources
 from pathlib import Path
+from string import Template
 
 import numpy as np
 import optuna
@@ -47,62 +49,13 @@ _LEAST_TRIALS = 20
 # More are no easier to learn from.
 _MOST_IMAGES = 120
 
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1060px; margin: 2rem auto;
-       padding: 0 1rem; }
-h1 { font-size: 1.6rem; margin-bottom: 0; }
-h2 { font-size: 1.15rem; margin: 2.4rem 0 .4rem; border-top: 1px solid #ddd; padding-top: 1.2rem; }
-p, figcaption { max-width: 46rem; }
-table { border-collapse: collapse; margin: .8rem 0; font-variant-numeric: tabular-nums; }
-th, td { padding: .15rem .5rem; text-align: right; border-bottom: 1px solid #eee;
-         white-space: nowrap; }
-th { border-bottom: 1px solid #999; font-weight: 600; white-space: normal;
-     vertical-align: bottom; }
-th.text, td.text { text-align: left; }
-td.notation, pre { font: 12.5px/1.4 ui-monospace, monospace; }
-td.notation { overflow-wrap: anywhere; white-space: normal; min-width: 13rem; }
-pre { background: #f6f6f6; padding: .8rem; overflow-x: auto; }
-.images { display: flex; flex-wrap: wrap; gap: .6rem; }
-.images figure { margin: 0; text-align: center; }
-.images img { width: 56px; height: 56px; image-rendering: pixelated; display: block; }
-.images figcaption { font-size: 12px; }
-.none { color: #777; }
-"""
-
-# Plotly's own script is 4.6 MB: it is kept compressed, and unpacked by the browser.
-_SCRIPT = """
-const failed = text => { document.documentElement.dataset.failed = text; };
-addEventListener("error", event => failed(event.message));
-addEventListener("unhandledrejection", event => failed(String(event.reason)));
-const packed = document.getElementById("plotly").textContent;
-const bytes = Uint8Array.from(atob(packed), character => character.charCodeAt(0));
-const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-new Response(stream).text().then(async source => {
-  const script = document.createElement("script");
-  script.textContent = source;
-  document.head.append(script);
-  for (const figure of document.querySelectorAll("script.figure")) {
-    const { data, layout } = JSON.parse(figure.textContent);
-    await Plotly.newPlot(figure.previousElementSibling, data, layout, { responsive: true });
-  }
-  document.documentElement.dataset.drawn = "all";
-});
-"""
-
 
 def page(title: str, parts: Iterable[str]) -> str:
     """An HTML page of these parts, in their order; `figure_part` and others make them."""
-    packed = base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode()
-    return "\n".join(
-        [
-            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-            f"<title>{html.escape(title)}</title>",
-            f"<style>{_STYLE}</style>\n</head>\n<body>",
-            *parts,
-            f'<script type="text/plain" id="plotly">{packed}</script>',
-            f"<script>{_SCRIPT}</script>\n</body>\n</html>\n",
-        ]
-    )
+    template = Template(resources.files(__package__).joinpath("page.html").read_text("utf-8"))
+    # Plotly's own script is 4.6 MB: it is kept compressed, and unpacked by the browser.
+    plotly = base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode()
+    return template.substitute(title=html.escape(title), parts="\n".join(parts), plotly=plotly)
 
 
 def text_part(text: str, tag: str = "p") -> str:

@@ -17,6 +17,7 @@ from nas_mnist.training.recipe import Recipe
 from nas_mnist.training.runs import Run, mean_and_sd
 from nas_mnist.training.speed import TRIAL_IMAGES, Measured
 
+_SIZES = ("parameters", "macs", "receptive_field")
 TEXT_COLUMNS = {
     *("analysis", "layer", "lifecycle", "loop", "name", "network", "notation", "steps"),
     *("target", "title"),
@@ -53,6 +54,11 @@ def markdown_row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def picked(source: Any, *names: str) -> dict[str, Any]:
+    """The attributes of those names, as JSON has them."""
+    return {name: getattr(source, name) for name in names}
+
+
 def spread_text(mean: float, sd: float | None) -> str:
     """A mean and its standard deviation, in percent."""
     return f"{mean:.2f}" + ("" if sd is None else f" ± {sd:.2f}")
@@ -60,24 +66,13 @@ def spread_text(mean: float, sd: float | None) -> str:
 
 def size_values(architecture: Architecture) -> dict[str, Any]:
     """What every report says of a network's size."""
-    return {
-        "notation": format_notation(architecture),
-        "parameters": architecture.parameters,
-        "macs": architecture.macs,
-        "receptive_field": architecture.receptive_field,
-    }
+    return {"notation": format_notation(architecture), **picked(architecture, *_SIZES)}
 
 
 def architecture_values(name: str, architecture: Architecture) -> dict[str, Any]:
     """What `inspect --json` prints; shapes are channels, height, width."""
     layers = [
-        {
-            "op": cost.layer.op,
-            "output_shape": list(cost.output_shape),
-            "parameters": cost.parameters,
-            "macs": cost.macs,
-            "receptive_field": cost.receptive_field,
-        }
+        {"op": cost.layer.op, "output_shape": list(cost.output_shape), **picked(cost, *_SIZES)}
         for cost in architecture.costs
     ]
     return {"name": name, **size_values(architecture), "layers": layers}
@@ -97,20 +92,19 @@ def layer_rows(architecture: Architecture) -> list[list[str]]:
     rows: list[Any] = [["layer", "output shape", "parameters", "MACs", "receptive field"]]
     for cost in architecture.costs:
         shape = "×".join(map(str, cost.output_shape))
-        rows.append([cost.layer.op, shape, cost.parameters, cost.macs, cost.receptive_field])
+        rows.append([cost.layer.op, shape, *picked(cost, *_SIZES).values()])
     return as_text(rows)
 
 
 def reference_values(reference: Reference) -> dict[str, Any]:
     """One entry of `references --json`; the published accuracy is one run's best epoch."""
-    same = ("title", "parameters", "train_accuracy", "test_accuracy", "note", "recipe")
+    kept = ("title", "parameters", "train_accuracy", "test_accuracy", "note", "recipe")
     return {
         "name": reference.name,
         **size_values(reference.architecture),
         "published_test_accuracy": reference.published_accuracy,
         "lifecycles": [
-            {"lifecycle": step.lifecycle, "step": step.number}
-            | {name: getattr(step, name) for name in same}
+            {"lifecycle": step.lifecycle, "step": step.number, **picked(step, *kept)}
             for step in reference.steps
         ],
     }
@@ -138,6 +132,11 @@ def lifecycles_table(steps: Sequence[Step]) -> Table:
     return table
 
 
+def curve_values(run: Run) -> list[dict[str, float]]:
+    """A run's epochs, as they are kept."""
+    return [record.entry("test_accuracy") for record in run.curve]
+
+
 def runs_values(
     name: str, architecture: Architecture, recipe: Recipe, dataset: str, runs: Sequence[Run]
 ) -> dict[str, Any]:
@@ -153,12 +152,7 @@ def runs_values(
         "test_accuracy_sd": sd,
         "last4_min": min(run.last4_min for run in runs),
         "runs": [
-            {
-                "seed": run.seed,
-                "test_accuracy": run.test_accuracy,
-                "curve": [record.entry("test_accuracy") for record in run.curve],
-            }
-            for run in runs
+            {**picked(run, "seed", "test_accuracy"), "curve": curve_values(run)} for run in runs
         ],
     }
 
