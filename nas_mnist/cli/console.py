@@ -26,19 +26,15 @@ def note(text: str) -> None:
 
 def print_result(values: Any, *tables: Table, as_json: bool) -> None:
     """What a command has found, for programs or for people."""
-    if as_json:
-        text = json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-    else:
-        from rich.console import Console
+    from rich.console import Console
 
-        # A residual's brackets in a notation are no markup.
-        console = Console(width=_terminal_width() or 1000, markup=False)
-        with console.capture() as shown:
-            for table in tables:
-                console.print(table)
-        text = shown.get()
     try:
-        print(text, end="", flush=True)
+        if as_json:
+            print(json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False))
+        else:
+            # A residual's brackets in a notation are no markup.
+            Console(width=_terminal_width() or 1000, markup=False).print(*tables, sep="")
+        sys.stdout.flush()
     except BrokenPipeError:
         raise
     except OSError as error:  # as on a full disk
