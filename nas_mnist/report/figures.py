@@ -27,10 +27,18 @@ _SIZE_TICKS = [base * 10**power for power in range(1, 8) for base in (1, 2, 5)]
 _ACCURACY_TICKS = [0, 50, 80, 90, 95, 98, 99, 99.2, 99.4, 99.5, 99.6, 99.7, 99.8, 99.9]
 # One image of 10,000: where an error of 0 is drawn on the logarithmic axis.
 _DRAWN_MIN_ERROR = 0.01
-_MARGIN = {"t": 40, "r": 20}  # below plotly's own buttons
 _LINE: dict[str, Any] = {"line": {"shape": "hv", "color": FRONT_COLOR, "width": 2}}
 _DOT: dict[str, Any] = {"marker": {"size": 9, "color": FRONT_COLOR}}
 
+
+def _drawn_error(accuracy: float) -> float:
+    return max(_DRAWN_MIN_ERROR, 100 - accuracy)
+
+
+_ACCURACIES = {
+    "tickvals": [_drawn_error(accuracy) for accuracy in _ACCURACY_TICKS],
+    "ticktext": [f"{accuracy:g}" for accuracy in _ACCURACY_TICKS],
+}
 Point = tuple[Architecture, float, str]
 """a network in a picture: its accuracy in percent, and what else to say of it"""
 
@@ -68,46 +76,31 @@ def front_figure(record: StudyRecord, reproduced: Sequence[Reproduced] = ()) -> 
     else:
         style = {"mode": "lines+markers", **_LINE, **_DOT}
         _add(figure, "front, validation", map(_claim, front), **style)
-    figure.add_vline(x=budget, line={"dash": "dash", "color": _BUDGET})
-    figure.add_annotation(
-        x=math.log10(budget),  # shapes take the value, annotations its logarithm
-        y=0,
-        yref="paper",
-        text=f"budget {budget:,}",
-        textangle=-90,
-        xanchor="right",
-        yanchor="bottom",
-        showarrow=False,
-        font={"color": _BUDGET},
-    )
     sizes = [trial.architecture.parameters for trial in front]
     sizes += [budget, *(step.architecture.parameters for step in reproduced)]
-    errors = [error for trace in figure.data[1:] for error in trace.y]
-    low, high = (min(errors), max(errors)) if errors else (_DRAWN_MIN_ERROR, 100)
+    errors = [error for trace in figure.data[1:] for error in trace.y] or [_DRAWN_MIN_ERROR, 100]
+    highest, lowest = min(100, max(errors) * 1.2), min(errors) / 1.2
+    title = f"{record.name}: what parameters buy in {record.spec.epochs} epochs"
     figure.update_layout(
         template="plotly_white",
-        title={
-            "text": f"{record.name}: what parameters buy in {record.spec.epochs} epochs",
-            "subtitle": {"text": _subtitle(known)},
-        },
-        xaxis={
-            "title": "parameters",
-            "type": "log",
-            "range": [math.log10(min(sizes) / 1.3), math.log10(max(sizes) * 1.8)],
-            "tickvals": _SIZE_TICKS,
-            "ticktext": [f"{size:,}" for size in _SIZE_TICKS],
-            "showline": True,
-        },
-        yaxis={
-            **_accuracy_axis(),
-            "range": [math.log10(min(100, high * 1.2)), math.log10(low / 1.2)],
-            "showline": True,
-        },
+        title={"text": title, "subtitle": {"text": _subtitle(known)}},
+        xaxis=_log_axis("parameters", min(sizes) / 1.3, max(sizes) * 1.8),
+        yaxis=_log_axis("accuracy (%)", highest, lowest) | _ACCURACIES,
         height=560,
         legend={"orientation": "h", "y": -0.16},
         margin={"t": 90, "r": 30},
     )
-    return figure
+    figure.update_xaxes(tickvals=_SIZE_TICKS, ticktext=[f"{size:,}" for size in _SIZE_TICKS])
+    figure.add_vline(x=budget, line={"dash": "dash", "color": _BUDGET})
+    log = math.log10(budget)  # shapes take the value, annotations its logarithm
+    low = {"y": 0, "yref": "paper", "xanchor": "right", "yanchor": "bottom", "textangle": -90}
+    text = {"text": f"budget {budget:,}", "font_color": _BUDGET, "showarrow": False}
+    return figure.add_annotation(x=log, **low, **text)
+
+
+def _log_axis(title: str, first: float, last: float) -> dict[str, Any]:
+    ends = [math.log10(first), math.log10(last)]
+    return {"title": title, "type": "log", "range": ends, "showline": True}
 
 
 def _add(figure: go.Figure, name: str, points: Iterable[Point], **style: Any) -> None:
@@ -131,33 +124,26 @@ def _claim(trial: TrialRecord) -> Point:
 
 def _add_retrained(figure: go.Figure, reproduced: Sequence[Reproduced]) -> None:
     by_mean = sorted(reproduced, key=lambda found: found.test_mean)
-    best = {found.architecture: found for found in by_mean}.values()
+    best = {found.architecture: found for found in by_mean}
     points = []
-    for found in best:
+    for network, found in best.items():
         step, seeds = found.step, len(found.runs)
         more = f"{step.reference}, {step.lifecycle} step {step.number}, seeds: {seeds}"
-        points.append((found.architecture, found.test_mean, more))
-    _add(
-        figure,
-        "hand-made, retrained here: test, final epoch, mean ± sd",
-        points,
-        marker={"color": _RETRAINED, "size": 8, "symbol": "diamond"},
-        error_y=_bars([found.test_sd for found in best], _RETRAINED),
-    )
+        points.append((network, found.test_mean, more))
+    name = "hand-made, retrained here: test, final epoch, mean ± sd"
+    marker = {"color": _RETRAINED, "size": 8, "symbol": "diamond"}
+    bars = _bars([found.test_sd for found in best.values()], _RETRAINED)
+    _add(figure, name, points, marker=marker, error_y=bars)
 
 
 def _add_confirmed(figure: go.Figure, known: Sequence[Confirmed]) -> None:
     """Means with their spread, and the line of those that none of them beats."""
-    indices = front_indices([(found.architecture.parameters, found.mean) for found in known])
-    points = [
-        (
-            found.architecture,
-            found.mean,
-            f"trial {found.trial.number}, seeds: {len(found.runs)}, "
-            f"lowest of the last 4 epochs {found.last4_min:.2f} %",
-        )
-        for found in known
-    ]
+    points = []
+    for found in known:
+        seeds = f"trial {found.trial.number}, seeds: {len(found.runs)}"
+        more = f"{seeds}, lowest of the last 4 epochs {found.last4_min:.2f} %"
+        points.append((found.architecture, found.mean, more))
+    indices = front_indices([(network.parameters, mean) for network, mean, _ in points])
     best = [(*points[index][:2], "") for index in indices]
     bare = {"mode": "lines", "showlegend": False, "hoverinfo": "skip"}
     _add(figure, "confirmed front", best, **bare, **_LINE)
@@ -178,20 +164,6 @@ def _subtitle(known: Sequence[Confirmed]) -> str:
     return f"Confirmed with fresh seeds ({seeds}): test accuracy at the final epoch, mean ± sd."
 
 
-def _accuracy_axis() -> dict[str, Any]:
-    """Accuracies in percent, on a logarithmic scale of their errors."""
-    return {
-        "title": "accuracy (%)",
-        "type": "log",
-        "tickvals": [_drawn_error(accuracy) for accuracy in _ACCURACY_TICKS],
-        "ticktext": [f"{accuracy:g}" for accuracy in _ACCURACY_TICKS],
-    }
-
-
-def _drawn_error(accuracy: float) -> float:
-    return max(_DRAWN_MIN_ERROR, 100 - accuracy)
-
-
 def curves_figure(front: Sequence[TrialRecord], known: Sequence[Confirmed]) -> go.Figure:
     """Accuracy against epochs of each network of the front, the error on a logarithmic scale: on
     validation images in the search, and where it is confirmed the mean on test images, dashed."""
@@ -203,8 +175,8 @@ def curves_figure(front: Sequence[TrialRecord], known: Sequence[Confirmed]) -> g
         if trial.number in runs:
             tests = [[e["test_accuracy"] for e in run.curve] for run in runs[trial.number]]
             curves.append(("test, confirmed", np.mean(tests, axis=0).tolist(), "dash"))
+        tip = f"trial {trial.number}, epoch %{{x}}: %{{customdata:.2f}} %<extra></extra>"
         for kind, accuracies, dash in curves:
-            tip = f"trial {trial.number}, epoch %{{x}}: %{{customdata:.2f}} %<extra></extra>"
             figure.add_scatter(
                 x=list(range(1, len(accuracies) + 1)),
                 y=[_drawn_error(accuracy) for accuracy in accuracies],
@@ -214,14 +186,9 @@ def curves_figure(front: Sequence[TrialRecord], known: Sequence[Confirmed]) -> g
                 mode="lines",
                 line={"color": color, "dash": dash, "width": 2 if dash == "solid" else 1.5},
             )
-    return figure.update_layout(
-        template="plotly_white",
-        xaxis={"title": "epoch", "dtick": 1},
-        yaxis={**_accuracy_axis(), "autorange": "reversed"},
-        height=520,
-        margin=_MARGIN,
-        legend_title="parameters",
-    )
+    accuracy = {"title": "accuracy (%)", "type": "log", "autorange": "reversed", **_ACCURACIES}
+    axes = {"xaxis": {"title": "epoch", "dtick": 1}, "yaxis": accuracy}
+    return figure.update_layout(_box(520, **axes), legend_title="parameters")
 
 
 def spending_figure(spent: EpochUsage, epochs: int) -> go.Figure:
@@ -244,16 +211,15 @@ def _bar_figure(
     values: Mapping[str, float], colors: str | list[str], title: str, number: str, height: int
 ) -> go.Figure:
     """Horizontal bars, the first on top; their colours from the lowest up."""
-    bars = go.Bar(
-        x=list(values.values())[::-1],
-        y=list(values)[::-1],
-        orientation="h",
-        marker_color=colors,
-        texttemplate=f"%{{x:{number}}}",
-    )
-    layout = {"template": "plotly_white", "height": 120 + height * len(values), "margin": _MARGIN}
+    names, lengths = list(values)[::-1], list(values.values())[::-1]
+    style = {"orientation": "h", "marker_color": colors, "texttemplate": f"%{{x:{number}}}"}
     axes = {"xaxis": {"title": title, "rangemode": "tozero"}, "yaxis": {"automargin": True}}
-    return go.Figure(bars, {**layout, **axes})
+    return go.Figure(go.Bar(x=lengths, y=names, **style), _box(120 + height * len(names), **axes))
+
+
+def _box(height: int, **layout: Any) -> dict[str, Any]:
+    margin = {"t": 40, "r": 20}  # below plotly's own buttons
+    return {"template": "plotly_white", "height": height, "margin": margin, **layout}
 
 
 def confusion_figure(labels: Sequence[int], answers: Sequence[int]) -> go.Figure:
@@ -272,9 +238,7 @@ def confusion_figure(labels: Sequence[int], answers: Sequence[int]) -> go.Figure
         showscale=False,
         hovertemplate="shown %{y}, answered %{x}: %{text}<extra></extra>",
     )
-    layout = {
-        "xaxis": {"title": "answered", "type": "category", "side": "top"},
-        "yaxis": {"title": "shown", "type": "category", "autorange": "reversed"},
-    }
-    box = {"width": 640, "height": 560, "margin": {"t": 60, "r": 20}}
-    return go.Figure(cells, {"template": "plotly_white", **layout, **box})
+    answered = {"title": "answered", "type": "category", "side": "top"}
+    shown = {"title": "shown", "type": "category", "autorange": "reversed"}
+    box = _box(560, width=640, margin={"t": 60, "r": 20})
+    return go.Figure(cells, {**box, "xaxis": answered, "yaxis": shown})
