@@ -6,8 +6,6 @@ network = study.winner().load()
 
 from __future__ import annotations
 
-import io
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,15 +48,9 @@ class TrainedNetwork:
         Raises:
             StorageError: if its weights are missing.
         """
-        import torch
+        from nas_mnist.report.export import trained_network
 
-        from nas_mnist.networks.architecture import build_network
-        from nas_mnist.report.export import stored_weights
-
-        network = build_network(self.architecture)
-        weights = io.BytesIO(stored_weights(self.study, self.candidate))
-        network.load_state_dict(torch.load(weights, weights_only=True))
-        return network.eval()
+        return trained_network(self.study, self.candidate)
 
     def export(self, file: str | Path) -> Path:
         """Write it as a Python module that needs nothing but torch, its weights beside it.
@@ -212,12 +204,10 @@ def run(config: SearchConfig, progress: bool = True) -> Study:
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # it tells of each study that it makes
     record = prepare_search(config)
-    with closing(run_search(record, config)) as updates:
-        show_progress(updates, quiet=not progress)
+    show_progress(run_search(record, config), quiet=not progress)
     if not record.front():
         raise NasMnistError("no trial completed: every network diverged; lower the learning rate")
     if config.confirm:
         prepare_confirmation(record, config)
-        with closing(run_confirmation(record, config)) as updates:
-            show_progress(updates, quiet=not progress)
+        show_progress(run_confirmation(record, config), quiet=not progress)
     return load_study(config.study, config.storage, config.artifact_dir)

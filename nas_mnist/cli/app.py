@@ -6,27 +6,21 @@ import importlib.metadata
 import os
 import signal
 import sys
-from types import FrameType
 from typing import Annotated
 
 import typer
 
-from nas_mnist.cli import (
-    dashboard_command,
-    measure_commands,
-    network_commands,
-    search_commands,
-    study_commands,
-)
+from nas_mnist.cli import network_commands, search_commands, study_commands
+from nas_mnist.cli.options import with_options
 from nas_mnist.errors import NasMnistError, RequestError, is_out_of_memory
 
 _ANY_ARGUMENTS = {"allow_extra_args": True, "ignore_unknown_options": True}
+_REPLACED = {
+    "curves": "studies/pruner_simulation/record_curves.py",
+    "simulate": "studies/pruner_simulation/simulate.py",
+}
 
-app = typer.Typer(
-    name="nas-mnist",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+app = typer.Typer(name="nas-mnist", add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.callback(invoke_without_command=True)
@@ -40,25 +34,12 @@ def _say_version(
 
 
 for command in (
-    search_commands.search,
-    search_commands.confirm,
-    study_commands.front,
-    network_commands.inspect,
-    network_commands.references,
-    network_commands.train,
-    study_commands.export,
-    study_commands.report,
-    dashboard_command.dashboard,
-    measure_commands.reproduce,
-    measure_commands.bench,
+    *(search_commands.search, search_commands.confirm, study_commands.front),
+    *(network_commands.inspect, network_commands.references, network_commands.train),
+    *(study_commands.export, study_commands.report, study_commands.dashboard),
+    *(network_commands.reproduce, network_commands.bench),
 ):
-    app.command()(command)
-
-
-_REPLACED = {
-    "curves": "studies/pruner_simulation/record_curves.py",
-    "simulate": "studies/pruner_simulation/simulate.py",
-}
+    app.command()(with_options(command))
 
 
 @app.command("curves", hidden=True, context_settings=_ANY_ARGUMENTS)
@@ -71,41 +52,25 @@ def _replaced(context: typer.Context) -> None:
 
 def main() -> int:
     """Run the command line; the exit code: 0 done, 1 failed, 2 wrong request, 130 interrupted."""
-    _open_streams()
-    signal.signal(signal.SIGTERM, _interrupt)
+    # Closed streams (`>&-`) lead nowhere: else the next file that is opened, a study's perhaps,
+    # takes their place.
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0
     except NasMnistError as error:
-        return _fail(str(error), error.exit_code)
+        message, code = str(error), error.exit_code
     except typer.TyperException as error:
-        return _fail(_usage_message(error), 2)
+        said = getattr(error, "format_message", error.__str__)()
+        message, code = f"{' '.join(said.split())} (--help shows what there is)", 2
     except BrokenPipeError:  # the reader of a pipe has seen enough
         sys.stderr.close()
         return 1
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        return _fail("out of memory; use a smaller network, batch or number of workers", 1)
-
-
-def _open_streams() -> None:
-    """Where the command was started with closed streams (`>&-`), let them lead nowhere: else the
-    next file that is opened, a study's perhaps, takes their place."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
-def _usage_message(error: typer.TyperException) -> str:
-    format_message = getattr(error, "format_message", None)
-    message = format_message() if format_message else str(error)
-    return f"{' '.join(message.split())} (--help shows what there is)"
-
-
-def _fail(message: str, code: int) -> int:
+        message, code = "out of memory; use a smaller network, batch or number of workers", 1
     print(f"error: {message}", file=sys.stderr)
     return code

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,49 +24,37 @@ def note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def print_json(values: Any) -> None:
-    with _printing():
-        print(json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False))
-
-
-def print_tables(*tables: Table) -> None:
+def print_result(values: Any, *tables: Table, as_json: bool) -> None:
+    """What a command has found, for programs or for people."""
     from rich.console import Console
 
-    # A residual's brackets in a notation are no markup.
-    console = Console(width=terminal_width() or 1000, markup=False)
-    with _printing():
-        for table in tables:
-            console.print(table)
-
-
-@contextmanager
-def _printing() -> Iterator[None]:
-    """Say in one line if standard output cannot be written, as on a full disk."""
     try:
-        yield
+        if as_json:
+            print(json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False))
+        else:
+            # A residual's brackets in a notation are no markup.
+            Console(width=_terminal_width() or 1000, markup=False).print(*tables, sep="")
         sys.stdout.flush()
     except BrokenPipeError:
         raise
-    except OSError as error:
+    except OSError as error:  # as on a full disk
         # What is left in the buffer must go somewhere at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise StorageError(f"standard output: {reason(error)}") from None
 
 
-def terminal_width() -> int | None:
+def _terminal_width() -> int | None:
     """In characters; a file or a pipe has none: long notations stay whole there."""
-    from rich.console import Console
-
-    return Console().width if sys.stdout.isatty() else None
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def print_front(record: StudyRecord, as_json: bool) -> None:
     from nas_mnist.report.front_table import front_table, front_values
 
     if as_json:
-        print_json(front_values(record))
+        print_result(front_values(record), as_json=True)
     else:
-        print_tables(front_table(record, terminal_width()))
+        print_result(None, front_table(record, _terminal_width()), as_json=False)
 
 
 @contextmanager

@@ -1,68 +1,56 @@
-"""Commands about single networks: `inspect`, `references` and `train`."""
+"""Commands about single networks: `inspect`, `references`, `train`, `reproduce` and `bench`."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from contextlib import closing
+from pathlib import Path
 
 import typer
 
-from nas_mnist.cli.console import note, print_json, print_tables
-from nas_mnist.cli.options import (
-    DataDir,
-    Dataset,
-    Device,
-    Json,
-    Plugins,
-    Precision,
-    RecipeSettings,
-    Storage,
-    Target,
-)
+from nas_mnist.cli.console import note, print_result, writing
+from nas_mnist.errors import RequestError
 from nas_mnist.lookup import import_plugin, module_of
 
 
 def inspect(
-    target: Target, storage: Storage = None, plugins: Plugins = None, as_json: Json = False
+    target: str,
+    storage: str | None = None,
+    plugins: list[str] | None = None,
+    as_json: bool = False,
 ) -> None:
     """Show a network's layers: shapes, parameters, MACs and receptive fields."""
     from nas_mnist.execution.target import resolve_target
     from nas_mnist.report.tables import architecture_table, architecture_values
 
     name, architecture = resolve_target(target, storage)
-    if as_json:
-        print_json(architecture_values(name, architecture))
-    else:
-        print_tables(architecture_table(name, architecture))
+    values = architecture_values(name, architecture)
+    print_result(values, architecture_table(name, architecture), as_json=as_json)
 
 
-def references(as_json: Json = False) -> None:
+def references(as_json: bool = False) -> None:
     """List the hand-made networks and lifecycles, and what was published of each."""
     from nas_mnist.networks import references as known
     from nas_mnist.report.tables import lifecycles_table, reference_values, references_table
 
     networks = list(known.references().values())
-    if as_json:
-        print_json([reference_values(network) for network in networks])
-    else:
-        print_tables(references_table(networks), lifecycles_table(known.steps()))
+    tables = references_table(networks), lifecycles_table(known.steps())
+    print_result([reference_values(network) for network in networks], *tables, as_json=as_json)
 
 
 def train(
-    target: Target,
-    seeds: Annotated[int, typer.Option(min=1, max=100, help="How many seeds, side by side.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="The first seed.")] = 0,
-    dataset: Dataset = "mnist",
-    train_samples: Annotated[
-        int | None, typer.Option(help="Training images.", show_default="all")
-    ] = None,
-    epochs: Annotated[int, typer.Option(help="Epochs a run.")] = 15,
-    recipe: RecipeSettings = None,
-    storage: Storage = None,
-    data_dir: DataDir = None,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    plugins: Plugins = None,
-    as_json: Json = False,
+    target: str,
+    seeds: int = 1,
+    seed: int = 0,
+    dataset: str = "mnist",
+    train_samples: int | None = None,
+    epochs: int = 15,
+    recipe: list[str] | None = None,
+    storage: str | None = None,
+    data_dir: Path | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    plugins: list[str] | None = None,
+    as_json: bool = False,
 ) -> None:
     """Train one network on all training images and test it after every epoch."""
     from nas_mnist.execution.target import resolve_target
@@ -73,8 +61,8 @@ def train(
     if "epochs" in given:
         raise typer.BadParameter("--epochs sets the epochs", param_hint="--recipe")
     for text in (dataset, str(given.get("optimizer", ""))):
-        if module_of(text):
-            import_plugin(str(module_of(text)))
+        if module := module_of(text):
+            import_plugin(module)
     settings = Recipe(epochs=epochs).changed(merged(dataset_source(dataset).recipe, given))
 
     from nas_mnist.report.tables import runs_table, runs_values
@@ -97,9 +85,124 @@ def train(
                 f"loss {record.train_loss:.4f}, train {record.train_accuracy:.2f} %, "
                 f"test {record.accuracy:.2f} %, {record.seconds:.1f} s"
             )
-    values = runs_values(name, architecture, settings, dataset, list(runs.values()))
+    trained = list(runs.values())
+    values = runs_values(name, architecture, settings, dataset, trained)
     values["precision"] = str(kind).removeprefix("torch.")
-    if as_json:
-        print_json(values)
-    else:
-        print_tables(runs_table(values))
+    print_result(values, runs_table(values, trained), as_json=as_json)
+
+
+def reproduce(
+    lifecycle: str,
+    seeds: int = 1,
+    seed: int = 0,
+    most_parameters: int | None = None,
+    epochs: int | None = None,
+    dataset: str = "mnist",
+    train_samples: int | None = None,
+    data_dir: Path | None = None,
+    workers: int | None = None,
+    results_dir: Path = Path("results"),
+    as_json: bool = False,
+) -> None:
+    """Retrain a hand-made lifecycle: each step under its author's settings, published beside
+    measured. The same command goes on where it was stopped."""
+    from nas_mnist.execution.spec import available_cores
+    from nas_mnist.report.lifecycle_table import Lifecycle
+    from nas_mnist.training.datasets import first_train_samples, load_dataset
+    from nas_mnist.training.lifecycles import reproduce as train_steps
+
+    wanted = range(seed, seed + seeds)
+    run = {"dataset": dataset, "train_samples": train_samples, "epochs": epochs}
+    kept = {**run, "most_parameters": most_parameters, "seeds": list(wanted)}
+    record = Lifecycle(lifecycle, kept)
+    folder = results_dir / lifecycle
+    record.read(folder / "steps.json")
+    missing = record.missing()
+    if missing:
+        first_train_samples(load_dataset(dataset, data_dir), train_samples)  # before any process
+    with writing(folder):
+        files = record.write(folder)
+    for number, why in record.left_out.items():
+        note(f"step {number}: {why}")
+    note(f"{len(record.done)} steps are trained, {len(missing)} to go")
+    cores = workers or available_cores()
+    with closing(
+        train_steps(
+            missing,
+            wanted,
+            cores,
+            epochs=epochs,
+            dataset=dataset,
+            data_dir=data_dir,
+            train_samples=train_samples,
+        )
+    ) as steps:
+        for step in steps:
+            record.done[step.step.number] = step
+            with writing(folder):
+                files = record.write(folder)
+            note(record.step_line(step))
+    print_result(record.values(), record.table(), as_json=as_json)
+    note("wrote " + ", ".join(map(str, files)))
+
+
+def bench(
+    target: str = "a7-no-dropout-7884",
+    dataset: str = "mnist",
+    pack: int = 3,
+    seconds: float = 6.0,
+    rounds: int = 5,
+    workers: int | None = None,
+    storage: str | None = None,
+    data_dir: Path | None = None,
+    device: str = "auto",
+    plugins: list[str] | None = None,
+    study_of: list[int] | None = None,
+    as_json: bool = False,
+) -> None:
+    """Measure training here: the usual loop against batched training, in one run of minutes."""
+    if study_of:
+        raise RequestError(
+            "--study-of is now a script: python studies/storage_benchmark/measure.py TRIALS ..."
+        )
+    from nas_mnist.execution.spec import available_cores
+    from nas_mnist.execution.target import resolve_target
+
+    name, architecture = resolve_target(target, storage)
+
+    import torch
+
+    from nas_mnist.report.tables import bench_table, bench_values
+    from nas_mnist.training.datasets import load_dataset
+    from nas_mnist.training.device import resolve_device, training_precision
+    from nas_mnist.training.recipe import Recipe, dataset_source
+    from nas_mnist.training.speed import Measured, Request, loops, measure
+
+    where = resolve_device(device)
+    load_dataset(dataset, data_dir)  # what is wrong with it is said once, and first
+    recipe = Recipe().changed(dataset_source(dataset).recipe)
+    request = Request(architecture, dataset, data_dir, str(where), seconds, recipe)
+    wanted = loops(workers or available_cores(), pack, where.type)
+    measured: list[Measured] = []
+    for count, measured in enumerate(measure(request, wanted, rounds), start=1):
+        latest = measured[(count - 1) % len(measured)]
+        note(
+            f"{count}/{rounds * len(wanted)} {latest.loop.name}: "
+            f"{latest.images_per_second[-1]:,.0f} images/s"
+        )
+    machine = {
+        "network": name,
+        "parameters": architecture.parameters,
+        "dataset": dataset,
+        "device": torch.cuda.get_device_name(where) if where.type == "cuda" else "cpu",
+        "vectors": torch.backends.cpu.get_cpu_capability(),
+        "cores": available_cores(),
+        "precision": str(training_precision(where)).removeprefix("torch."),
+        "batch_size": recipe.batch_size,
+        "torch": torch.__version__,
+    }
+    values = {**machine, **bench_values(measured)}
+    title = (
+        "{network} ({parameters:,} parameters) on {device}, {cores} cores, {vectors}, {precision}"
+    )
+    print_result(values, bench_table(title.format(**machine), values), as_json=as_json)

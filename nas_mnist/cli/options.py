@@ -1,15 +1,14 @@
-"""Options that several commands share, and those of `search`, which are the fields of its
-configuration."""
+"""The options of all commands: a parameter of a command finds its own here by its name, and those
+of `search` are the fields of its configuration."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Argument, Option
 
 from nas_mnist.errors import RequestError
 from nas_mnist.execution.spec import SearchConfig
@@ -25,63 +24,79 @@ def _import_plugins(modules: list[str] | None) -> list[str] | None:
     return modules
 
 
-Study = Annotated[str, typer.Argument(help="Name of the study.", show_default=False)]
-Target = Annotated[
-    str,
-    typer.Argument(help="A notation, a reference's name, or STUDY:TRIAL.", show_default=False),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
-Storage = Annotated[
-    str | None,
-    typer.Option(
-        help="Database URL of the study.",
-        envvar="NAS_MNIST_STORAGE",
-        show_default="sqlite:///studies/STUDY.db",
+_SQLITE = "sqlite:///studies/STUDY.db"
+_ARTIFACTS = "STUDY/artifacts by an SQLite file; the server"
+_DATA = "$NAS_MNIST_DATA, else the cache"
+_TARGET = "A notation, a reference's name, or STUDY:TRIAL."
+
+# By parameter, or by command and parameter.
+_OPTIONS: dict[str, Any] = {
+    "study": Argument(help="Name of the study.", show_default=False),
+    "dashboard.study": Argument(help="The study; all of --storage if there is none."),
+    "target": Argument(help=_TARGET, show_default=False),
+    "bench.target": Argument(help=_TARGET),
+    "lifecycle": Argument(help="As `references` lists them.", show_default=False),
+    "as_json": Option("--json", help="Print JSON instead of tables."),
+    "storage": Option(
+        help="Database URL of the study.", envvar="NAS_MNIST_STORAGE", show_default=_SQLITE
     ),
-]
-ArtifactDir = Annotated[
-    str | None,
-    typer.Option(
-        help="Folder of all weights.", show_default="STUDY/artifacts by an SQLite file; the server"
-    ),
-]
-ResultsDir = Annotated[
-    str | None, typer.Option(help="Where STUDY/front.csv and the rest go.", show_default="results")
-]
-DataDir = Annotated[
-    Path | None,
-    typer.Option(help="Folder of the image files.", show_default="$NAS_MNIST_DATA, else the cache"),
-]
-Dataset = Annotated[
-    str, typer.Option(help="mnist, fashion-mnist, kmnist, digits, or MODULE:ATTRIBUTE.")
-]
-Workers = Annotated[
-    int | None, typer.Option(help="Processes of one thread.", show_default="one a core")
-]
-Ray = Annotated[
-    str | None,
-    typer.Option(
+    "artifact_dir": Option(help="Folder of all weights.", show_default=_ARTIFACTS),
+    "results_dir": Option(help="Where STUDY/front.csv and the rest go.", show_default="results"),
+    "reproduce.results_dir": Option(help="Where LIFECYCLE/ goes."),
+    "data_dir": Option(help="Folder of the image files.", show_default=_DATA),
+    "dataset": Option(help="mnist, fashion-mnist, kmnist, digits, or MODULE:ATTRIBUTE."),
+    "train_samples": Option(help="Training images.", show_default="all"),
+    "workers": Option(help="Processes of one thread.", show_default="one a core"),
+    "ray": Option(
         metavar="ADDRESS", help="Let Ray place the workers: auto, or HOST:PORT of a cluster's head."
     ),
-]
-WorkerGpus = Annotated[
-    float, typer.Option(min=0, help="GPUs of a worker with --ray; 0.25 puts four on one.")
-]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Precision = Annotated[
-    str, typer.Option(help="auto (what the device is best at), float32 or bfloat16.")
-]
-RecipeSettings = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--recipe",
+    "worker_gpus": Option(min=0, help="GPUs of a worker with --ray; 0.25 puts four on one."),
+    "device": Option(help="auto, cpu or cuda."),
+    "precision": Option(help="auto (what the device is best at), float32 or bfloat16."),
+    "seed": Option(min=0, max=2**31 - 1, help="The first seed."),
+    "confirm.seeds": Option(min=1, max=100, help="Fresh seeds of each network."),
+    "train.seeds": Option(min=1, max=100, help="How many seeds, side by side."),
+    "reproduce.seeds": Option(min=1, max=100, help="Seeds of each step."),
+    "train.epochs": Option(help="Epochs a run."),
+    "reproduce.epochs": Option(min=1, max=10_000, help="Epochs a run.", show_default="as aimed at"),
+    "most_accurate": Option(
+        min=0,
+        metavar="N",
+        help="Confirm also the N networks most accurate on the validation images.",
+        show_default="as the search was asked",
+    ),
+    "most_parameters": Option(
+        min=1, help="Leave out steps with larger networks.", show_default="none"
+    ),
+    "pack": Option(min=2, max=256, help="Networks trained as one."),
+    "seconds": Option(min=0.1, max=600, help="Training of a measurement."),
+    "rounds": Option(min=1, max=100, help="Measurements of each loop."),
+    "study_of": Option(hidden=True),
+    "trial": Option(help="This completed trial.", show_default="the most accurate"),
+    "at_least": Option(
+        min=0, max=100, help="The smallest network confirmed at this test accuracy, %."
+    ),
+    "export.output": Option("--output", "-o", help="The module file, .py."),
+    "report.output": Option("--output", "-o", help="The page, .html."),
+    "csv": Option(help="Also write the front as CSV."),
+    "figure": Option(help="Also draw the front: .html, .png or .svg."),
+    "reproduced": Option(
+        metavar="FILE",
+        help="Show the retrained networks of this steps.json beside the front; repeatable.",
+    ),
+    "host": Option(help="Address to listen on; others than 127.0.0.1 let others in."),
+    "port": Option(min=0, max=65535, help="0 for any that is free."),
+    "config": Option(help="TOML preset; the command line overrides it."),
+    "recipe": Option(
         metavar="KEY=VALUE",
         help="A training setting, such as batch_size=64 or augmentation.rotation=10; repeatable.",
     ),
-]
-Plugins = Annotated[
-    list[str] | None,
-    typer.Option(
+    "limits": Option(
+        "--limit",
+        metavar="COST=MOST",
+        help="Limit another cost of a network too, such as macs=500000; repeatable.",
+    ),
+    "plugins": Option(
         "--plugin",
         metavar="MODULE",
         envvar="NAS_MNIST_PLUGINS",
@@ -89,71 +104,49 @@ Plugins = Annotated[
         callback=_import_plugins,
         is_eager=True,
     ),
-]
-
+}
 # What the options of `search` have as their default where it is worked out from others.
 _DERIVED = {
     "study": "DATASET-BUDGET",
-    "storage": "sqlite:///studies/STUDY.db",
-    "artifact_dir": "STUDY/artifacts by an SQLite file; the server",
-    "data_dir": "$NAS_MNIST_DATA, else the cache",
+    "storage": _SQLITE,
+    "artifact_dir": _ARTIFACTS,
+    "data_dir": _DATA,
     "train_samples": "all that do not validate",
     "workers": "one a core",
     "confirm": "confirm",
 }
-# Fields that are options of another form.
-_OWN_FORM = {
-    "recipe": RecipeSettings,
-    "plugins": Plugins,
-    "limits": Annotated[
-        list[str] | None,
-        typer.Option(
-            "--limit",
-            metavar="COST=MOST",
-            help="Limit another cost of a network too, such as macs=500000; repeatable.",
-        ),
-    ],
-    "config": Annotated[
-        Path | None, typer.Option(help="TOML preset; the command line overrides it.")
-    ],
-    "ray": Ray,
-    "worker_gpus": WorkerGpus,
-    "as_json": Json,
-}
-_DEFAULTS = {"worker_gpus": 0, "as_json": False}
 
 
-def with_search_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command that takes `**options` an option for every field of SearchConfig, and those
-    of where and how to run. An option that is not given is None."""
-    parameters = [
-        inspect.Parameter(
-            name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=_DEFAULTS.get(name),
-            annotation=_OWN_FORM.get(name) or _option(name),
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give each parameter of a command its option, and one that takes `**settings` an option for
+    every other field of SearchConfig too; of those, what is not given is None."""
+    own = dict(inspect.signature(command, eval_str=True).parameters)
+    fields = SearchConfig.model_fields if own.pop("settings", None) else {}
+    parameters = []
+    for name in dict.fromkeys([*fields, *own]):
+        if name in own:
+            kind, default = own[name].annotation, own[name].default
+            option = _OPTIONS.get(f"{command.__name__}.{name}") or _OPTIONS[name]
+        else:
+            kind, default = fields[name].annotation or Any, None
+            flag = f"--{name.replace('_', '-')}"
+            option = Option(
+                f"{flag}/--no-{name}" if kind is bool else flag,
+                help=fields[name].description,
+                show_default=_DERIVED.get(name, str(fields[name].default)),
+                envvar="NAS_MNIST_STORAGE" if name == "storage" else None,
+            )
+            kind = kind | None
+        parameters.append(
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=default,
+                annotation=Annotated[kind, option],
+            )
         )
-        for name in dict.fromkeys([*SearchConfig.model_fields, *_OWN_FORM])
-    ]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return command
-
-
-def _option(name: str) -> Any:
-    field = SearchConfig.model_fields[name]
-    flag = f"--{name.replace('_', '-')}"
-    flags = (f"{flag}/--no-{name}",) if field.annotation is bool else (flag,)
-    shown = _DERIVED.get(name, str(field.default))
-    kind = field.annotation or str
-    return Annotated[
-        kind | None,
-        typer.Option(
-            *flags,
-            help=field.description,
-            show_default=shown,
-            envvar="NAS_MNIST_STORAGE" if name == "storage" else None,
-        ),
-    ]
 
 
 def parse_limits(texts: list[str] | None) -> dict[str, int]:
@@ -167,19 +160,16 @@ def parse_limits(texts: list[str] | None) -> dict[str, int]:
     return limits
 
 
-@contextmanager
-def launching(ray: str | None, worker_gpus: float) -> Iterator[Launcher]:
+def launching(ray: str | None, worker_gpus: float) -> AbstractContextManager[Launcher]:
     """What starts the workers: this machine, or the Ray cluster at that address."""
     if ray is None:
         if worker_gpus:
             raise RequestError("--worker-gpus goes with --ray; here all workers share the GPU")
         from nas_mnist.execution.launcher import Launcher
 
-        yield Launcher()
-        return
+        return nullcontext(Launcher())
     try:
         from nas_mnist.execution.ray_launcher import ray_launcher
     except ModuleNotFoundError:
         raise RequestError("--ray needs Ray: pip install 'nas-mnist[ray]'") from None
-    with ray_launcher(ray, worker_gpus) as launcher:
-        yield launcher
+    return ray_launcher(ray, worker_gpus)

@@ -3,29 +3,11 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from nas_mnist.cli.console import note, open_study, print_front, quiet_optuna, writing
-from nas_mnist.cli.options import (
-    ArtifactDir,
-    DataDir,
-    Device,
-    Json,
-    Plugins,
-    Ray,
-    ResultsDir,
-    Storage,
-    Study,
-    WorkerGpus,
-    Workers,
-    launching,
-    parse_limits,
-    with_search_options,
-)
+from nas_mnist.cli.options import launching, parse_limits
 from nas_mnist.errors import NasMnistError
 
 if TYPE_CHECKING:
@@ -34,82 +16,76 @@ if TYPE_CHECKING:
     from nas_mnist.execution.spec import SearchConfig
 
 
-@with_search_options
-def search(**options: Any) -> None:
+def search(
+    recipe: list[str] | None = None,
+    plugins: list[str] | None = None,
+    limits: list[str] | None = None,
+    config: Path | None = None,
+    ray: str | None = None,
+    worker_gpus: float = 0,
+    as_json: bool = False,
+    **settings: Any,
+) -> None:
     """Search, or go on with a search: the same command resumes it."""
     from nas_mnist.execution.creation import resolve_request
-    from nas_mnist.training.recipe import parse_settings
-
-    ray, worker_gpus = options.pop("ray"), options.pop("worker_gpus")
-    preset, as_json = options.pop("config"), options.pop("as_json")
-    options["recipe"] = parse_settings(options["recipe"] or []) or None  # else the preset's
-    options["limits"] = parse_limits(options["limits"]) or None
-    settings = resolve_request(preset, options)
-    quiet_optuna()
-    with launching(ray, worker_gpus) as launcher:
-        if ray is not None and options["workers"] is None:
-            settings = settings.changed(workers=launcher.slots)
-        search_and_confirm(settings, launcher, as_json)
-
-
-def search_and_confirm(settings: SearchConfig, launcher: Launcher, as_json: bool) -> None:
-    """The whole of `search`, once it is known what to do and where."""
     from nas_mnist.execution.run import prepare_search, run_search
     from nas_mnist.execution.spec import default_storage
     from nas_mnist.execution.store import shown
     from nas_mnist.report.progress import show_progress
+    from nas_mnist.training.recipe import parse_settings
 
-    record = prepare_search(settings, launcher=launcher)
-    results = Path(settings.results_dir) / record.name
-    with writing(results):  # not to learn of it after hours
-        results.mkdir(exist_ok=True)
-    known = (default_storage(record.name), os.environ.get("NAS_MNIST_STORAGE"))
-    where = "" if settings.storage in known else f" --storage {shown(settings.storage)}"
-    note(
-        f"study {record.name}: {settings.trials} trials within {settings.budget:,} parameters, "
-        f"{settings.workers} workers; watch it with `nas-mnist dashboard {record.name}{where}`"
-    )
-    try:
-        with closing(run_search(record, settings, launcher)) as updates:
-            show_progress(updates)
-    except KeyboardInterrupt:
-        if record.front():
-            print_front(record, as_json)
-        counts = record.counts()
+    given = {
+        **settings,
+        "recipe": parse_settings(recipe or []) or None,  # else the preset's, or the study's
+        "limits": parse_limits(limits) or None,
+        "plugins": plugins,
+    }
+    request = resolve_request(config, given)
+    quiet_optuna()
+    with launching(ray, worker_gpus) as launcher:
+        if ray is not None and settings["workers"] is None:
+            request = request.changed(workers=launcher.slots)
+        record = prepare_search(request, launcher=launcher)
+        results = _results_folder(record, request)
+        known = (default_storage(record.name), os.environ.get("NAS_MNIST_STORAGE"))
+        where = "" if request.storage in known else f" --storage {shown(request.storage)}"
         note(
-            f"interrupted: {counts.finished} of {settings.trials} trials are finished; the same "
-            "command goes on"
+            f"study {record.name}: {request.trials} trials within {request.budget:,} parameters, "
+            f"{request.workers} workers; watch it with `nas-mnist dashboard {record.name}{where}`"
         )
-        raise
-    if not record.front():
-        raise NasMnistError("no trial completed: every network diverged; lower the learning rate")
-    if settings.confirm:
-        confirm_front(record, settings, launcher, as_json)
-    present(record, results, as_json)
+        try:
+            show_progress(run_search(record, request, launcher))
+        except KeyboardInterrupt:
+            if record.front():
+                print_front(record, as_json)
+            note(
+                f"interrupted: {record.counts().finished} of {request.trials} trials are "
+                "finished; the same command goes on"
+            )
+            raise
+        if not record.front():
+            raise NasMnistError(
+                "no trial completed: every network diverged; lower the learning rate"
+            )
+        if request.confirm:
+            _confirm_front(record, request, launcher, as_json)
+        _present(record, results, as_json)
 
 
 def confirm(
-    study: Study,
-    seeds: Annotated[int, typer.Option(min=1, max=100, help="Fresh seeds of each network.")] = 5,
-    most_accurate: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            metavar="N",
-            help="Confirm also the N networks most accurate on the validation images.",
-            show_default="as the search was asked",
-        ),
-    ] = None,
-    workers: Workers = None,
-    ray: Ray = None,
-    worker_gpus: WorkerGpus = 0,
-    device: Device = "auto",
-    storage: Storage = None,
-    data_dir: DataDir = None,
-    artifact_dir: ArtifactDir = None,
-    results_dir: ResultsDir = None,
-    plugins: Plugins = None,
-    as_json: Json = False,
+    study: str,
+    seeds: int = 5,
+    most_accurate: int | None = None,
+    workers: int | None = None,
+    ray: str | None = None,
+    worker_gpus: float = 0,
+    device: str = "auto",
+    storage: str | None = None,
+    data_dir: Path | None = None,
+    artifact_dir: str | None = None,
+    results_dir: str | None = None,
+    plugins: list[str] | None = None,
+    as_json: bool = False,
 ) -> None:
     """Retrain a study's front on all training images; the same command resumes it.
 
@@ -126,14 +102,20 @@ def confirm(
             results_dir=results_dir or "results",
             plugins=tuple(plugins or ()),
         )
-        results = Path(settings.results_dir) / record.name
-        with writing(results):
-            results.mkdir(exist_ok=True)
-        confirm_front(record, settings, launcher, as_json)
-        present(record, results, as_json)
+        results = _results_folder(record, settings)
+        _confirm_front(record, settings, launcher, as_json)
+        _present(record, results, as_json)
 
 
-def confirm_front(
+def _results_folder(record: StudyRecord, settings: SearchConfig) -> Path:
+    """Made at once, not to learn after hours that it cannot be."""
+    results = Path(settings.results_dir) / record.name
+    with writing(results):
+        results.mkdir(exist_ok=True)
+    return results
+
+
+def _confirm_front(
     record: StudyRecord, settings: SearchConfig, launcher: Launcher, as_json: bool
 ) -> None:
     """Confirm the front before the user's eyes."""
@@ -150,24 +132,30 @@ def confirm_front(
         f"{'seed' if settings.seeds == 1 else 'seeds'} each, on all {images:,} training images"
     )
     try:
-        with closing(run_confirmation(record, settings, launcher)) as updates:
-            show_progress(updates)
+        show_progress(run_confirmation(record, settings, launcher))
     except KeyboardInterrupt:
         print_front(record, as_json)
         note("interrupted: what is confirmed is kept; the same command goes on")
         raise
 
 
-def present(record: StudyRecord, results: Path, as_json: bool) -> None:
+def _present(record: StudyRecord, results: Path, as_json: bool) -> None:
     """Print the study's front, and write its files."""
-    from nas_mnist.execution.confirmation import confirmed
+    from nas_mnist.execution.confirmation import chosen, confirmed
     from nas_mnist.report.dashboard_extras import update_dashboard
-    from nas_mnist.report.export import write_results
-    from nas_mnist.report.front_table import UNCONFIRMED
+    from nas_mnist.report.export import export_network
+    from nas_mnist.report.figures import front_figure
+    from nas_mnist.report.front_table import UNCONFIRMED, write_front_csv
+    from nas_mnist.report.page import write_figure
 
     print_front(record, as_json)
     if as_json and not confirmed(record):  # the table says it itself
         note(UNCONFIRMED)
-    files = write_results(record, results)
+    csv, html, winner = (results / name for name in ("front.csv", "front.html", "winner.py"))
+    with writing(csv):
+        write_front_csv(record, csv)
+    with writing(html):
+        write_figure(front_figure(record), html)
+    weights = export_network(record, chosen(record), winner)
     update_dashboard(record)
-    note("wrote " + ", ".join(map(str, files)))
+    note(f"wrote {csv}, {html}, {winner}, {weights}")

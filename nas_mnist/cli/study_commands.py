@@ -1,46 +1,41 @@
-"""Commands that read a study: `front`, `export` and `report`."""
+"""Commands that show a study: `front`, `export`, `report` and `dashboard`."""
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from socketserver import ThreadingMixIn
+from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import typer
 
-from nas_mnist.cli.console import note, open_study, print_front, writing
-from nas_mnist.cli.options import ArtifactDir, DataDir, Json, Plugins, Storage, Study
+from nas_mnist.cli.console import note, open_study, print_front, quiet_optuna, writing
+from nas_mnist.errors import NasMnistError, RequestError, StorageError, WorkerError, reason
 
 if TYPE_CHECKING:
     from nas_mnist.execution.records import StudyRecord
     from nas_mnist.training.lifecycles import Reproduced
 
-ReproducedFiles = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--reproduced",
-        metavar="FILE",
-        help="Show the retrained networks of this steps.json beside the front; repeatable.",
-    ),
-]
+_REFRESH_SECONDS = 10.0
 
 
 def front(
-    study: Study,
-    storage: Storage = None,
-    plugins: Plugins = None,
-    csv: Annotated[Path | None, typer.Option(help="Also write the front as CSV.")] = None,
-    figure: Annotated[
-        Path | None, typer.Option(help="Also draw the front: .html, .png or .svg.")
-    ] = None,
-    reproduced: ReproducedFiles = None,
-    as_json: Json = False,
+    study: str,
+    storage: str | None = None,
+    plugins: list[str] | None = None,
+    csv: Path | None = None,
+    figure: Path | None = None,
+    reproduced: list[Path] | None = None,
+    as_json: bool = False,
 ) -> None:
     """Show a study's front: the networks that no other beats in size and accuracy."""
-    from nas_mnist.report.front_table import write_front_csv
-
     record = open_study(study, storage)
     if figure is not None:
-        from nas_mnist.report.figures import check_figure_name, front_figure, write_figure
+        from nas_mnist.report.figures import front_figure
+        from nas_mnist.report.page import check_figure_name, write_figure
 
         check_figure_name(figure)
         beside = _read_reproduced(reproduced, record)
@@ -48,6 +43,8 @@ def front(
         raise typer.BadParameter("--reproduced goes with --figure")
     print_front(record, as_json)
     if csv is not None:
+        from nas_mnist.report.front_table import write_front_csv
+
         with writing(csv):
             write_front_csv(record, csv)
     if figure is not None:
@@ -56,20 +53,13 @@ def front(
 
 
 def export(
-    study: Study,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The module file, .py.")],
-    trial: Annotated[
-        int | None, typer.Option(help="This completed trial.", show_default="the most accurate")
-    ] = None,
-    at_least: Annotated[
-        float | None,
-        typer.Option(
-            min=0, max=100, help="The smallest network confirmed at this test accuracy, %."
-        ),
-    ] = None,
-    storage: Storage = None,
-    artifact_dir: ArtifactDir = None,
-    plugins: Plugins = None,
+    study: str,
+    output: Path,
+    trial: int | None = None,
+    at_least: float | None = None,
+    storage: str | None = None,
+    artifact_dir: str | None = None,
+    plugins: list[str] | None = None,
 ) -> None:
     """Write a study's network as a Python module that needs only torch, its weights beside it."""
     from nas_mnist.execution.confirmation import chosen
@@ -82,7 +72,7 @@ def export(
     network = chosen(record, trial, at_least)
 
     from nas_mnist.report.export import export_network
-    from nas_mnist.report.source import confirmed_text
+    from nas_mnist.report.front_table import confirmed_text
 
     weights = export_network(record, network, output)
     found = network.trial
@@ -97,13 +87,13 @@ def export(
 
 
 def report(
-    study: Study,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The page, .html.")],
-    storage: Storage = None,
-    data_dir: DataDir = None,
-    artifact_dir: ArtifactDir = None,
-    plugins: Plugins = None,
-    reproduced: ReproducedFiles = None,
+    study: str,
+    output: Path,
+    storage: str | None = None,
+    data_dir: Path | None = None,
+    artifact_dir: str | None = None,
+    plugins: list[str] | None = None,
+    reproduced: list[Path] | None = None,
 ) -> None:
     """Write a study's report as one page that needs no network."""
     if output.suffix != ".html":
@@ -111,7 +101,7 @@ def report(
     record = open_study(study, storage, artifact_dir)
     beside = _read_reproduced(reproduced, record)
 
-    from nas_mnist.report.study_page import write_report
+    from nas_mnist.report.page import write_report
     from nas_mnist.training.datasets import load_dataset
 
     dataset = load_dataset(record.spec.dataset, data_dir)
@@ -124,3 +114,83 @@ def _read_reproduced(files: list[Path] | None, record: StudyRecord) -> list[Repr
     from nas_mnist.report.lifecycle_table import read_reproduced
 
     return [step for file in files or [] for step in read_reproduced(file, record.spec.dataset)]
+
+
+def dashboard(
+    study: str | None = None,
+    storage: str | None = None,
+    artifact_dir: str | None = None,
+    plugins: list[str] | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+) -> None:
+    """Serve Optuna's dashboard, with the study's front, learning curves and winner."""
+    from nas_mnist.execution.records import load_studies
+    from nas_mnist.execution.store import open_storage
+
+    if study is not None:
+        records = [open_study(study, storage, artifact_dir)]
+    elif storage is not None:
+        quiet_optuna()
+        records = load_studies(storage, artifact_dir or "")
+    else:
+        names = ", ".join(file.stem for file in sorted(Path("studies").glob("*.db"))[:8])
+        such = f"such as {names}" if names else "or a --storage"
+        raise RequestError(f"which study? name one, {such}")
+
+    import optuna_dashboard
+
+    from nas_mnist.report.dashboard_extras import StudyArtifacts, update_dashboard
+
+    def update() -> None:
+        for record in records:
+            try:
+                update_dashboard(record)
+            except NasMnistError as error:  # what is in the storage can be looked at all the same
+                note(f"study {record.name} is shown without all that should be added: {error}")
+
+    update()
+    # A storage of its own: the dashboard's threads must not wait for the updates.
+    its_own = open_storage(records[0].url, create=False)
+    app = optuna_dashboard.wsgi(its_own, artifact_store=StudyArtifacts(records))
+    try:
+        server = make_server(host, port, app, _Server, _Handler)
+    except (OSError, OverflowError) as error:
+        said = reason(error) if isinstance(error, OSError) else str(error)
+        raise WorkerError(f"--host {host} --port {port}: {said}; try another") from None
+    with server:
+        threading.Thread(target=_keep_updated, args=(records, update), daemon=True).start()
+        page = f"/dashboard/studies/{records[0].study_id}" if len(records) == 1 else "/"
+        note(f"listening on http://{host}:{server.server_port}{page} until Ctrl-C")
+        server.serve_forever()
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Handler(WSGIRequestHandler):
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """A line for each request is nobody's to read."""
+
+
+def _keep_updated(records: list[StudyRecord], update: Callable[[], None]) -> None:
+    """Go on with a search that runs meanwhile."""
+    from nas_mnist.execution.confirmation import confirmed
+
+    def state() -> list[object]:
+        runs = [[len(found.runs) for found in confirmed(record)] for record in records]
+        return [[record.counts() for record in records], runs]
+
+    seen = state()
+    while True:
+        time.sleep(_REFRESH_SECONDS)
+        try:
+            now = state()
+        except KeyError:  # its user has deleted a study
+            return
+        except StorageError:  # the dashboard shows it
+            continue
+        if now != seen:
+            update()
+            seen = now

@@ -14,17 +14,15 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 
 from nas_mnist.errors import StorageError
 from nas_mnist.execution.artifacts import artifact_store
-from nas_mnist.execution.confirmation import Candidate, candidates, chosen, confirmed
+from nas_mnist.execution.confirmation import candidates, chosen, confirmed
 from nas_mnist.execution.optuna_internals import forget_artifact
 from nas_mnist.execution.records import StudyRecord
 from nas_mnist.execution.store import storage_errors
-from nas_mnist.report.export import export_network
-from nas_mnist.report.figures import front_figure
-from nas_mnist.report.front_table import front_caption, front_rows, spending_text
-from nas_mnist.report.source import confirmed_text
-from nas_mnist.report.study_figures import curves_figure
+from nas_mnist.report.export import export_network, trained_run
+from nas_mnist.report.figures import curves_figure, front_figure
+from nas_mnist.report.front_table import confirmed_text, front_caption, front_rows, spending_text
+from nas_mnist.report.tables import markdown_row
 
-FRONT_FIGURE, CURVES_FIGURE = "front", "learning-curves"
 _FIGURE_PIXELS = 450  # the height of the dashboard's own boxes
 _WINNER = "winner"
 """user attribute: which winner's files are among the study's artifacts"""
@@ -41,10 +39,8 @@ class StudyArtifacts:
     def open_reader(self, artifact_id: str) -> BinaryIO:
         """Raises ArtifactNotFound if no study has it."""
         for store in self._stores:
-            try:
+            with suppress(ArtifactNotFound):
                 return store.open_reader(artifact_id)
-            except ArtifactNotFound:
-                continue
         raise ArtifactNotFound("not found")
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
@@ -52,10 +48,8 @@ class StudyArtifacts:
 
     def remove(self, artifact_id: str) -> None:
         for store in self._stores:
-            try:
+            with suppress(ArtifactNotFound):
                 store.remove(artifact_id)
-            except ArtifactNotFound:
-                continue
 
 
 def update_dashboard(record: StudyRecord) -> None:
@@ -69,7 +63,7 @@ def update_dashboard(record: StudyRecord) -> None:
             return
         curves = curves_figure(record.front(), confirmed(record))
         curves.update_layout(title="Learning curves of the front")
-        for name, figure in ((FRONT_FIGURE, front_figure(record)), (CURVES_FIGURE, curves)):
+        for name, figure in (("front", front_figure(record)), ("learning-curves", curves)):
             figure.update_layout(height=_FIGURE_PIXELS, margin={"t": 70, "b": 60})
             optuna_dashboard.save_plotly_graph_object(record.study, figure, graph_object_id=name)
         _keep_winner(record)
@@ -77,46 +71,37 @@ def update_dashboard(record: StudyRecord) -> None:
 
 def study_note(record: StudyRecord) -> str:
     """What the study is, and its front as a table, in Markdown."""
-    spec, counts = record.spec, record.counts()
-    lines = [
+    spec, counts, shown = record.spec, record.counts(), candidates(record)
+    about = (
         f"Networks of at most **{spec.budget:,} parameters** on {spec.dataset}, "
         f"{spec.epochs} epochs each: fewest parameters and highest validation accuracy after "
-        "the final epoch. No network over the budget is trained.",
-        "",
+        "the final epoch. No network over the budget is trained."
+    )
+    trials = (
         f"{counts.complete} trials completed, {counts.pruned} pruned, {counts.failed} diverged, "
-        f"{counts.running} running, {spec.trials} asked for when the study was made.",
-        "",
-    ]
-    shown = candidates(record)
+        f"{counts.running} running, {spec.trials} asked for when the study was made."
+    )
     if not shown:
-        return "\n".join([*lines, "No trial has completed yet."])
+        return "\n\n".join([about, trials, "No trial has completed yet."])
     headings, *rows = front_rows(shown)
-    lines += [_row(headings), _row(["--:"] * (len(headings) - 1) + [":--"])]
-    lines += [_row([*cells, f"`{notation}`"]) for *cells, notation in rows]
+    rules = ["--:"] * (len(headings) - 1) + [":--"]
+    rows = [[*cells, f"`{notation}`"] for *cells, notation in rows]
+    table = "\n".join(map(markdown_row, [headings, rules, *rows]))
     winner = chosen(record)
     said = f", {confirmed_text(winner.confirmed)}" if winner.confirmed else ""
-    return "\n".join(
-        [
-            *lines,
-            "",
-            front_caption(record, shown),
-            "",
-            spending_text(record),
-            "",
-            f"Most accurate on the validation images: trial {winner.trial.number}{said}. Its "
-            "module and weights are among the study's artifacts.",
-        ]
+    best = (
+        f"Most accurate on the validation images: trial {winner.trial.number}{said}. Its "
+        "module and weights are among the study's artifacts."
     )
-
-
-def _row(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    caption, spending = front_caption(record, shown), spending_text(record)
+    return "\n\n".join([about, trials, table, caption, spending, best])
 
 
 def _keep_winner(record: StudyRecord) -> None:
     """Put the winner's files among the study's artifacts, in place of an earlier winner's."""
     winner = chosen(record)
-    which = _identity(winner)
+    runs = len(winner.confirmed.runs) if winner.confirmed else 0
+    which = [winner.trial.number, trained_run(winner).seed, runs]
     before = record.study.user_attrs.get(_WINNER)
     before = before if isinstance(before, dict) else {}
     if before.get("is") == which:
@@ -126,6 +111,7 @@ def _keep_winner(record: StudyRecord) -> None:
         module = Path(scratch) / "winner.py"
         try:
             weights = export_network(record, winner, module)
+            kinds = {module: "text/x-python", weights: "application/octet-stream"}
             made = [
                 upload_artifact(
                     artifact_store=store,
@@ -133,7 +119,7 @@ def _keep_winner(record: StudyRecord) -> None:
                     study_or_trial=record.study,
                     mimetype=kind,
                 )
-                for file, kind in ((module, "text/x-python"), (weights, "application/octet-stream"))
+                for file, kind in kinds.items()
             ]
         except OSError as error:
             raise StorageError(f"artifacts: {error}") from None
@@ -142,12 +128,3 @@ def _keep_winner(record: StudyRecord) -> None:
         forget_artifact(record.study, record.storage, str(artifact))
         with suppress(ArtifactNotFound, ValueError):  # its user has deleted it there
             store.remove(str(artifact))
-
-
-def _identity(winner: Candidate) -> list[int]:
-    """The trial, and the seed of the run whose weights are its own."""
-    return [
-        winner.trial.number,
-        winner.confirmed.runs[0].seed if winner.confirmed else winner.trial.seed,
-        len(winner.confirmed.runs) if winner.confirmed else 0,
-    ]

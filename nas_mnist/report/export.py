@@ -1,21 +1,30 @@
-"""A network as a Python module file that needs nothing but torch, its weights beside it."""
+"""A network as a Python module file that needs nothing but torch, its weights beside it.
+
+The file's text is generated from the architecture value, layer by layer; no text of a study's
+database reaches it but what `_plain` lets through into its docstring.
+"""
 
 from __future__ import annotations
 
-import errno
 import io
+import re
+from collections.abc import Mapping
+from errno import EISDIR
+from importlib import resources
 from pathlib import Path
+from string import Template
 
 import torch
+from torch import nn
 
 from nas_mnist.errors import StorageError, reason
 from nas_mnist.execution.artifacts import read_weights
-from nas_mnist.execution.confirmation import Candidate, chosen
-from nas_mnist.execution.records import StudyRecord
+from nas_mnist.execution.confirmation import Candidate, ConfirmedRun
+from nas_mnist.execution.records import StudyRecord, TrialRecord
 from nas_mnist.networks.architecture import Architecture, build_network, format_notation
-from nas_mnist.report.figures import front_figure, write_figure
-from nas_mnist.report.front_table import write_front_csv
-from nas_mnist.report.source import Provenance, module_source
+from nas_mnist.networks.layers import forward_lines, layer_names
+from nas_mnist.report.front_table import confirmed_text
+from nas_mnist.training.recipe import DATASETS
 
 
 def export_network(record: StudyRecord, network: Candidate, file: Path) -> Path:
@@ -26,84 +35,148 @@ def export_network(record: StudyRecord, network: Candidate, file: Path) -> Path:
     missing or not this network's, or if a file cannot be written.
     """
     weights = stored_weights(record, network)
-    provenance = Provenance.of(record, network)
-    source = module_source(
-        network.trial.architecture, record.spec.dataset, record.normalization, provenance
-    )
+    architecture, dataset = network.trial.architecture, record.spec.dataset
+    source = module_source(architecture, dataset, record.normalization, _facts(record, network))
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        _replace({file.with_suffix(".pt"): weights, file: source.encode()})
+        replace_files({file.with_suffix(".pt"): weights, file: source.encode()})
     except OSError as error:
         raise StorageError(f"{error.filename or file}: {reason(error)}") from None
     return file.with_suffix(".pt")
 
 
-def stored_weights(record: StudyRecord, network: Candidate) -> bytes:
-    """The file of the network's weights, checked; of a confirmed network those of its first seed.
+def trained_run(network: Candidate) -> TrialRecord | ConfirmedRun:
+    """The training that its weights are of: of a confirmed network that with its first seed."""
+    return network.confirmed.runs[0] if network.confirmed else network.trial
+
+
+def trained_network(record: StudyRecord, network: Candidate) -> nn.Module:
+    """The network with the weights that it was trained to, in evaluation mode.
 
     Raises StorageError if they are missing or not this network's.
     """
-    architecture, kept = network.trial.architecture, network.trial.weights
-    if network.confirmed is not None:
-        kept = network.confirmed.runs[0].weights
+    return load_weights(network.trial.architecture, stored_weights(record, network))
+
+
+def stored_weights(record: StudyRecord, network: Candidate) -> bytes:
+    """The file of the network's weights, checked; StorageError as `trained_network`."""
+    architecture, kept = network.trial.architecture, trained_run(network).weights
+    # More than any such file has: float32 parameters, as many buffers, and what torch writes
+    # around the tensors of a layer.
+    most = 8 * architecture.parameters + 16_384 * len(architecture.layers)
     try:
-        weights = read_weights(
-            kept, record.artifact_dir, record.name, record.storage, _most_bytes(architecture)
-        )
-        check_weights(architecture, weights)
+        weights = read_weights(kept, record.artifact_dir, record.name, record.storage, most)
+        load_weights(architecture, weights)
     except StorageError as error:
-        raise StorageError(
-            f"trial {network.trial.number} of study {record.name!r}: {error}"
-        ) from None
+        named = f"trial {network.trial.number} of study {record.name!r}"
+        raise StorageError(f"{named}: {error}") from None
     return weights
 
 
-def write_results(record: StudyRecord, folder: Path) -> list[Path]:
-    """Write front.csv, front.html, winner.py and winner.pt; their paths.
-
-    The winner is the front's most accurate network. Raises StorageError if the folder cannot
-    be written.
-    """
-    csv, html, winner = folder / "front.csv", folder / "front.html", folder / "winner.py"
+def load_weights(architecture: Architecture, weights: bytes) -> nn.Module:
+    """The network with these weights; StorageError unless they are its own, as torch saves them."""
+    network = build_network(architecture)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_front_csv(record, csv)
-        write_figure(front_figure(record), html)
-    except OSError as error:
-        raise StorageError(f"{error.filename or folder}: {reason(error)}") from None
-    weights = export_network(record, chosen(record), winner)
-    return [csv, html, winner, weights]
-
-
-def check_weights(architecture: Architecture, weights: bytes) -> None:
-    """Raise StorageError unless these are the weights of this network, as torch saves them."""
-    try:
-        state = torch.load(io.BytesIO(weights), weights_only=True)
-        build_network(architecture).load_state_dict(state)
+        network.load_state_dict(torch.load(io.BytesIO(weights), weights_only=True))
     except Exception as error:  # torch.load has no one error for a file that is not weights
         said = str(error).strip().splitlines() or [type(error).__name__]
         raise StorageError(
             f"the stored weights are not those of {format_notation(architecture)} ({said[0]})"
         ) from None
+    return network.eval()
 
 
-def _most_bytes(architecture: Architecture) -> int:
-    """More than any file of this network's weights has: float32 parameters, as many buffers, and
-    16 kB a layer for what torch writes around its tensors."""
-    return 8 * architecture.parameters + 16_384 * len(architecture.layers)
-
-
-def _replace(contents: dict[Path, bytes]) -> None:
+def replace_files(contents: Mapping[Path, bytes]) -> None:
     """Write the files aside, then put all in their places."""
-    for file in contents:
-        if file.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "Is a directory", str(file))
     made = {file: file.with_name(file.name + ".part") for file in contents}
     try:
         for file, part in made.items():
+            if file.is_dir():
+                raise IsADirectoryError(EISDIR, "Is a directory", str(file))
             part.write_bytes(contents[file])
         for file, part in made.items():
             part.replace(file)
     finally:
         for part in made.values():
             part.unlink(missing_ok=True)
+
+
+def _facts(record: StudyRecord, network: Candidate) -> dict[str, str]:
+    """What the file's docstring says of the network beside its layers."""
+    trial, confirmed, spec, run = *network, record.spec, trained_run(network)
+    images = "5 in 6" if spec.train_samples is None else f"{spec.train_samples:,}"
+    named = f"{record.name}, trial {trial.number}"
+    validation = f"{trial.val_accuracy:.2f} % after the final epoch"
+    epochs = f"{spec.epochs}, peak learning rate {trial.peak_learning_rate:g}"
+    if confirmed is None:
+        facts = {
+            "study": f"{named}, seed {run.seed}",
+            "trained": f"on {images} of the training images of {spec.dataset}",
+            "epochs": epochs,
+            "validation": validation,
+            "test": f"{run.test_accuracy:.2f} % after the final epoch: one run, unconfirmed",
+        }
+    else:
+        facts = {
+            "study": f"{named}, confirmed with seed {run.seed}",
+            "trained": f"on all training images of {spec.dataset}",
+            "epochs": epochs,
+            "search": f"validation {validation}, on {images} of those images",
+            "test": f"{run.test_accuracy:.2f} % with this seed, after the final epoch",
+            "confirmed": confirmed_text(confirmed),
+        }
+    versions = ", ".join(f"{name} {text}" for name, text in record.versions.items())
+    return {**facts, "date": run.finished, "versions": versions}
+
+
+def module_source(
+    architecture: Architecture,
+    dataset: str,
+    normalization: tuple[float, float],
+    facts: Mapping[str, str],
+) -> str:
+    """The text of the module file, which loads the weights file of its own name. Run, it classifies
+    a picture, or tests itself on the files of its dataset, if that one comes as files.
+
+    Args:
+        architecture: the network.
+        dataset: the name of its images.
+        normalization: mean and standard deviation of the training pixels, from 0 to 1.
+        facts: what its docstring says beside the layers, by name.
+    """
+    mean, std = normalization
+    folder = DATASETS[dataset].folder if dataset in DATASETS else None
+    named = list(zip(layer_names(architecture.layers), architecture.costs, strict=True))
+    made = [line for name, cost in named for line in cost.layer.made(name, cost.input_shape)]
+    template = resources.files(__package__).joinpath("exported.txt").read_text("utf-8")
+    # Lines for datasets that come as files begin with F|, those for others with P|.
+    kept, left_out = ("F|", "P|") if folder else ("P|", "F|")
+    lines = template.splitlines(keepends=True)
+    text = "".join(line.removeprefix(kept) for line in lines if not line.startswith(left_out))
+    return Template(text).substitute(
+        title=f"A network of {architecture.parameters:,} parameters for the images of {dataset}.",
+        folder=folder,
+        table=_table(architecture),
+        facts="\n".join(f"    {name + ':':<12}{_plain(text)}" for name, text in facts.items()),
+        mean=repr(float(mean)),
+        std=repr(float(std)),
+        layers="\n".join(f"        {line}" for line in made),
+        forward="\n".join(f"        {line}" for line in forward_lines(architecture.layers)),
+    )
+
+
+def _table(architecture: Architecture) -> str:
+    rows = [("layer", "output shape", "parameters", "receptive field")]
+    for name, cost in zip(layer_names(architecture.layers), architecture.costs, strict=True):
+        count = f"{cost.parameters:,}" if cost.parameters else ""
+        shape = "×".join(map(str, cost.output_shape))
+        rows.append((name, shape, count, str(cost.receptive_field)))
+    first, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
+    return "\n".join(
+        "  ".join([f"    {name:<{first}}", *map(str.rjust, cells, widths)]) for name, *cells in rows
+    )
+
+
+def _plain(text: str) -> str:
+    """Text that cannot end a docstring, start an escape or leave its line."""
+    return re.sub(r"[^A-Za-z0-9 .,:;%+_/()±-]", "?", text)

@@ -1,45 +1,45 @@
-"""The study's pictures, as plotly figures."""
+"""The study's pictures, as plotly figures: its front, how it went, and its winner's mistakes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
+from plotly.colors import sample_colorscale
 
-from nas_mnist.errors import RequestError
 from nas_mnist.execution.confirmation import Confirmed, confirmed
 from nas_mnist.execution.records import StudyRecord, TrialRecord
 from nas_mnist.networks.architecture import Architecture, format_notation
+from nas_mnist.networks.layers import CLASSES
 from nas_mnist.networks.references import references
-from nas_mnist.report.page import figure_part, page
+from nas_mnist.report.front_table import EpochUsage
 from nas_mnist.search.front import front_indices
 from nas_mnist.training.lifecycles import Reproduced
 
 FRONT_COLOR = "#1f5fbf"
 _CLAIMS, _TRIALS = "#7fa3d9", "#a9c4ea"
-_REFERENCES, _RETRAINED, _BUDGET = "#8a8a8a", "#5f5f5f", "#b03030"
+_REFERENCES, _RETRAINED, _BUDGET, _STOPPED = "#8a8a8a", "#5f5f5f", "#b03030", "#c98a2b"
 _SIZE_TICKS = [base * 10**power for power in range(1, 8) for base in (1, 2, 5)]
-ACCURACY_TICKS = [0, 50, 80, 90, 95, 98, 99, 99.2, 99.4, 99.5, 99.6, 99.7, 99.8, 99.9]
+_ACCURACY_TICKS = [0, 50, 80, 90, 95, 98, 99, 99.2, 99.4, 99.5, 99.6, 99.7, 99.8, 99.9]
 # One image of 10,000: where an error of 0 is drawn on the logarithmic axis.
-DRAWN_MIN_ERROR = 0.01
+_DRAWN_MIN_ERROR = 0.01
+_LINE: dict[str, Any] = {"line": {"shape": "hv", "color": FRONT_COLOR, "width": 2}}
+_DOT: dict[str, Any] = {"marker": {"size": 9, "color": FRONT_COLOR}}
 
 
-class Point(NamedTuple):
-    """A network in a picture."""
-
-    architecture: Architecture
-    accuracy: float
-    """percent"""
-    more: str
-    """what else to say of it"""
+def _drawn_error(accuracy: float) -> float:
+    return max(_DRAWN_MIN_ERROR, 100 - accuracy)
 
 
-def drawn_error(accuracy: float) -> float:
-    """Where an accuracy is drawn on a logarithmic axis of errors; all in percent."""
-    return max(DRAWN_MIN_ERROR, 100 - accuracy)
+_ACCURACIES = {
+    "tickvals": [_drawn_error(accuracy) for accuracy in _ACCURACY_TICKS],
+    "ticktext": [f"{accuracy:g}" for accuracy in _ACCURACY_TICKS],
+}
+Point = tuple[Architecture, float, str]
+"""a network in a picture: its accuracy in percent, and what else to say of it"""
 
 
 def front_figure(record: StudyRecord, reproduced: Sequence[Reproduced] = ()) -> go.Figure:
@@ -52,125 +52,105 @@ def front_figure(record: StudyRecord, reproduced: Sequence[Reproduced] = ()) -> 
     upright one in the error (100 - accuracy), so that 99.4 and 99.5% stand as far apart as 94
     and 95%.
     """
-    front, known = record.front(), confirmed(record)
+    front, known, budget = record.front(), confirmed(record), record.spec.budget
     on_front = {trial.number for trial in front}
     others = [trial for trial in record.complete() if trial.number not in on_front]
     figure = go.Figure()
-    _add_points(
-        figure,
-        [_claim(trial) for trial in others],
-        name="other completed trials, validation",
-        marker={"color": _TRIALS, "size": 6},
-    )
+    small = {"color": _TRIALS, "size": 6}
+    _add(figure, "other completed trials, validation", map(_claim, others), marker=small)
     if record.spec.dataset == "mnist":
-        _add_points(
-            figure,
-            [
-                Point(
-                    reference.architecture,
-                    reference.published_accuracy,
-                    f"{reference.name}, published",
-                )
-                for reference in references().values()
-                if reference.published_accuracy is not None
-            ],
-            name="hand-made, published: test, best epoch",
-            marker={"color": _REFERENCES, "size": 8, "symbol": "diamond-open"},
+        published = (
+            (found.architecture, found.published_accuracy, f"{found.name}, published")
+            for found in references().values()
+            if found.published_accuracy is not None
         )
+        diamond = {"color": _REFERENCES, "size": 8, "symbol": "diamond-open"}
+        _add(figure, "hand-made, published: test, best epoch", published, marker=diamond)
     if reproduced:
         _add_retrained(figure, reproduced)
     if known:
-        _add_points(
-            figure,
-            [_claim(trial) for trial in front],
-            name="front, validation in the search",
-            marker={"color": _CLAIMS, "size": 7, "symbol": "circle-open"},
-        )
+        circle = {"color": _CLAIMS, "size": 7, "symbol": "circle-open"}
+        _add(figure, "front, validation in the search", map(_claim, front), marker=circle)
         _add_confirmed(figure, known)
     else:
-        _add_points(
-            figure,
-            [_claim(trial) for trial in front],
-            name="front, validation",
-            mode="lines+markers",
-            line={"shape": "hv", "color": FRONT_COLOR, "width": 2},
-            marker={"size": 9, "color": FRONT_COLOR},
-        )
-    _add_budget(figure, record.spec.budget)
+        style = {"mode": "lines+markers", **_LINE, **_DOT}
+        _add(figure, "front, validation", map(_claim, front), **style)
+    sizes = [trial.architecture.parameters for trial in front]
+    sizes += [budget, *(step.architecture.parameters for step in reproduced)]
+    errors = [error for trace in figure.data[1:] for error in trace.y] or [_DRAWN_MIN_ERROR, 100]
+    highest, lowest = min(100, max(errors) * 1.2), min(errors) / 1.2
+    title = f"{record.name}: what parameters buy in {record.spec.epochs} epochs"
     figure.update_layout(
         template="plotly_white",
-        title={
-            "text": f"{record.name}: what parameters buy in {record.spec.epochs} epochs",
-            "subtitle": {"text": _subtitle(known)},
-        },
+        title={"text": title, "subtitle": {"text": _subtitle(known)}},
+        xaxis=_log_axis("parameters", min(sizes) / 1.3, max(sizes) * 1.8),
+        yaxis=_log_axis("accuracy (%)", highest, lowest) | _ACCURACIES,
         height=560,
         legend={"orientation": "h", "y": -0.16},
         margin={"t": 90, "r": 30},
     )
-    sizes = [trial.architecture.parameters for trial in front]
-    sizes += [step.architecture.parameters for step in reproduced]
-    errors = [error for trace in figure.data[1:] for error in trace.y]
-    set_axes(figure, [*sizes, record.spec.budget], errors)
-    return figure
+    figure.update_xaxes(tickvals=_SIZE_TICKS, ticktext=[f"{size:,}" for size in _SIZE_TICKS])
+    figure.add_vline(x=budget, line={"dash": "dash", "color": _BUDGET})
+    log = math.log10(budget)  # shapes take the value, annotations its logarithm
+    low = {"y": 0, "yref": "paper", "xanchor": "right", "yanchor": "bottom", "textangle": -90}
+    text = {"text": f"budget {budget:,}", "font_color": _BUDGET, "showarrow": False}
+    return figure.add_annotation(x=log, **low, **text)
 
 
-def _add_retrained(figure: go.Figure, reproduced: Sequence[Reproduced]) -> None:
-    best: dict[Architecture, Reproduced] = {}
-    for step in sorted(reproduced, key=lambda step: step.test_mean):
-        best[step.architecture] = step
-    points = [
-        Point(
-            network,
-            found.test_mean,
-            f"{found.step.reference}, {found.step.lifecycle} step {found.step.number}, "
-            f"seeds: {len(found.runs)}",
-        )
-        for network, found in best.items()
-    ]
-    _add_points(
-        figure,
-        points,
-        name="hand-made, retrained here: test, final epoch, mean ± sd",
-        marker={"color": _RETRAINED, "size": 8, "symbol": "diamond"},
-        error_y=_bars([found.test_sd for found in best.values()], _RETRAINED),
+def _log_axis(title: str, first: float, last: float) -> dict[str, Any]:
+    ends = [math.log10(first), math.log10(last)]
+    return {"title": title, "type": "log", "range": ends, "showline": True}
+
+
+def _add(figure: go.Figure, name: str, points: Iterable[Point], **style: Any) -> None:
+    shown = list(points)
+    tip = "%{customdata[0]}<br>%{x:,} parameters, %{customdata[1]:.2f} %<br>%{customdata[2]}"
+    if "hoverinfo" not in style:
+        style["hovertemplate"] = f"{tip}<extra></extra>"
+    figure.add_scatter(
+        x=[network.parameters for network, _, _ in shown],
+        y=[_drawn_error(accuracy) for _, accuracy, _ in shown],
+        customdata=[(format_notation(network), *said) for network, *said in shown],
+        name=name,
+        **{"mode": "markers", **style},
     )
 
 
 def _claim(trial: TrialRecord) -> Point:
     more = f"trial {trial.number}, test {trial.test_accuracy:.2f} % in the search"
-    return Point(trial.architecture, trial.val_accuracy, more)
+    return trial.architecture, trial.val_accuracy, more
+
+
+def _add_retrained(figure: go.Figure, reproduced: Sequence[Reproduced]) -> None:
+    by_mean = sorted(reproduced, key=lambda found: found.test_mean)
+    best = {found.architecture: found for found in by_mean}
+    points = []
+    for network, found in best.items():
+        step, seeds = found.step, len(found.runs)
+        more = f"{step.reference}, {step.lifecycle} step {step.number}, seeds: {seeds}"
+        points.append((network, found.test_mean, more))
+    name = "hand-made, retrained here: test, final epoch, mean ± sd"
+    marker = {"color": _RETRAINED, "size": 8, "symbol": "diamond"}
+    bars = _bars([found.test_sd for found in best.values()], _RETRAINED)
+    _add(figure, name, points, marker=marker, error_y=bars)
 
 
 def _add_confirmed(figure: go.Figure, known: Sequence[Confirmed]) -> None:
     """Means with their spread, and the line of those that none of them beats."""
-    indices = front_indices([(found.architecture.parameters, found.mean) for found in known])
-    _add_points(
-        figure,
-        [Point(known[index].architecture, known[index].mean, "") for index in indices],
-        name="confirmed front",
-        mode="lines",
-        line={"shape": "hv", "color": FRONT_COLOR, "width": 2},
-        showlegend=False,
-        hoverinfo="skip",
-    )
-    _add_points(
-        figure,
-        [
-            Point(
-                found.architecture,
-                found.mean,
-                f"trial {found.trial.number}, seeds: {len(found.runs)}, "
-                f"lowest of the last 4 epochs {found.last4_min:.2f} %",
-            )
-            for found in known
-        ],
-        name="confirmed: test, mean ± sd of fresh seeds",
-        marker={"size": 9, "color": FRONT_COLOR},
-        error_y=_bars([found.sd for found in known], FRONT_COLOR),
-    )
+    points = []
+    for found in known:
+        seeds = f"trial {found.trial.number}, seeds: {len(found.runs)}"
+        more = f"{seeds}, lowest of the last 4 epochs {found.last4_min:.2f} %"
+        points.append((found.architecture, found.mean, more))
+    indices = front_indices([(network.parameters, mean) for network, mean, _ in points])
+    best = [(*points[index][:2], "") for index in indices]
+    bare = {"mode": "lines", "showlegend": False, "hoverinfo": "skip"}
+    _add(figure, "confirmed front", best, **bare, **_LINE)
+    bars = _bars([found.sd for found in known], FRONT_COLOR)
+    _add(figure, "confirmed: test, mean ± sd of fresh seeds", points, error_y=bars, **_DOT)
 
 
-def _bars(spreads: Sequence[float | None], color: str) -> dict[str, object]:
+def _bars(spreads: Iterable[float | None], color: str) -> dict[str, Any]:
     array = [spread or 0 for spread in spreads]
     return {"type": "data", "array": array, "thickness": 1.5, "color": color}
 
@@ -183,87 +163,81 @@ def _subtitle(known: Sequence[Confirmed]) -> str:
     return f"Confirmed with fresh seeds ({seeds}): test accuracy at the final epoch, mean ± sd."
 
 
-def _add_budget(figure: go.Figure, budget: int) -> None:
-    figure.add_vline(x=budget, line={"dash": "dash", "color": _BUDGET})
-    figure.add_annotation(
-        x=math.log10(budget),  # shapes take the value, annotations its logarithm
-        y=0,
-        yref="paper",
-        text=f"budget {budget:,}",
-        textangle=-90,
-        xanchor="right",
-        yanchor="bottom",
-        showarrow=False,
-        font={"color": _BUDGET},
+def curves_figure(front: Sequence[TrialRecord], known: Sequence[Confirmed]) -> go.Figure:
+    """Accuracy against epochs of each network of the front, the error on a logarithmic scale: on
+    validation images in the search, and where it is confirmed the mean on test images, dashed."""
+    figure = go.Figure()
+    colors = sample_colorscale("Viridis", np.linspace(0, 0.9, max(2, len(front))).tolist())
+    runs = {found.trial.number: found.runs for found in known}
+    for trial, color in zip(front, colors, strict=False):
+        curves = [("validation", [entry["val_accuracy"] for entry in trial.curve], "solid")]
+        if trial.number in runs:
+            tests = [[e["test_accuracy"] for e in run.curve] for run in runs[trial.number]]
+            curves.append(("test, confirmed", np.mean(tests, axis=0).tolist(), "dash"))
+        tip = f"trial {trial.number}, epoch %{{x}}: %{{customdata:.2f}} %<extra></extra>"
+        for kind, accuracies, dash in curves:
+            figure.add_scatter(
+                x=list(range(1, len(accuracies) + 1)),
+                y=[_drawn_error(accuracy) for accuracy in accuracies],
+                customdata=accuracies,
+                hovertemplate=tip,
+                name=f"{trial.architecture.parameters:,}, {kind}",
+                mode="lines",
+                line={"color": color, "dash": dash, "width": 2 if dash == "solid" else 1.5},
+            )
+    accuracy = {"title": "accuracy (%)", "type": "log", "autorange": "reversed", **_ACCURACIES}
+    axes = {"xaxis": {"title": "epoch", "dtick": 1}, "yaxis": accuracy}
+    return figure.update_layout(_box(520, **axes), legend_title="parameters")
+
+
+def spending_figure(spent: EpochUsage, epochs: int) -> go.Figure:
+    """Epochs by how their trials ended."""
+    finished = spent.epochs - sum(count * epoch for epoch, count in spent.stopped.items())
+    values = {f"finished: {finished // epochs} trials": finished}
+    for epoch, count in spent.stopped.items():
+        values[f"stopped after epoch {epoch}: {count} trials"] = count * epoch
+    colors = [_STOPPED] * len(spent.stopped) + [FRONT_COLOR]
+    return _bar_figure(values, colors, "epochs trained", ",", 40)
+
+
+def importance_figure(shares: Mapping[str, float]) -> go.Figure:
+    """Choices by their share, the largest on top."""
+    named = {name.replace("_", " "): share for name, share in shares.items()}
+    return _bar_figure(named, FRONT_COLOR, "share", ".2f", 26)
+
+
+def _bar_figure(
+    values: Mapping[str, float], colors: str | list[str], title: str, number: str, height: int
+) -> go.Figure:
+    """Horizontal bars, the first on top; their colours from the lowest up."""
+    names, lengths = list(values)[::-1], list(values.values())[::-1]
+    style = {"orientation": "h", "marker_color": colors, "texttemplate": f"%{{x:{number}}}"}
+    axes = {"xaxis": {"title": title, "rangemode": "tozero"}, "yaxis": {"automargin": True}}
+    return go.Figure(go.Bar(x=lengths, y=names, **style), _box(120 + height * len(names), **axes))
+
+
+def _box(height: int, **layout: Any) -> dict[str, Any]:
+    margin = {"t": 40, "r": 20}  # below plotly's own buttons
+    return {"template": "plotly_white", "height": height, "margin": margin, **layout}
+
+
+def confusion_figure(labels: Sequence[int], answers: Sequence[int]) -> go.Figure:
+    """Counts of what was shown and what was answered; right answers stand in the text alone, so
+    that the colours are those of the mistakes."""
+    counts = np.zeros((CLASSES, CLASSES), dtype=int)
+    np.add.at(counts, (np.asarray(labels), np.asarray(answers)), 1)
+    names = [str(digit) for digit in range(CLASSES)]
+    cells = go.Heatmap(
+        z=np.where(np.eye(CLASSES, dtype=bool), 0, counts).tolist(),
+        x=names,
+        y=names,
+        text=counts.tolist(),
+        texttemplate="%{text}",
+        colorscale="OrRd",
+        showscale=False,
+        hovertemplate="shown %{y}, answered %{x}: %{text}<extra></extra>",
     )
-
-
-def write_figure(figure: go.Figure, file: Path) -> None:
-    """Write a figure by its file's ending: an offline .html page, or .png and .svg pictures.
-
-    Raises RequestError for another ending, or if pictures cannot be drawn here.
-    """
-    check_figure_name(file)
-    if file.suffix == ".html":
-        title = str(figure.layout.title.text or file.stem)
-        file.write_text(page(title, [figure_part(figure)]), "utf-8")
-        return
-    try:
-        figure.write_image(file, width=1000, height=600, scale=1 if file.suffix == ".svg" else 2)
-    except (ImportError, ValueError, RuntimeError):
-        raise RequestError(
-            f"figure {file}: pictures need kaleido (pip install 'nas-mnist[image]') and an "
-            "installed Chrome or Chromium; or write .html"
-        ) from None
-
-
-def check_figure_name(file: Path) -> None:
-    """Raise RequestError for a file's ending that `write_figure` cannot write."""
-    if file.suffix not in (".html", ".png", ".svg"):
-        raise RequestError(f"figure {file}: the ending must be .html, .png or .svg")
-
-
-def _add_points(
-    figure: go.Figure,
-    points: Sequence[Point],
-    *,
-    name: str,
-    mode: str = "markers",
-    **style: object,
-) -> None:
-    if "hoverinfo" not in style:
-        style["hovertemplate"] = (
-            "%{customdata[0]}<br>%{x:,} parameters, %{customdata[1]:.2f} %"
-            "<br>%{customdata[2]}<extra></extra>"
-        )
-    figure.add_scatter(
-        x=[point.architecture.parameters for point in points],
-        y=[drawn_error(point.accuracy) for point in points],
-        customdata=[
-            (format_notation(point.architecture), point.accuracy, point.more) for point in points
-        ],
-        name=name,
-        mode=mode,
-        **style,
-    )
-
-
-def set_axes(figure: go.Figure, sizes: Sequence[int], errors: Sequence[float]) -> None:
-    """Logarithmic axes of parameters and accuracy that show these sizes and errors whole."""
-    low, high = (min(errors), max(errors)) if errors else (DRAWN_MIN_ERROR, 100)
-    figure.update_xaxes(
-        title="parameters",
-        type="log",
-        range=[math.log10(min(sizes) / 1.3), math.log10(max(sizes) * 1.8)],
-        tickvals=_SIZE_TICKS,
-        ticktext=[f"{size:,}" for size in _SIZE_TICKS],
-        showline=True,
-    )
-    figure.update_yaxes(
-        title="accuracy (%)",
-        type="log",
-        range=[math.log10(min(100, high * 1.2)), math.log10(low / 1.2)],
-        tickvals=[drawn_error(accuracy) for accuracy in ACCURACY_TICKS],
-        ticktext=[f"{accuracy:g}" for accuracy in ACCURACY_TICKS],
-        showline=True,
-    )
+    answered = {"title": "answered", "type": "category", "side": "top"}
+    shown = {"title": "shown", "type": "category", "autorange": "reversed"}
+    box = _box(560, width=640, margin={"t": 60, "r": 20})
+    return go.Figure(cells, {**box, "xaxis": answered, "yaxis": shown})

@@ -1,74 +1,95 @@
-"""What is said of a study's front: as plain values for `--json`, as tables, and as CSV."""
+"""What is said of a study: its front as plain values for `--json`, as tables and as CSV, and where
+its epochs went."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from optuna.trial import TrialState
 from rich.table import Table
 
 from nas_mnist.execution.confirmation import Candidate, Confirmed, candidates, confirmed
 from nas_mnist.execution.records import StudyRecord, TrialRecord
-from nas_mnist.report.analysis import epoch_usage
-from nas_mnist.report.tables import size_values, spread_text
+from nas_mnist.report.tables import as_text, picked, size_values, spread_text, text_table
 
 UNCONFIRMED = (
     "This front is unconfirmed: each accuracy is that of one run on the search's training images."
 )
 _LEFT_OUT_FIRST = ("MACs", "receptive field", "notation", "gap", "seeds")
 _NOTATION_WIDTH = 24
-_FRONT_COLUMNS = [
-    *("trial", "notation", "parameters", "macs", "receptive_field"),
-    *("val_accuracy", "test_accuracy", "seeds", "test_accuracy_mean", "test_accuracy_sd"),
-    *("gap", "last4_min", "goal_met", "diverged", "on_front"),
-]
+_FINDINGS = ("gap", "last4_min", "goal_met", "diverged", "on_front")
+_CSV_COLUMNS = (
+    *("trial", "notation", "parameters", "macs", "receptive_field", "val_accuracy"),
+    *("test_accuracy", "seeds", "test_accuracy_mean", "test_accuracy_sd", *_FINDINGS),
+)
+
+
+class EpochUsage(NamedTuple):
+    """What a study's finished trials cost."""
+
+    epochs: int
+    """that were trained"""
+    epochs_unpruned: int
+    """that the same trials would have cost without pruning"""
+    stopped: dict[int, int]
+    """stopped trials by the epoch they were stopped after"""
+    exempt: int
+    """completed trials that the pruner was not allowed to stop"""
+    spared: int
+    """those of them that it would have stopped"""
+    wrongful: int
+    """those of the spared that are on the front: it would have lost them"""
+
+
+def epoch_usage(record: StudyRecord) -> EpochUsage:
+    trials = record.trials(TrialState.COMPLETE, TrialState.PRUNED)
+    curves = [trial.user_attrs.get("curve") for trial in trials]
+    # The database may be anyone's.
+    spent = [len(curve) if isinstance(curve, list) else 0 for curve in curves]
+    pairs = list(zip(trials, spent, strict=True))
+    stopped = Counter(epochs for trial, epochs in pairs if trial.state == TrialState.PRUNED)
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    spared = [trial for trial in complete if trial.user_attrs.get("would_be_pruned") is not None]
+    on_front = {trial.number for trial in record.front()}
+    return EpochUsage(
+        sum(spent),
+        len(trials) * record.spec.epochs,
+        dict(sorted(stopped.items())),
+        sum(bool(trial.user_attrs.get("exempt")) for trial in complete),
+        len(spared),
+        sum(trial.number in on_front for trial in spared),
+    )
 
 
 def front_values(record: StudyRecord) -> dict[str, Any]:
     """What `front --json` prints; accuracies in percent."""
-    counts = record.counts()
     return {
         "study": record.name,
-        "dataset": record.spec.dataset,
-        "budget": record.spec.budget,
-        "epochs": record.spec.epochs,
-        "trials": {
-            "complete": counts.complete,
-            "pruned": counts.pruned,
-            "failed": counts.failed,
-        },
+        **picked(record.spec, "dataset", "budget", "epochs"),
+        "trials": picked(record.counts(), "complete", "pruned", "failed"),
         "pruning": {"pruner": record.spec.pruner, **epoch_usage(record)._asdict()},
-        "front": [trial_values(trial) for trial in record.front()],
-        "confirmed": [confirmed_values(found) for found in confirmed(record)],
+        "front": [_trial_values(trial) for trial in record.front()],
+        "confirmed": [_confirmed_values(found) for found in confirmed(record)],
     }
 
 
-def trial_values(trial: TrialRecord) -> dict[str, Any]:
-    return {
-        "trial": trial.number,
-        **size_values(trial.architecture),
-        "val_accuracy": trial.val_accuracy,
-        "test_accuracy": trial.test_accuracy,
-    }
+def _trial_values(trial: TrialRecord) -> dict[str, Any]:
+    accuracies = picked(trial, "val_accuracy", "test_accuracy")
+    return {"trial": trial.number, **size_values(trial.architecture), **accuracies}
 
 
-def confirmed_values(found: Confirmed) -> dict[str, Any]:
-    """One entry of `confirmed` of `front --json`: the trial, and what its fresh seeds found."""
+def _confirmed_values(found: Confirmed) -> dict[str, Any]:
+    """The trial, and what its fresh seeds found."""
     return {
-        **trial_values(found.trial),
+        **_trial_values(found.trial),
         "seeds": len(found.runs),
         "test_accuracy_mean": found.mean,
         "test_accuracy_sd": found.sd,
-        "gap": found.gap,
-        "last4_min": found.last4_min,
-        "goal_met": found.goal_met,
-        "diverged": found.diverged,
-        "on_front": found.on_front,
-        "runs": [
-            {"seed": run.seed, "test_accuracy": run.test_accuracy, "last4_min": run.last4_min}
-            for run in found.runs
-        ],
+        **picked(found, *_FINDINGS),
+        "runs": [picked(run, "seed", "test_accuracy", "last4_min") for run in found.runs],
     }
 
 
@@ -78,89 +99,65 @@ def front_table(record: StudyRecord, width: int | None = None) -> Table:
     Given a terminal's `width` in characters, with the columns that it has room for, their numbers
     full.
     """
-    spec = record.spec
-    shown = candidates(record)
+    spec, shown = record.spec, candidates(record)
     rows = front_rows(shown)
-    widths = [_least_width(column) for column in zip(*rows, strict=True)]
-    left_out = set() if width is None else _left_out(rows[0], widths, width)
+    # A heading can wrap, a number cannot; notations can be folded.
+    widths = {
+        heading: _NOTATION_WIDTH
+        if heading == "notation"
+        else max(map(len, [*heading.split(), *cells]))
+        for heading, *cells in zip(*rows, strict=True)
+    }
+    for heading in _LEFT_OUT_FIRST:
+        if width is not None and 1 + sum(least + 3 for least in widths.values()) > width:
+            widths.pop(heading, None)
     caption = f"{front_caption(record, shown)}\n{spending_text(record)}"
+    left_out = ", ".join(heading for heading in rows[0] if heading not in widths)
     if left_out:
-        names = ", ".join(heading for heading in rows[0] if heading in left_out)
-        caption += f"\nNo room here for {names}; --json, --csv and wider terminals have it."
-    table = Table(
-        title=f"{record.name}: front within {spec.budget:,} parameters "
+        caption += f"\nNo room here for {left_out}; --json, --csv and wider terminals have it."
+    indices = [index for index, heading in enumerate(rows[0]) if heading in widths]
+    table = text_table(
+        f"{record.name}: front within {spec.budget:,} parameters "
         f"on {spec.dataset}, {spec.epochs} epochs",
-        title_justify="left",
-        caption=caption,
-        caption_justify="left",
+        [[row[index] for index in indices] for row in rows],
+        caption,
     )
-    indices = [index for index, heading in enumerate(rows[0]) if heading not in left_out]
-    for index in indices:
-        if rows[0][index] == "notation":
-            table.add_column("notation", overflow="fold")
-        else:
-            least = None if width is None else widths[index]
-            table.add_column(rows[0][index], justify="right", width=least)
-    for row in rows[1:]:
-        table.add_row(*(row[index] for index in indices))
+    for column in table.columns:
+        if width is not None and column.header != "notation":
+            column.width = widths[str(column.header)]
     return table
 
 
-def _least_width(column: Sequence[str]) -> int:
-    """In which a heading can wrap, but no cell has to; notations can be folded."""
-    heading, *cells = column
-    if heading == "notation":
-        return _NOTATION_WIDTH
-    return max(map(len, [*heading.split(), *cells]))
-
-
-def _left_out(headings: Sequence[str], widths: Sequence[int], width: int) -> set[str]:
-    """The columns for which there is no room."""
-    needed = {heading: least + 3 for heading, least in zip(headings, widths, strict=True)}
-    left_out: set[str] = set()
-    for heading in _LEFT_OUT_FIRST:
-        if 1 + sum(needed.values()) > width and heading in needed:
-            del needed[heading]
-            left_out.add(heading)
-    return left_out
-
-
 def front_rows(shown: Sequence[Candidate]) -> list[list[str]]:
-    """The front as text: the headings, then a row a network, its notation last."""
+    """A row a network, its notation last."""
     any_confirmed = any(entry.confirmed for entry in shown)
-    measured = ["test %"]
-    if any_confirmed:
-        measured = ["confirmed test %", "seeds", "gap", "lowest of last 4 %", "goal"]
-    own = ["trial", "parameters", "MACs", "receptive field", "validation %"]
-    rows = [[*own, *measured, "notation"]]
-    for entry in shown:
-        trial, network = entry.trial, entry.trial.architecture
-        rows.append(
-            [
-                f"{trial.number}{'*' if entry.beside_front else ''}",
-                f"{network.parameters:,}",
-                f"{network.macs:,}",
-                f"{network.receptive_field}",
-                f"{trial.val_accuracy:.2f}",
-                *(_confirmed_cells(entry) if any_confirmed else [f"{trial.test_accuracy:.2f}"]),
-                trial.notation,
-            ]
-        )
-    return rows
+    own = ("trial", "parameters", "MACs", "receptive field", "validation %")
+    measured = ("confirmed test %", "seeds", "gap", "lowest of last 4 %", "goal")
+    rows: list[Any] = [[*own, *(measured if any_confirmed else ["test %"]), "notation"]]
+    for trial, found in shown:
+        network, mark = trial.architecture, "" if found is None or found.on_front else "*"
+        cells: list[str | float] = [trial.test_accuracy]
+        if found is not None:
+            seeds = f"{len(found.runs)}{f' + {found.diverged} diverged' if found.diverged else ''}"
+            held = "met" if found.goal_met else "missed"
+            test = spread_text(found.mean, found.sd)
+            cells = [test, seeds, f"{found.gap:+.2f}", found.last4_min, held]
+        elif any_confirmed:
+            cells = ["not yet", "", "", "", ""]
+        sizes = network.parameters, network.macs, network.receptive_field
+        named = f"{trial.number}{mark}"
+        rows.append([named, *sizes, trial.val_accuracy, *cells, trial.notation])
+    return as_text(rows)
 
 
-def _confirmed_cells(entry: Candidate) -> list[str]:
-    found = entry.confirmed
-    if found is None:
-        return ["not yet", "", "", "", ""]
-    diverged = f" + {found.diverged} diverged" if found.diverged else ""
-    return [
-        spread_text(found.mean, found.sd),
-        f"{len(found.runs)}{diverged}",
-        f"{found.gap:+.2f}",
-        f"{found.last4_min:.2f}",
-        "met" if found.goal_met else "missed",
-    ]
+def confirmed_text(confirmed: Confirmed) -> str:
+    """What may be quoted of a network, in a line."""
+    seeds = f"{len(confirmed.runs)} seeds" if len(confirmed.runs) > 1 else "one seed"
+    text = (
+        f"{spread_text(confirmed.mean, confirmed.sd)} % over {seeds}, "
+        f"at least {confirmed.last4_min:.2f} % over the last 4 epochs"
+    )
+    return text + (f"; {confirmed.diverged} more diverged" if confirmed.diverged else "")
 
 
 def front_caption(record: StudyRecord, shown: Sequence[Candidate]) -> str:
@@ -172,9 +169,8 @@ def front_caption(record: StudyRecord, shown: Sequence[Candidate]) -> str:
         "final epoch, mean ± sd; gap: above the validation accuracy of the search; goal: "
         f"{record.spec.goal:g} % over the last 4 epochs with every seed."
     )
-    if any(entry.beside_front for entry in shown):
-        text += " *: not on the search's front, confirmed besides."
-    return text
+    beside = any(entry.beside_front for entry in shown)
+    return text + (" *: not on the search's front, confirmed besides." if beside else "")
 
 
 def spending_text(record: StudyRecord) -> str:
@@ -200,9 +196,9 @@ def write_front_csv(record: StudyRecord, file: Path) -> None:
     import pandas
 
     rows = [
-        confirmed_values(entry.confirmed) if entry.confirmed else trial_values(entry.trial)
+        _confirmed_values(entry.confirmed) if entry.confirmed else _trial_values(entry.trial)
         for entry in candidates(record)
     ]
-    frame = pandas.DataFrame(rows, columns=_FRONT_COLUMNS)
+    frame = pandas.DataFrame(rows, columns=_CSV_COLUMNS)
     counts = {"seeds": "Int64", "diverged": "Int64"}  # whole, where there is one
     file.write_text(frame.astype(counts).round(6).to_csv(index=False), "utf-8")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,15 @@ from rich.table import Table
 from nas_mnist.errors import DataError, RequestError, reason
 from nas_mnist.networks.architecture import format_notation
 from nas_mnist.networks.references import Step, references
-from nas_mnist.report.tables import spread_text
+from nas_mnist.report.export import replace_files
+from nas_mnist.report.tables import (
+    as_text,
+    curve_values,
+    markdown_row,
+    picked,
+    spread_text,
+    text_table,
+)
 from nas_mnist.training.lifecycles import (
     Reproduced,
     analysis,
@@ -34,17 +42,14 @@ _HEADINGS = (
 class Lifecycle:
     """The steps of a lifecycle, those retrained among them, and the files they are kept in."""
 
-    def __init__(self, name: str, wanted: Sequence[Step], settings: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, settings: Mapping[str, Any]) -> None:
         """`settings` are what all its runs share beside the recipe, such as dataset and seeds."""
         self.name = name
-        self.steps = list(wanted)
-        self.settings = dict(settings)
-        self.left_out: dict[int, str] = {}
+        self.steps = lifecycle_steps(name)
+        self.settings = settings
         self.done: dict[int, Reproduced] = {}
-        for step in wanted:
-            why = left_out(step, self.settings["most_parameters"])
-            if why is not None:
-                self.left_out[step.number] = why
+        reasons = {step.number: left_out(step, settings["most_parameters"]) for step in self.steps}
+        self.left_out = {number: why for number, why in reasons.items() if why is not None}
 
     def missing(self) -> list[Step]:
         """The steps still to be trained."""
@@ -58,11 +63,9 @@ class Lifecycle:
         """
         if not file.exists():
             return
-        with _reading(file):
-            _, entries = _lifecycle_and_trained(file)
-            by_number = {entry["step"]: entry for entry in entries}
+        with _kept(file) as (_, entries):
             for step in self.missing():
-                entry = by_number.get(step.number)
+                entry = entries.get(step.number)
                 if entry is None:
                     continue
                 if entry["trained"] != self._trained(step):
@@ -74,96 +77,76 @@ class Lifecycle:
 
     def values(self) -> dict[str, Any]:
         """What `reproduce --json` prints, and what is kept."""
-        return {
-            "lifecycle": self.name,
-            **self.settings,
-            "steps": [self._values(step) for step in self.steps],
-        }
+        steps = [self._values(step) for step in self.steps]
+        return {"lifecycle": self.name, **self.settings, "steps": steps}
 
     def write(self, folder: Path) -> list[Path]:
         """Keep steps.json, from which the same command goes on, and table.md."""
         folder.mkdir(parents=True, exist_ok=True)
-        steps, table = folder / "steps.json", folder / "table.md"
-        part = steps.with_name(steps.name + ".part")
-        part.write_text(json.dumps(self.values(), indent=1) + "\n", "utf-8")
-        part.replace(steps)
-        rows = [_HEADINGS, ["---"] * len(_HEADINGS), *map(self._row, self.steps)]
-        table.write_text("".join(f"| {' | '.join(row)} |\n" for row in rows), "utf-8")
-        return [steps, table]
+        headings, *rows = self._rows()
+        lines = map(markdown_row, [headings, ["---"] * len(headings), *rows])
+        texts = {
+            folder / "steps.json": json.dumps(self.values(), indent=1),
+            folder / "table.md": "\n".join(lines),
+        }
+        replace_files({file: f"{text}\n".encode() for file, text in texts.items()})
+        return list(texts)
 
     def table(self) -> Table:
-        table = Table(
-            title=f"{self.name}: published, and retrained here",
-            title_justify="left",
-            caption="Published: the best epochs of one run. Train accuracies are those of the "
+        return text_table(
+            f"{self.name}: published, and retrained here",
+            self._rows(),
+            "Published: the best epochs of one run. Train accuracies are those of the "
             "network as it changed, over augmented images.",
-            caption_justify="left",
         )
-        for heading in _HEADINGS:
-            left = heading in ("target", "analysis")
-            table.add_column(heading, justify="left" if left else "right")
-        for step in self.steps:
-            table.add_row(*self._row(step))
-        return table
 
-    def step_line(self, step: Reproduced) -> str:
+    def step_line(self, found: Reproduced) -> str:
         """A step in a line, as it is done."""
-        test = spread_text(step.test_mean, step.test_sd)
+        step, test = found.step, spread_text(found.test_mean, found.test_sd)
         return (
-            f"step {step.step.number}, {step.step.title}: test {test} % at the final "
-            f"epoch, best {step.test_best:.2f} %, published {step.step.test_accuracy:.2f} %"
+            f"step {step.number}, {step.title}: test {test} % at the final "
+            f"epoch, best {found.test_best:.2f} %, published {step.test_accuracy:.2f} %"
         )
 
-    def _before(self, step: Step) -> Reproduced | None:
+    def _analysis(self, step: Step) -> str:
         earlier = [number for number in self.done if number < step.number]
-        return self.done[max(earlier)] if earlier else None
+        return analysis(self.done[step.number], self.done[max(earlier)] if earlier else None)
 
-    def _row(self, step: Step) -> list[str]:
-        done = self.done.get(step.number)
-        row = [str(step.number), step.title]
-        if done is None:
-            why = self.left_out.get(step.number, "not yet trained")
-            row += [f"{step.parameters:,}", f"{step.train_accuracy:.2f}", ""]
-            return [*row, f"{step.test_accuracy:.2f}", "", "", why]
-        return [
-            *row,
-            f"{done.architecture.parameters:,}",
-            f"{step.train_accuracy:.2f}",
-            f"{done.train_best:.2f}",
-            f"{step.test_accuracy:.2f}",
-            f"{done.test_best:.2f}",
-            spread_text(done.test_mean, done.test_sd),
-            analysis(done, self._before(step)),
-        ]
+    def _why_not(self, step: Step) -> str:
+        return self.left_out.get(step.number, "not yet trained")
+
+    def _rows(self) -> list[list[str]]:
+        rows: list[Any] = [_HEADINGS]
+        for step in self.steps:
+            done, size, said = self.done.get(step.number), step.parameters, self._why_not(step)
+            train = test = final = None
+            if done is not None:
+                train, test, size = done.train_best, done.test_best, done.architecture.parameters
+                final, said = spread_text(done.test_mean, done.test_sd), self._analysis(step)
+            published = step.train_accuracy, train, step.test_accuracy, test
+            rows.append([step.number, step.title, size, *published, final, said])
+        return as_text(rows)
 
     def _trained(self, step: Step) -> dict[str, Any]:
         """What a step's result depends on."""
-        assert step.reference is not None
-        recipe = step_recipe(step, self.settings["epochs"])
         shared = ("dataset", "train_samples", "seeds")
         return {
-            "notation": format_notation(references()[step.reference].architecture),
+            "notation": format_notation(references()[str(step.reference)].architecture),
             **{name: self.settings[name] for name in shared},
-            "recipe": recipe.as_dict(),
+            "recipe": step_recipe(step, self.settings["epochs"]).as_dict(),
         }
 
     def _values(self, step: Step) -> dict[str, Any]:
-        values: dict[str, Any] = {
+        kept = ("parameters", "train_accuracy", "test_accuracy", "recipe", "note")
+        values = {
             "step": step.number,
             "title": step.title,
             "network": step.reference,
-            "published": {
-                "parameters": step.parameters,
-                "train_accuracy": step.train_accuracy,
-                "test_accuracy": step.test_accuracy,
-                "recipe": step.recipe,
-                "note": step.note,
-            },
+            "published": picked(step, *kept),
         }
         done = self.done.get(step.number)
         if done is None:
-            why = self.left_out.get(step.number, "not yet trained")
-            return {**values, "left_out": why}
+            return {**values, "left_out": self._why_not(step)}
         return {
             **values,
             "measured": {
@@ -175,12 +158,9 @@ class Lifecycle:
                 "test_accuracy_sd": done.test_sd,
                 "last4_min": min(run.last4_min for run in done.runs),
             },
-            "analysis": analysis(done, self._before(step)),
+            "analysis": self._analysis(step),
             "trained": self._trained(step),
-            "runs": [
-                {"seed": run.seed, "curve": [entry.entry("test_accuracy") for entry in run.curve]}
-                for run in done.runs
-            ],
+            "runs": [{"seed": run.seed, "curve": curve_values(run)} for run in done.runs],
         }
 
 
@@ -190,20 +170,23 @@ def read_reproduced(file: Path, dataset: str) -> list[Reproduced]:
     Raises DataError if it cannot be read, and RequestError if they were trained on other images
     than those of `dataset`.
     """
-    with _reading(file):
-        lifecycle, entries = _lifecycle_and_trained(file)
-        known = {step.number: step for step in lifecycle_steps(lifecycle)}
-        for entry in entries:
+    with _kept(file) as (lifecycle, entries):
+        for entry in entries.values():
             trained_on = entry["trained"]["dataset"]
             if trained_on != dataset:
                 raise RequestError(f"{file} was trained on {trained_on}, not on {dataset}")
-        return [_reproduced(known[entry["step"]], entry) for entry in entries]
+        known = {step.number: step for step in lifecycle_steps(lifecycle)}
+        return [_reproduced(known[number], entry) for number, entry in entries.items()]
 
 
 @contextmanager
-def _reading(file: Path) -> Iterator[None]:
+def _kept(file: Path) -> Iterator[tuple[str, dict[int, dict[str, Any]]]]:
+    """The lifecycle and the trained steps of a steps.json; DataError where what is done with them
+    finds that they are none."""
     try:
-        yield
+        values = json.loads(file.read_text("utf-8"))
+        entries = {entry["step"]: entry for entry in values["steps"] if "runs" in entry}
+        yield values["lifecycle"], entries
     except OSError as error:
         raise DataError(f"{file}: {reason(error)}") from None
     except (ValueError, LookupError, TypeError, AttributeError) as error:
@@ -213,19 +196,13 @@ def _reading(file: Path) -> Iterator[None]:
         ) from None
 
 
-def _lifecycle_and_trained(file: Path) -> tuple[str, list[dict[str, Any]]]:
-    values = json.loads(file.read_text("utf-8"))
-    return values["lifecycle"], [entry for entry in values["steps"] if "runs" in entry]
-
-
 def _reproduced(step: Step, entry: Mapping[str, Any]) -> Reproduced:
-    assert step.reference is not None
     runs = [Run(run["seed"], [_record(**epoch) for epoch in run["curve"]]) for run in entry["runs"]]
     try:
         recipe = Recipe().changed(entry["trained"]["recipe"])
     except RequestError as error:
         raise ValueError(str(error)) from None
-    return Reproduced(step, references()[step.reference].architecture, recipe, tuple(runs))
+    return Reproduced(step, references()[str(step.reference)].architecture, recipe, tuple(runs))
 
 
 def _record(*, test_accuracy: float, epoch: int, **record: float) -> EpochRecord:

@@ -1,71 +1,65 @@
-"""A page of figures in one file: it needs no network, and is small for what it holds."""
+"""Pages in one file each, which need no network: a figure alone, or a study's whole report."""
 
 from __future__ import annotations
 
 import base64
 import gzip
 import html
-from collections.abc import Sequence
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from importlib import resources
+from pathlib import Path
+from string import Template
 
+import numpy as np
+import optuna
 import plotly.graph_objects as go
+from optuna.importance import FanovaImportanceEvaluator
+from optuna.trial import TrialState
+from PIL import Image
 from plotly.offline import get_plotlyjs
 
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1060px; margin: 2rem auto;
-       padding: 0 1rem; }
-h1 { font-size: 1.6rem; margin-bottom: 0; }
-h2 { font-size: 1.15rem; margin: 2.4rem 0 .4rem; border-top: 1px solid #ddd; padding-top: 1.2rem; }
-p, figcaption { max-width: 46rem; }
-table { border-collapse: collapse; margin: .8rem 0; font-variant-numeric: tabular-nums; }
-th, td { padding: .15rem .5rem; text-align: right; border-bottom: 1px solid #eee;
-         white-space: nowrap; }
-th { border-bottom: 1px solid #999; font-weight: 600; white-space: normal;
-     vertical-align: bottom; }
-th.text, td.text { text-align: left; }
-td.notation, pre { font: 12.5px/1.4 ui-monospace, monospace; }
-td.notation { overflow-wrap: anywhere; white-space: normal; min-width: 13rem; }
-pre { background: #f6f6f6; padding: .8rem; overflow-x: auto; }
-.images { display: flex; flex-wrap: wrap; gap: .6rem; }
-.images figure { margin: 0; text-align: center; }
-.images img { width: 56px; height: 56px; image-rendering: pixelated; display: block; }
-.images figcaption { font-size: 12px; }
-.none { color: #777; }
-"""
+from nas_mnist.errors import RequestError
+from nas_mnist.execution.confirmation import Candidate, candidates, chosen, confirmed
+from nas_mnist.execution.records import StudyRecord
+from nas_mnist.report.export import replace_files, trained_network, trained_run
+from nas_mnist.report.figures import (
+    confusion_figure,
+    curves_figure,
+    front_figure,
+    importance_figure,
+    spending_figure,
+)
+from nas_mnist.report.front_table import (
+    confirmed_text,
+    epoch_usage,
+    front_caption,
+    front_rows,
+    spending_text,
+)
+from nas_mnist.report.tables import TEXT_COLUMNS, layer_rows
+from nas_mnist.search.front import on_log_scale
+from nas_mnist.training.datasets import Dataset
+from nas_mnist.training.lifecycles import Reproduced
+from nas_mnist.training.trainer import logits
 
-# Plotly's own script is 4.6 MB: it is kept compressed, and unpacked by the browser.
-_SCRIPT = """
-const failed = text => { document.documentElement.dataset.failed = text; };
-addEventListener("error", event => failed(event.message));
-addEventListener("unhandledrejection", event => failed(String(event.reason)));
-const packed = document.getElementById("plotly").textContent;
-const bytes = Uint8Array.from(atob(packed), character => character.charCodeAt(0));
-const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-new Response(stream).text().then(async source => {
-  const script = document.createElement("script");
-  script.textContent = source;
-  document.head.append(script);
-  for (const figure of document.querySelectorAll("script.figure")) {
-    const { data, layout } = JSON.parse(figure.textContent);
-    await Plotly.newPlot(figure.previousElementSibling, data, layout, { responsive: true });
-  }
-  document.documentElement.dataset.drawn = "all";
-});
-"""
+# Fewer trials say nothing about fifteen choices.
+_LEAST_TRIALS = 20
+# More are no easier to learn from.
+_MOST_IMAGES = 120
 
 
-def page(title: str, parts: Sequence[str]) -> str:
+def page(title: str, parts: Iterable[str]) -> str:
     """An HTML page of these parts, in their order; `figure_part` and others make them."""
-    packed = base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode()
-    return "\n".join(
-        [
-            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-            f"<title>{html.escape(title)}</title>",
-            f"<style>{_STYLE}</style>\n</head>\n<body>",
-            *parts,
-            f'<script type="text/plain" id="plotly">{packed}</script>',
-            f"<script>{_SCRIPT}</script>\n</body>\n</html>\n",
-        ]
-    )
+    template = Template(resources.files(__package__).joinpath("page.html").read_text("utf-8"))
+    # Plotly's own script is 4.6 MB: it is kept compressed, and unpacked by the browser.
+    plotly = base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode()
+    return template.substitute(title=html.escape(title), parts="\n".join(parts), plotly=plotly)
+
+
+def text_part(text: str, tag: str = "p") -> str:
+    return f"<{tag}>{html.escape(text)}</{tag}>"
 
 
 def figure_part(figure: go.Figure) -> str:
@@ -76,31 +70,147 @@ def figure_part(figure: go.Figure) -> str:
     )
 
 
-def heading_part(text: str, level: int = 2) -> str:
-    return f"<h{level}>{html.escape(text)}</h{level}>"
+def table_part(rows: Sequence[Sequence[str]]) -> str:
+    """A table; its first row are the headings."""
+    kinds = {name: ' class="text"' for name in TEXT_COLUMNS}
+    kinds["notation"] = ' class="text notation"'
+    lines = []
+    for tag, row in zip(["th", *["td"] * len(rows)], rows, strict=False):
+        cells = zip(rows[0], row, strict=True)
+        made = (f"<{tag}{kinds.get(h, '')}>{html.escape(cell)}</{tag}>" for h, cell in cells)
+        lines.append(f"<tr>{''.join(made)}</tr>")
+    return "\n".join(["<table>", *lines, "</table>"])
 
 
-def text_part(text: str) -> str:
-    return f"<p>{html.escape(text)}</p>"
+def write_figure(figure: go.Figure, file: Path) -> None:
+    """Write a figure by its file's ending: an offline .html page, or .png and .svg pictures.
+
+    Raises RequestError for another ending, or if pictures cannot be drawn here.
+    """
+    check_figure_name(file)
+    if file.suffix == ".html":
+        title = str(figure.layout.title.text or file.stem)
+        file.write_text(page(title, [figure_part(figure)]), "utf-8")
+        return
+    try:
+        figure.write_image(file, width=1000, height=600, scale=1 if file.suffix == ".svg" else 2)
+    except (ImportError, ValueError, RuntimeError):
+        raise RequestError(
+            f"figure {file}: pictures need kaleido (pip install 'nas-mnist[image]') and an "
+            "installed Chrome or Chromium; or write .html"
+        ) from None
 
 
-def code_part(text: str) -> str:
-    return f"<pre>{html.escape(text)}</pre>"
+def check_figure_name(file: Path) -> None:
+    """Raise RequestError for a file's ending that `write_figure` cannot write."""
+    if file.suffix not in (".html", ".png", ".svg"):
+        raise RequestError(f"figure {file}: the ending must be .html, .png or .svg")
 
 
-def table_part(headings: Sequence[str], rows: Sequence[Sequence[str]], text: Sequence[str]) -> str:
-    """A table; the columns whose heading is in `text` are left-aligned, the others are numbers."""
-    classes = [
-        ' class="text notation"' if name == "notation" else ' class="text"' if name in text else ""
-        for name in headings
-    ]
-    lines = [_row("th", headings, classes), *(_row("td", row, classes) for row in rows)]
-    return "<table>\n" + "\n".join(lines) + "\n</table>"
+def write_report(
+    record: StudyRecord, dataset: Dataset, file: Path, reproduced: Sequence[Reproduced] = ()
+) -> None:
+    """Write the study's report as HTML: its front beside the retrained networks of `reproduced`,
+    how it went, and its winner's mistakes on the dataset's test images.
+
+    Raises:
+        StudyError: if no trial has completed.
+        StorageError: if the winner's weights are missing.
+        OSError: if the file cannot be written.
+    """
+    spec = record.spec
+    title = f"{record.name}: networks within {spec.budget:,} parameters on {spec.dataset}"
+    replace_files({file: page(title, _report(record, dataset, title, reproduced)).encode()})
 
 
-def _row(tag: str, cells: Sequence[str], classes: Sequence[str]) -> str:
-    made = (
-        f"<{tag}{kind}>{html.escape(cell)}</{tag}>"
-        for cell, kind in zip(cells, classes, strict=True)
+def _report(
+    record: StudyRecord, dataset: Dataset, title: str, reproduced: Sequence[Reproduced]
+) -> Iterator[str]:
+    winner, shown, counts = chosen(record), candidates(record), record.counts()
+    trial, epochs = winner.trial, record.spec.epochs
+    said = f"test {trial.test_accuracy:.2f} %, one run, unconfirmed"
+    if winner.confirmed:
+        said = f"confirmed {confirmed_text(winner.confirmed)}"
+    yield text_part(title, "h1")
+    yield text_part(
+        f"{counts.finished} trials of {epochs} epochs: {counts.complete} completed, "
+        f"{counts.pruned} pruned, {counts.failed} diverged. Most accurate on the validation "
+        f"images: trial {trial.number}, {trial.architecture.parameters:,} parameters, {said}."
     )
-    return "<tr>" + "".join(made) + "</tr>"
+    yield figure_part(front_figure(record, reproduced))
+    yield text_part("The front", "h2")
+    yield text_part(front_caption(record, shown))
+    yield table_part(front_rows(shown))
+    yield text_part("Learning curves of the front", "h2")
+    yield figure_part(curves_figure(record.front(), confirmed(record)))
+    yield text_part("Where the epochs went", "h2")
+    yield text_part(spending_text(record))
+    yield figure_part(spending_figure(epoch_usage(record), epochs))
+    yield text_part("Which choices matter", "h2")
+    if shares := importances(record):
+        yield text_part(
+            "For the validation accuracy of completed trials at a given size: shares of the "
+            "variance of the error's logarithm, after its fit on the number of parameters (fANOVA)."
+        )
+        yield figure_part(importance_figure(shares))
+    else:
+        yield text_part(f"Fewer than {_LEAST_TRIALS} completed trials do not say.")
+    yield text_part(f"The winner: trial {trial.number}", "h2")
+    yield text_part(trial.notation, "pre")
+    yield table_part(layer_rows(trial.architecture))
+    yield from _mistakes(record, winner, dataset)
+    yield text_part("Configuration", "h2")
+    yield text_part("As resolved when the study was made, and the versions that made it.")
+    settings = {**record.spec.as_dict(), "versions": record.versions}
+    yield text_part(json.dumps(settings, indent=2), "pre")
+
+
+def importances(record: StudyRecord) -> dict[str, float]:
+    """How much of the variance of accuracy at a given size each sampled choice explains, as
+    shares of what all of them explain alone, the largest first; empty with few trials.
+
+    Accuracy at a given size is the residual of the logarithm of the validation error about its
+    quadratic fit on the logarithm of parameters; the shares are those of fANOVA (Hutter, Hoos,
+    Leyton-Brown: An Efficient Approach for Assessing Hyperparameter Importance, 2014). Pruned
+    trials have no final accuracy, and are left out.
+    """
+    trials = record.trials(TrialState.COMPLETE)
+    if len(trials) < _LEAST_TRIALS:
+        return {}
+    sizes, errors = np.array([on_log_scale(*trial.values) for trial in trials]).T
+    rest = errors - np.polynomial.Polynomial.fit(sizes, errors, 2)(sizes)
+    residuals = {trial.number: float(own) for trial, own in zip(trials, rest, strict=True)}
+    return optuna.importance.get_param_importances(
+        record.study,
+        evaluator=FanovaImportanceEvaluator(seed=0),
+        params=[name for name in trials[0].params if name != "fill"],
+        target=lambda trial: residuals[trial.number],
+    )
+
+
+def _mistakes(record: StudyRecord, winner: Candidate, dataset: Dataset) -> Iterator[str]:
+    """What the winner answers wrongly of the test images."""
+    network = trained_network(record, winner)
+    images, labels = dataset.test.images, dataset.test.labels
+    answers = logits(network, dataset.test, dataset.normalization).argmax(dim=1)
+    wrong = (answers != labels).nonzero().flatten().tolist()
+    shown = wrong[:_MOST_IMAGES]
+    yield text_part("What the winner gets wrong", "h2")
+    yield text_part(
+        f"Trained with seed {trained_run(winner).seed}: {len(wrong)} of {len(labels):,} test "
+        f"images wrong, {100 - 100 * len(wrong) / len(labels):.2f} % right."
+    )
+    yield figure_part(confusion_figure(labels.tolist(), answers.tolist()))
+    if shown:
+        some = "All" if len(shown) == len(wrong) else f"The first {len(shown)}"
+        yield text_part(f"{some} of them, shown → answered:")
+    yield '<div class="images">'
+    for index in shown:
+        file = io.BytesIO()  # dark on light, as it was written
+        Image.fromarray(255 - images[index, 0].numpy()).save(file, "png")
+        data = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+        yield (
+            f'<figure><img alt="test image {index}" src="{data}">'
+            f"<figcaption>{int(labels[index])} → {int(answers[index])}</figcaption></figure>"
+        )
+    yield "</div>"

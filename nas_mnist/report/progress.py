@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -17,29 +18,34 @@ _SIZES = 8
 _LINE_SECONDS = 5.0
 
 
-def show_progress(updates: Iterator[Progress], *, quiet: bool = False) -> None:
-    """Follow a run to its end, on standard error: a panel on a terminal; else a line every few
-    seconds when there was a step, and one at the end.
+def show_progress(updates: Generator[Progress], *, quiet: bool = False) -> None:
+    """Follow a run to its end, on standard error, and close it: as a live panel on a terminal,
+    elsewhere in one line every few seconds when there was a step, and one at the end.
 
     Args:
         updates: how far it is, about twice a second.
         quiet: show nothing.
     """
-    if sys.stderr.isatty() and not quiet:
-        with Live(console=Console(stderr=True), refresh_per_second=4) as live:
-            for progress in updates:
-                live.update(_panel(progress))
-        return
     shown, steps = -_LINE_SECONDS, -1
-    for progress in updates:
-        due = progress.done or progress.seconds - shown >= _LINE_SECONDS
-        if due and progress.steps != steps and not quiet:
-            best = ", ".join(f"{size:,}: {acc:.2f}%" for size, acc in _spread(progress.best))
-            parts = [*_parts(progress), *([f"best {best}"] if best else [])]
-            kind = "confirmation: " if progress.epochs else ""
-            sys.stderr.write(kind + "; ".join(parts) + "\n")
-            sys.stderr.flush()
-            shown, steps = progress.seconds, progress.steps
+    with closing(updates):
+        if sys.stderr.isatty() and not quiet:
+            with Live(console=Console(stderr=True), refresh_per_second=4) as live:
+                for progress in updates:
+                    live.update(_panel(progress))
+        for progress in updates:
+            due = progress.done or progress.seconds - shown >= _LINE_SECONDS
+            if due and progress.steps != steps and not quiet:
+                sys.stderr.write(_line(progress) + "\n")
+                sys.stderr.flush()
+                shown, steps = progress.seconds, progress.steps
+
+
+def _line(progress: Progress) -> str:
+    text = "; ".join(_parts(progress))
+    if progress.epochs:
+        return f"confirmation: {text}"
+    best = ", ".join(f"{size:,}: {accuracy:.2f}%" for size, accuracy in _spread(progress.best))
+    return f"{text}; best {best}" if best else text
 
 
 def _parts(progress: Progress) -> list[str]:

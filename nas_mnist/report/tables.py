@@ -1,9 +1,11 @@
-"""What is said of single networks: as plain values for `--json`, and as tables for people."""
+"""How tables are made, and what is said of single networks: plain values for `--json`, and
+tables for people. Rows are lists of cells, the headings first, wherever they are shown."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from rich.table import Table
@@ -14,52 +16,46 @@ from nas_mnist.training.recipe import Recipe
 from nas_mnist.training.runs import Run, mean_and_sd
 from nas_mnist.training.speed import TRIAL_IMAGES, Measured
 
-LAYER_HEADINGS = ("layer", "output shape", "parameters", "MACs", "receptive field")
+_SIZES = ("parameters", "macs", "receptive_field")
+TEXT_COLUMNS = {
+    *("analysis", "layer", "lifecycle", "loop", "name", "network", "notation", "steps"),
+    *("target", "title"),
+}
+"""headings of columns that stand on the left; all others are numbers"""
 
 
-def architecture_values(name: str, architecture: Architecture) -> dict[str, Any]:
-    """What `inspect --json` prints; shapes are channels, height, width."""
-    return {
-        "name": name,
-        **size_values(architecture),
-        "layers": [
-            {
-                "op": cost.layer.op,
-                "output_shape": list(cost.output_shape),
-                "parameters": cost.parameters,
-                "macs": cost.macs,
-                "receptive_field": cost.receptive_field,
-            }
-            for cost in architecture.costs
-        ],
-    }
+def as_text(rows: Iterable[Sequence[str | float | None]]) -> list[list[str]]:
+    """The rows as people read them: counts as 7,884, percents as 99.40, what is missing empty."""
+
+    def text(cell: str | float | None) -> str:
+        if isinstance(cell, float):
+            return f"{cell:.2f}"
+        return f"{cell:,}" if isinstance(cell, int) else cell or ""
+
+    return [[text(cell) for cell in row] for row in rows]
 
 
-def architecture_table(name: str, architecture: Architecture) -> Table:
-    table = Table(title=name, title_justify="left", caption_justify="left")
-    table.caption = (
-        f"{architecture.parameters:,} parameters, {architecture.macs:,} MACs, "
-        f"receptive field {architecture.receptive_field}"
-    )
-    for heading in LAYER_HEADINGS:
-        table.add_column(heading, justify="left" if heading == "layer" else "right")
-    for row in layer_rows(architecture):
-        table.add_row(*row)
+def text_table(
+    title: str, rows: Iterable[Sequence[str | float | None]], caption: str | None = None
+) -> Table:
+    """The rows as a terminal shows them."""
+    headings, *lines = as_text(rows)
+    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
+    for heading in headings:
+        side: Any = "left" if heading in TEXT_COLUMNS else "right"
+        table.add_column(heading, justify=side, overflow="fold")
+    for line in lines:
+        table.add_row(*line)
     return table
 
 
-def layer_rows(architecture: Architecture) -> list[list[str]]:
-    """A row a layer, with the cells of `LAYER_HEADINGS`."""
-    return [
-        [
-            cost.layer.op,
-            "×".join(map(str, cost.output_shape)),
-            f"{cost.parameters:,}",
-            f"{cost.macs:,}",
-            str(cost.receptive_field),
-        ]
-        for cost in architecture.costs
-    ]
+def markdown_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def picked(source: Any, *names: str) -> dict[str, Any]:
+    """The attributes of those names, as JSON has them."""
+    return {name: getattr(source, name) for name in names}
 
 
 def spread_text(mean: float, sd: float | None) -> str:
@@ -69,67 +65,75 @@ def spread_text(mean: float, sd: float | None) -> str:
 
 def size_values(architecture: Architecture) -> dict[str, Any]:
     """What every report says of a network's size."""
-    return {
-        "notation": format_notation(architecture),
-        "parameters": architecture.parameters,
-        "macs": architecture.macs,
-        "receptive_field": architecture.receptive_field,
-    }
+    return {"notation": format_notation(architecture), **picked(architecture, *_SIZES)}
+
+
+def architecture_values(name: str, architecture: Architecture) -> dict[str, Any]:
+    """What `inspect --json` prints; shapes are channels, height, width."""
+    layers = [
+        {"op": cost.layer.op, "output_shape": list(cost.output_shape), **picked(cost, *_SIZES)}
+        for cost in architecture.costs
+    ]
+    return {"name": name, **size_values(architecture), "layers": layers}
+
+
+def architecture_table(name: str, architecture: Architecture) -> Table:
+    return text_table(
+        name,
+        layer_rows(architecture),
+        f"{architecture.parameters:,} parameters, {architecture.macs:,} MACs, "
+        f"receptive field {architecture.receptive_field}",
+    )
+
+
+def layer_rows(architecture: Architecture) -> list[list[str]]:
+    """A row a layer."""
+    rows: list[Any] = [["layer", "output shape", "parameters", "MACs", "receptive field"]]
+    for cost in architecture.costs:
+        shape = "×".join(map(str, cost.output_shape))
+        rows.append([cost.layer.op, shape, *picked(cost, *_SIZES).values()])
+    return as_text(rows)
 
 
 def reference_values(reference: Reference) -> dict[str, Any]:
     """One entry of `references --json`; the published accuracy is one run's best epoch."""
+    kept = ("title", "parameters", "train_accuracy", "test_accuracy", "note", "recipe")
     return {
         "name": reference.name,
         **size_values(reference.architecture),
         "published_test_accuracy": reference.published_accuracy,
-        "lifecycles": [_step_values(step) for step in reference.steps],
+        "lifecycles": [
+            {"lifecycle": step.lifecycle, "step": step.number, **picked(step, *kept)}
+            for step in reference.steps
+        ],
     }
 
 
 def references_table(references: Sequence[Reference]) -> Table:
-    table = Table(
-        title="Hand-made networks, and the best test accuracy published of each",
-        title_justify="left",
-        caption="Published: the best epoch of one run, on the test images.",
-        caption_justify="left",
-    )
-    for heading in ("name", "parameters", "MACs", "published %", "steps", "notation"):
-        right = heading in ("parameters", "MACs", "published %")
-        table.add_column(heading, justify="right" if right else "left", overflow="fold")
+    rows: list[Any] = [["name", "parameters", "MACs", "published %", "steps", "notation"]]
     for reference in references:
-        published = reference.published_accuracy
-        table.add_row(
-            reference.name,
-            f"{reference.architecture.parameters:,}",
-            f"{reference.architecture.macs:,}",
-            "" if published is None else f"{published:.2f}",
-            ", ".join(f"{step.lifecycle} {step.number}" for step in reference.steps),
-            format_notation(reference.architecture),
-        )
-    return table
+        network, published = reference.architecture, reference.published_accuracy
+        steps = ", ".join(f"{step.lifecycle} {step.number}" for step in reference.steps)
+        sizes = network.parameters, network.macs
+        rows.append([reference.name, *sizes, published, steps, format_notation(network)])
+    title = "Hand-made networks, and the best test accuracy published of each"
+    return text_table(title, rows, "Published: the best epoch of one run, on the test images.")
 
 
 def lifecycles_table(steps: Sequence[Step]) -> Table:
-    table = Table(title="Hand-made lifecycles, as published", title_justify="left")
-    for heading in ("lifecycle", "step", "title", "network", "parameters", "train %", "test %"):
-        right = heading in ("step", "parameters", "train %", "test %")
-        table.add_column(heading, justify="right" if right else "left")
-    previous = ""
+    rows: list[Any] = [["lifecycle", "step", "title", "network", "parameters", "train %", "test %"]]
     for step in steps:
-        if previous and previous != step.lifecycle:
-            table.add_section()
-        previous = step.lifecycle
-        table.add_row(
-            step.lifecycle,
-            str(step.number),
-            step.title,
-            step.reference or "not published",
-            f"{step.parameters:,}",
-            f"{step.train_accuracy:.2f}",
-            f"{step.test_accuracy:.2f}",
-        )
+        named = step.lifecycle, step.number, step.title, step.reference or "not published"
+        rows.append([*named, step.parameters, step.train_accuracy, step.test_accuracy])
+    table = text_table("Hand-made lifecycles, as published", rows)
+    for row, (step, after) in zip(table.rows, pairwise(steps), strict=False):
+        row.end_section = step.lifecycle != after.lifecycle
     return table
+
+
+def curve_values(run: Run) -> list[dict[str, float]]:
+    """A run's epochs, as they are kept."""
+    return [record.entry("test_accuracy") for record in run.curve]
 
 
 def runs_values(
@@ -147,104 +151,62 @@ def runs_values(
         "test_accuracy_sd": sd,
         "last4_min": min(run.last4_min for run in runs),
         "runs": [
-            {
-                "seed": run.seed,
-                "test_accuracy": run.test_accuracy,
-                "curve": [record.entry("test_accuracy") for record in run.curve],
-            }
-            for run in runs
+            {**picked(run, "seed", "test_accuracy"), "curve": curve_values(run)} for run in runs
         ],
     }
 
 
-def runs_table(values: dict[str, Any]) -> Table:
+def runs_table(values: dict[str, Any], runs: Sequence[Run]) -> Table:
     """The runs of `runs_values`, a line a seed."""
+    rows: list[Any] = [["seed", "train %", "test %", "lowest of last 4 %", "seconds"]]
+    for run in runs:
+        seconds = f"{sum(record.seconds for record in run.curve):.0f}"
+        accuracies = run.curve[-1].train_accuracy, run.test_accuracy, run.last4_min
+        rows.append([str(run.seed), *accuracies, seconds])
     test = spread_text(values["test_accuracy_mean"], values["test_accuracy_sd"])
-    table = Table(
-        title=f"{values['name']}: {values['parameters']:,} parameters on {values['dataset']}",
-        title_justify="left",
-        caption=f"test {test} % at the final epoch, "
+    return text_table(
+        f"{values['name']}: {values['parameters']:,} parameters on {values['dataset']}",
+        rows,
+        f"test {test} % at the final epoch, "
         f"at least {values['last4_min']:.2f} % over the last 4 epochs",
-        caption_justify="left",
     )
-    for heading in ("seed", "train %", "test %", "lowest of last 4 %", "seconds"):
-        table.add_column(heading, justify="right")
-    for run in values["runs"]:
-        curve = run["curve"]
-        table.add_row(
-            str(run["seed"]),
-            f"{curve[-1]['train_accuracy']:.2f}",
-            f"{run['test_accuracy']:.2f}",
-            f"{min(epoch['test_accuracy'] for epoch in curve[-4:]):.2f}",
-            f"{sum(epoch['seconds'] for epoch in curve):.0f}",
-        )
-    return table
-
-
-def _step_values(step: Step) -> dict[str, Any]:
-    return {
-        "lifecycle": step.lifecycle,
-        "step": step.number,
-        "title": step.title,
-        "parameters": step.parameters,
-        "train_accuracy": step.train_accuracy,
-        "test_accuracy": step.test_accuracy,
-        "note": step.note,
-        "recipe": step.recipe,
-    }
 
 
 def bench_values(measured: Sequence[Measured]) -> dict[str, Any]:
     """The measurements, and the ratios of the fastest batched loop to the better of the
     usual loops and to the eager one: their medians over the rounds, lowest and highest."""
-    usual, eager, own = (_fastest(measured, kind) for kind in ("usual", "eager", "pack"))
+
+    def fastest(kind: str) -> list[float]:
+        of_kind = [found for found in measured if found.loop.kind == kind]
+        return max(of_kind, key=lambda found: found.median).images_per_second
+
+    def ratio(kind: str) -> dict[str, float]:
+        ratios = [own / other for own, other in zip(fastest("pack"), fastest(kind), strict=True)]
+        found = statistics.median(ratios), min(ratios), max(ratios)
+        names = ("median", "lowest", "highest")
+        return {name: round(value, 2) for name, value in zip(names, found, strict=True)}
+
     return {
         "loops": [found.as_dict() for found in measured],
-        "ratio_to_usual": _ratio(own, usual),
-        "ratio_to_eager": _ratio(own, eager),
+        "ratio_to_usual": ratio("usual"),
+        "ratio_to_eager": ratio("eager"),
     }
 
 
 def bench_table(title: str, values: dict[str, Any]) -> Table:
     """One row a loop; what it says of whole trials is computed from its images a second."""
-    table = Table(title=title, title_justify="left")
-    table.add_column("loop")
-    for column in ("processes × threads", "images/s", "lowest to highest", "s a trial", "MiB"):
-        table.add_column(column, justify="right")
+    rows = [["loop", "processes × threads", "images/s", "lowest to highest", "s a trial", "MiB"]]
     for loop in values["loops"]:
         rates = loop["images_per_second"]
-        table.add_row(
-            loop["name"],
-            f"{loop['processes']} × {loop['threads']}",
-            f"{loop['median']:,.0f}",
-            f"{min(rates):,.0f} to {max(rates):,.0f}",
-            f"{loop['trial_seconds']:,.0f}",
-            f"{loop['peak_memory_mib']:,}",
-        )
-    usual, eager = values["ratio_to_usual"], values["ratio_to_eager"]
-    table.caption = (
-        f"Batched training is {_spread(usual)} times as fast as the usual loop and "
-        f"{_spread(eager)} times as fast as eager training on resident images. "
-        f"A trial is 15 epochs of 50,000 images ({TRIAL_IMAGES:,}); s a trial is the whole "
-        "machine's time for one."
+        spread = f"{min(rates):,.0f} to {max(rates):,.0f}"
+        times = f"{loop['trial_seconds']:,.0f}", f"{loop['peak_memory_mib']:,}"
+        where = f"{loop['processes']} × {loop['threads']}"
+        rows.append([loop["name"], where, f"{loop['median']:,.0f}", spread, *times])
+    times_as_fast = "{median:.1f} ({lowest:.1f} to {highest:.1f}) times as fast as"
+    caption = (
+        f"Batched training is {times_as_fast.format(**values['ratio_to_usual'])} the usual loop "
+        f"and {times_as_fast.format(**values['ratio_to_eager'])} eager training on resident "
+        f"images. A trial is 15 epochs of 50,000 images ({TRIAL_IMAGES:,}); s a trial is the "
+        "whole machine's time for one."
     )
-    table.caption_justify = "left"
-    return table
-
-
-def _fastest(measured: Sequence[Measured], kind: str) -> list[float]:
-    of_kind = [found for found in measured if found.loop.kind == kind]
-    return max(of_kind, key=lambda found: found.median).images_per_second
-
-
-def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, float]:
-    ratios = [one / other for one, other in zip(ours, theirs, strict=True)]
-    return {
-        "median": round(statistics.median(ratios), 2),
-        "lowest": round(min(ratios), 2),
-        "highest": round(max(ratios), 2),
-    }
-
-
-def _spread(ratio: dict[str, float]) -> str:
-    return f"{ratio['median']:.1f} ({ratio['lowest']:.1f} to {ratio['highest']:.1f})"
+    return text_table(title, rows, caption)

@@ -6,7 +6,6 @@ python studies/pruner_simulation/record_curves.py -o curves.csv --networks 300 -
 from __future__ import annotations
 
 import sys
-from contextlib import closing
 from pathlib import Path
 
 import optuna
@@ -48,8 +47,7 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with writing(output):
         record = prepare_search(config, drawn_points(runs, config.seed))
-    with closing(run_search(record, config)) as updates:
-        show_progress(updates)
+    show_progress(run_search(record, config))
     data = load_dataset(config.dataset, Path(config.data_dir) if config.data_dir else None)
     table = table_of(record, len(split_dataset(data, config.seed, config.train_samples)[1]))
     with writing(output):

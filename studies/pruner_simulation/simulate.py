@@ -28,7 +28,7 @@ from surrogate import Surrogate
 from nas_mnist.cli.console import writing
 from nas_mnist.errors import RequestError
 from nas_mnist.execution.spec import available_cores
-from nas_mnist.report.figures import check_figure_name, write_figure
+from nas_mnist.report.page import check_figure_name, write_figure
 
 
 def main() -> None:

@@ -11,8 +11,7 @@ from nas_mnist.execution.creation import make_study
 from nas_mnist.execution.records import StudyRecord
 from nas_mnist.execution.spec import SearchConfig
 from nas_mnist.networks.architecture import parse_notation
-from nas_mnist.report.analysis import epoch_usage
-from nas_mnist.report.front_table import spending_text
+from nas_mnist.report.front_table import epoch_usage, spending_text
 from nas_mnist.search.space import DEFAULT
 from tests.conftest import Search
 

@@ -19,8 +19,7 @@ from nas_mnist.execution.confirmation import Candidate
 from nas_mnist.execution.records import load_study
 from nas_mnist.networks.architecture import Architecture, build_network, parse_notation
 from nas_mnist.networks.references import references
-from nas_mnist.report.export import check_weights, export_network
-from nas_mnist.report.source import Provenance, module_source
+from nas_mnist.report.export import export_network, load_weights, module_source
 from nas_mnist.training.datasets import Dataset, data_folder, split_dataset
 from nas_mnist.training.pack import Member, Pack
 from nas_mnist.training.recipe import DATASETS
@@ -28,7 +27,7 @@ from nas_mnist.training.trainer import EpochRecord, accuracy, logits
 from tests.conftest import Search
 from tests.networks.test_architecture import architectures
 
-NO_FACTS = Provenance(())
+NO_FACTS: dict[str, str] = {}
 
 # Refuses every import but torch's own and the standard library's, as a bare environment would.
 BARE = """
@@ -171,7 +170,7 @@ def test_residuals_within_residuals_export(depth: int) -> None:
 @given(architectures(), st.text())
 def test_no_text_becomes_code(architecture: Architecture, text: str) -> None:
     """Whatever a database says, the file differs from a plain one in its docstring alone."""
-    hostile = Provenance((("study", text + '"""\nimport os\n"""'), ("date", text)))
+    hostile = {"study": text + '"""\nimport os\n"""', "date": text}
     plain = ast.parse(module_source(architecture, "mnist", (0.1, 0.3), NO_FACTS))
     tree = ast.parse(module_source(architecture, "mnist", (0.1, 0.3), hostile))
     assert ast.dump(ast.Module(tree.body[1:], [])) == ast.dump(ast.Module(plain.body[1:], []))
@@ -259,10 +258,10 @@ def test_the_file_says_what_it_can_be_run_on(tmp_path: Path) -> None:
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "w.pt"
     torch.save(build_network(parse_notation("c4-g-c10k1")).state_dict(), file)
-    check_weights(parse_notation("c4-g-c10k1"), file.read_bytes())
+    load_weights(parse_notation("c4-g-c10k1"), file.read_bytes())
     for weights in (file.read_bytes(), b"{}", b"", pickle.dumps(print)):
         with pytest.raises(StorageError, match="not those of c5-g-c10k1"):
-            check_weights(parse_notation("c5-g-c10k1"), weights)
+            load_weights(parse_notation("c5-g-c10k1"), weights)
 
 
 def test_a_failed_export_leaves_the_last_one(digits_search: Search, tmp_path: Path) -> None:
