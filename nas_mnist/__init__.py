@@ -13,40 +13,45 @@ Names are imported when they are first used, so that importing the package is fa
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nas_mnist.api import Study, load_study, search
-    from nas_mnist.errors import NasMnistError
-    from nas_mnist.execution.confirmation import chosen, confirmed
+    from nas_mnist.api import Study as Study, load_study as load_study, search as search
+    from nas_mnist.errors import NasMnistError as NasMnistError
+    from nas_mnist.execution.confirmation import chosen as chosen, confirmed as confirmed
     from nas_mnist.execution.run import (
-        prepare_confirmation,
-        prepare_search,
-        run_confirmation,
-        run_search,
+        prepare_confirmation as prepare_confirmation,
+        prepare_search as prepare_search,
+        run_confirmation as run_confirmation,
+        run_search as run_search,
     )
-    from nas_mnist.execution.spec import SearchConfig
+    from nas_mnist.execution.spec import SearchConfig as SearchConfig
     from nas_mnist.networks.architecture import (
-        Architecture,
-        Limit,
-        build_network,
-        format_notation,
-        parse_notation,
+        Architecture as Architecture,
+        Limit as Limit,
+        build_network as build_network,
+        format_notation as format_notation,
+        parse_notation as parse_notation,
     )
-    from nas_mnist.networks.layers import Layer
-    from nas_mnist.networks.references import references
-    from nas_mnist.networks.skeleton import Template
-    from nas_mnist.report.export import export_network
-    from nas_mnist.report.figures import front_figure
-    from nas_mnist.search.choices import DEFAULT_CHOICES, Choice
-    from nas_mnist.search.pruner import DominancePruner
-    from nas_mnist.search.space import Space
-    from nas_mnist.training.datasets import Dataset, load_dataset, split_dataset
-    from nas_mnist.training.pack import Member, Pack
-    from nas_mnist.training.recipe import Augmentation, Recipe
-    from nas_mnist.training.trainer import Trainer
+    from nas_mnist.networks.layers import Layer as Layer
+    from nas_mnist.networks.references import references as references
+    from nas_mnist.networks.skeleton import Template as Template
+    from nas_mnist.report.export import export_network as export_network
+    from nas_mnist.report.figures import front_figure as front_figure
+    from nas_mnist.search.choices import DEFAULT_CHOICES as DEFAULT_CHOICES, Choice as Choice
+    from nas_mnist.search.pruner import DominancePruner as DominancePruner
+    from nas_mnist.search.space import Space as Space
+    from nas_mnist.training.datasets import (
+        Dataset as Dataset,
+        load_dataset as load_dataset,
+        split_dataset as split_dataset,
+    )
+    from nas_mnist.training.pack import Member as Member, Pack as Pack
+    from nas_mnist.training.recipe import Augmentation as Augmentation, Recipe as Recipe
+    from nas_mnist.training.trainer import Trainer as Trainer
 
 _MODULES = {
     "api": ("Study", "load_study", "search"),
@@ -75,44 +80,12 @@ _MODULES = {
     "training.trainer": ("Trainer",),
 }
 
-__all__ = [
-    "DEFAULT_CHOICES",
-    "Architecture",
-    "Augmentation",
-    "Choice",
-    "Dataset",
-    "DominancePruner",
-    "Layer",
-    "Limit",
-    "Member",
-    "NasMnistError",
-    "Pack",
-    "Recipe",
-    "SearchConfig",
-    "Space",
-    "Study",
-    "Template",
-    "Trainer",
-    "build_network",
-    "chosen",
-    "confirmed",
-    "export_network",
-    "format_notation",
-    "front_figure",
-    "load_dataset",
-    "load_study",
-    "parse_notation",
-    "prepare_confirmation",
-    "prepare_search",
-    "references",
-    "run_confirmation",
-    "run_search",
-    "search",
-    "split_dataset",
-]
+__all__ = sorted(name for names in _MODULES.values() for name in names)
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.metadata.version("nas-mnist")
     for module, names in _MODULES.items():
         if name in names:
             if name == "search":  # the package, which can be called
@@ -122,7 +95,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "__version__"})
 
 
 class _Package(ModuleType):

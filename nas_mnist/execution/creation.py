@@ -16,7 +16,7 @@ from optuna.trial import TrialState, create_trial
 
 from nas_mnist.errors import StudyError
 from nas_mnist.execution.confirmation import runs_by_key, wanted_runs
-from nas_mnist.execution.optuna_internals import describe_study, study_id
+from nas_mnist.execution.optuna_internals import add_waiting, describe_study, study_id
 from nas_mnist.execution.records import StudyRecord, load_study
 from nas_mnist.execution.spec import (
     ASKED,
@@ -115,20 +115,14 @@ def resolve_request(preset: Path | None, overrides: Mapping[str, Any]) -> Search
 
 
 def fill_queue(record: StudyRecord, config: SearchConfig) -> int:
-    """Keep some of the study's total of trials waiting for workers; how many there are now.
-
-    Searches that do so at the same instant make more; those beyond the total are never run.
-    """
+    """Keep some of the study's total of trials waiting for workers; how many there are now."""
+    trials = record.trials()
+    waiting = sum(trial.state == TrialState.WAITING for trial in trials[: config.trials])
+    missing = min(config.trials - len(trials), _QUEUED + 2 * config.workers - waiting)
+    if missing <= 0:
+        return waiting
     with storage_errors(record.url):
-        trials = record.study.get_trials(deepcopy=False)
-        waiting = sum(
-            trial.state == TrialState.WAITING and trial.number < config.trials for trial in trials
-        )
-        ahead = _QUEUED + 2 * config.workers - waiting
-        missing = max(0, min(config.trials - len(trials), ahead))
-        for _ in range(missing):
-            record.study.add_trial(create_trial(state=TrialState.WAITING))
-    return waiting + missing
+        return waiting + add_waiting(record.storage, record.study_id, missing, config.trials)
 
 
 def queue_confirmation(record: StudyRecord, config: SearchConfig) -> int:

@@ -114,6 +114,24 @@ def describe_study(
             session.add(row)
 
 
+def add_waiting(storage: Storage, study_id: int, most: int, total: int) -> int:
+    """Add up to `most` waiting trials to a study, and no more than make `total`; how many.
+
+    Optuna counts a study's trials and adds one in two steps, and gives a number twice once a
+    trial has been deleted.
+    """
+    with _transaction(storage) as session:
+        StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
+        rows = session.query(TrialModel.number).filter(TrialModel.study_id == study_id)
+        numbers = [number for (number,) in rows]
+        first = max(numbers, default=-1) + 1
+        added = range(first, first + max(0, min(most, total - len(numbers))))
+        for number in added:
+            row = TrialModel(study_id=study_id, number=number, state=TrialState.WAITING)
+            session.add(row)
+    return len(added)
+
+
 class TrialRow(NamedTuple):
     """A trial's row in the database, in a transaction that nobody else changes it in."""
 

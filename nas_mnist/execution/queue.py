@@ -37,13 +37,9 @@ Choose: TypeAlias = Callable[[list[FrozenTrial]], FrozenTrial | None]
 
 
 def first_waiting(total: int) -> Choose:
-    """What chooses the first waiting trial among the study's first `total`."""
-
-    def choose(trials: list[FrozenTrial]) -> FrozenTrial | None:
-        waiting = (trial for trial in trials if trial.state == TrialState.WAITING)
-        return next((trial for trial in waiting if trial.number < total), None)
-
-    return choose
+    """What chooses the first waiting trial among the study's first `total`. They are counted, for
+    numbers have gaps where someone has deleted a trial."""
+    return lambda trials: next((t for t in trials[:total] if t.state == TrialState.WAITING), None)
 
 
 def claim(storage: Storage, study_id: int, choose: Choose) -> int | None:
@@ -60,12 +56,6 @@ def claim(storage: Storage, study_id: int, choose: Choose) -> int | None:
                 row.start()
                 row.write(_OWNER, _this_process())
                 return chosen
-
-
-def is_held(storage: Storage, trial_id: int) -> bool:
-    """Whether the trial is still this process's to finish."""
-    with locked_trial(storage, trial_id) as row:
-        return _is_ours(row)
 
 
 def write_held(storage: Storage, trial_id: int, attributes: Mapping[str, Any]) -> bool:

@@ -10,8 +10,12 @@ from functools import lru_cache
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
-from optuna.distributions import distribution_to_json as as_json
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    IntDistribution,
+    distribution_to_json as as_json,
+)
 
 from nas_mnist.errors import RequestError
 from nas_mnist.lookup import find

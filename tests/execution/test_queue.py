@@ -15,6 +15,7 @@ from threading import Barrier, Event
 import pytest
 from optuna.storages._rdb.models import TrialHeartbeatModel
 from optuna.trial import TrialState
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from nas_mnist.errors import StudyError
@@ -27,10 +28,9 @@ from nas_mnist.execution.queue import (
     give_back,
     give_back_abandoned,
     heartbeat,
-    is_held,
     write_held,
 )
-from nas_mnist.execution.records import StudyRecord
+from nas_mnist.execution.records import StudyRecord, load_study
 from nas_mnist.execution.store import open_storage
 from tests.execution.conftest import NORMALIZATION, config, take
 
@@ -131,9 +131,9 @@ def test_a_living_process_keeps_its_trial(record: StudyRecord) -> None:
 def test_a_trial_is_held_until_it_is_given_back(record: StudyRecord) -> None:
     trial_id = take(record.storage, record.study_id, 6)
     assert trial_id is not None
-    assert is_held(record.storage, trial_id)
+    assert write_held(record.storage, trial_id, {})
     give_back(record.storage, trial_id)
-    assert not is_held(record.storage, trial_id)
+    assert not write_held(record.storage, trial_id, {})
 
 
 def owned_by(record: StudyRecord, trial_id: int, **changed: object) -> None:
@@ -206,7 +206,7 @@ def test_who_lost_a_trial_writes_nothing_more(record: StudyRecord) -> None:
     assert write_held(record.storage, trial_id, {"curve": [1]})
     assert write_held(record.storage, trial_id, {"curve": [1, 2]})
     owned_by(record, trial_id, machine="another")
-    assert not is_held(record.storage, trial_id)
+    assert not write_held(record.storage, trial_id, {})
     assert not write_held(record.storage, trial_id, {"curve": [1, 2, 3]})
     assert not finish(record.storage, trial_id, TrialState.COMPLETE, [100.0, 90.0])
     assert not give_back(record.storage, trial_id)
@@ -266,3 +266,35 @@ def test_a_completed_trial_without_weights_is_left_out(record: StudyRecord) -> N
     with pytest.raises(StudyError, match="trial 0 of study 'demo' lost its weights"):
         record.trial(0)
     assert record.counts().complete == 1
+
+
+def test_a_study_that_lost_a_trial_ends_at_its_total(record: StudyRecord) -> None:
+    """Someone deletes rows in the database: others take their numbers' place."""
+    asked = record.request(trials=6)
+    trial_id = take(record.storage, record.study_id, 6)
+    assert trial_id is not None
+    with record.storage.engine.begin() as connection:
+        for table in ("trial_heartbeats", "trial_user_attributes", "trials"):
+            connection.execute(text(f"DELETE FROM {table} WHERE trial_id = {trial_id + 2}"))
+    again = load_study(record.name, record.url)
+    assert [trial.number for trial in again.trials()] == [0, 1, 3, 4, 5]
+    assert fill_queue(again, asked) == 5
+    assert [trial.number for trial in again.trials()] == [0, 1, 3, 4, 5, 6]
+    while take(again.storage, again.study_id, 6) is not None:
+        pass
+    assert again.counts().running == 6
+
+
+def test_searches_that_fill_a_queue_at_once(record: StudyRecord) -> None:
+    """Together they make as many trials as were asked for."""
+    asked = record.request(trials=60, workers=200)
+    barrier = Barrier(4)
+
+    def fill(_: int) -> int:
+        own = load_study(record.name, record.url)
+        barrier.wait()
+        return fill_queue(own, asked)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(fill, range(4)))
+    assert [trial.number for trial in record.trials()] == list(range(60))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from nas_mnist.errors import ArchitectureError
 from nas_mnist.networks.architecture import Architecture, format_notation, parse_notation

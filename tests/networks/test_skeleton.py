@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 
 from nas_mnist.errors import RequestError
 from nas_mnist.networks.architecture import Architecture, Limit, format_notation

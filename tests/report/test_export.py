@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from nas_mnist.errors import StorageError
 from nas_mnist.execution.confirmation import Candidate

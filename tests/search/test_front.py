@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import optuna
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from optuna.trial import create_trial
 
 from nas_mnist.search.front import front_indices
