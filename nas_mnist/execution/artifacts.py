@@ -25,7 +25,6 @@ from nas_mnist.execution.spec import SearchConfig, artifact_folder
 from nas_mnist.execution.store import storage_errors
 
 if TYPE_CHECKING:  # what reads a study need not wait for torch
-    from optuna.trial import FrozenTrial
     from torch import nn
 
     from nas_mnist.execution.optuna_internals import ArtifactStore
@@ -89,9 +88,7 @@ class _Folder(FileSystemArtifactStore):
         super().write(artifact_id, content_body)
 
 
-def keep_weights(
-    network: nn.Module, config: SearchConfig, storage: Storage, trial: FrozenTrial
-) -> str:
+def keep_weights(network: nn.Module, config: SearchConfig, storage: Storage, trial_id: int) -> str:
     """Put a trial's weights into the artifact store; their id there. StorageError if it cannot be
     written."""
     import torch
@@ -105,7 +102,7 @@ def keep_weights(
             return upload_artifact(
                 artifact_store=artifact_store(config.artifact_dir, config.study, storage),
                 file_path=str(file),
-                study_or_trial=trial,
+                study_or_trial=storage.get_trial(trial_id),  # else it wants no storage
                 storage=storage,
                 mimetype="application/octet-stream",  # Optuna's guess from .pt is wrong
             )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -20,6 +20,9 @@ from nas_mnist.execution.store import storage_errors
 from nas_mnist.networks.architecture import Architecture
 from nas_mnist.training.recipe import derived_seed
 from nas_mnist.training.runs import LAST_EPOCHS, mean_and_sd
+
+RunKey: TypeAlias = tuple[int, int, int]
+"""of a run: its trial's number, its seed, and the training images it is given, 0 for all"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,8 @@ class Confirmed:
     diverged: int
     """seeds with which it could not be trained"""
     goal: float
+    images: int = 0
+    """training images of its runs, 0 for all"""
 
     @property
     def architecture(self) -> Architecture:
@@ -102,9 +107,13 @@ def confirmed(record: StudyRecord) -> list[Confirmed]:
         except KeyError:  # none has begun
             return []
         rows = runs_by_key(record.storage.get_all_trials(study_id, deepcopy=False))
+    # Runs on the most images count: 0 is all.
+    images = [key[2] for key, row in rows.items() if row.state == TrialState.COMPLETE]
+    most = 0 if 0 in images else max(images, default=0)
     by_trial: dict[int, list[FrozenTrial]] = {}
-    for (number, _), row in rows.items():
-        by_trial.setdefault(number, []).append(row)
+    for key, row in rows.items():
+        if key[2] == most:
+            by_trial.setdefault(key[0], []).append(row)
     on_front = {trial.number for trial in record.front()}
     result = []
     for trial in record.complete():
@@ -113,8 +122,8 @@ def confirmed(record: StudyRecord) -> list[Confirmed]:
         runs = tuple(_run(row) for row in kept if row.state == TrialState.COMPLETE)
         diverged = sum(row.state == TrialState.FAIL for row in mine)
         if runs:
-            found = Confirmed(trial, trial.number in on_front, runs, diverged, record.spec.goal)
-            result.append(found)
+            is_on_front = trial.number in on_front
+            result.append(Confirmed(trial, is_on_front, runs, diverged, record.spec.goal, most))
     return sorted(result, key=lambda found: (found.architecture.parameters, found.trial.number))
 
 
@@ -131,36 +140,38 @@ def networks_to_confirm(record: StudyRecord, config: SearchConfig) -> list[Trial
     return [trial for trial in best_first if trial.number in chosen]
 
 
-def wanted_runs(record: StudyRecord, config: SearchConfig) -> dict[tuple[int, int], TrialRecord]:
-    """All runs of a confirmation: the networks of `networks_to_confirm`, by trial and seed."""
+def wanted_runs(record: StudyRecord, config: SearchConfig) -> dict[RunKey, TrialRecord]:
+    """All runs of a confirmation, and the networks of `networks_to_confirm` that they are of."""
     seeds = confirmation_seeds(config.seed, config.seeds)
     networks = networks_to_confirm(record, config)
-    return {(trial.number, seed): trial for trial in networks for seed in seeds}
+    images = config.confirmation_images() or 0
+    return {(trial.number, seed, images): trial for trial in networks for seed in seeds}
 
 
 def choose_run(
-    trials: list[FrozenTrial], wanted: Iterable[tuple[int, int]], network: int | None
+    trials: list[FrozenTrial], wanted: Iterable[RunKey], network: int | None
 ) -> FrozenTrial | None:
     """The waiting run to take next: of that network if one is given, else of a network that
     nobody trains yet, so that one process has all its seeds."""
     rows = runs_by_key(trials)
     mine = [(key, rows[key]) for key in wanted if key in rows]
-    waiting = [(number, row) for (number, _), row in mine if row.state == TrialState.WAITING]
+    waiting = [(key[0], row) for key, row in mine if row.state == TrialState.WAITING]
     if network is not None:
         return next((row for number, row in waiting if number == network), None)
-    busy = {number for (number, _), row in mine if row.state == TrialState.RUNNING}
+    busy = {key[0] for key, row in mine if row.state == TrialState.RUNNING}
     free = [row for number, row in waiting if number not in busy]
     return next(iter(free or [row for _, row in waiting]), None)
 
 
-def runs_by_key(trials: Sequence[FrozenTrial]) -> dict[tuple[int, int], FrozenTrial]:
-    """The runs by their trial and seed. Two machines may have queued the same run: the first
-    counts, and the other is never taken."""
-    rows: dict[tuple[int, int], FrozenTrial] = {}
+def runs_by_key(trials: Sequence[FrozenTrial]) -> dict[RunKey, FrozenTrial]:
+    """The runs by their keys. Two machines may have queued the same run: the first counts, and
+    the other is never taken."""
+    rows: dict[RunKey, FrozenTrial] = {}
     for trial in trials:
-        key = trial.user_attrs.get("trial"), trial.user_attrs.get("seed")
-        if isinstance(key[0], int) and isinstance(key[1], int):
-            rows.setdefault((key[0], key[1]), trial)
+        attrs = trial.user_attrs
+        key = attrs.get("trial"), attrs.get("seed"), attrs.get("images", 0)
+        if all(isinstance(part, int) for part in key):
+            rows.setdefault(key, trial)  # type: ignore[arg-type]
     return rows
 
 

@@ -138,11 +138,12 @@ def queue_confirmation(record: StudyRecord, config: SearchConfig) -> int:
         except DuplicatedStudyError:
             study = optuna.load_study(study_name=name, storage=record.storage)
         have = runs_by_key(study.get_trials(deepcopy=False))
-        for (number, seed), trial in wanted_runs(record, config).items():
-            if (number, seed) not in have:
+        for key, trial in wanted_runs(record, config).items():
+            if key not in have:
                 attrs = {
-                    "trial": number,
-                    "seed": seed,
+                    "trial": key[0],
+                    "seed": key[1],
+                    "images": key[2],
                     "notation": trial.notation,
                     "parameters": trial.architecture.parameters,
                     "peak_learning_rate": trial.peak_learning_rate,

@@ -11,7 +11,6 @@ from typing import Any
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
-from torch import nn
 
 from nas_mnist.errors import DivergedError
 from nas_mnist.execution import optuna_internals, queue
@@ -24,7 +23,7 @@ from nas_mnist.networks.architecture import format_notation
 from nas_mnist.search.pruner import EXEMPT_SHARE, LearningCurve, make_pruner
 from nas_mnist.search.sampler import SearchSampler
 from nas_mnist.search.space import find_space
-from nas_mnist.training.datasets import Images, load_dataset, split_dataset
+from nas_mnist.training.datasets import Images, first_train_samples, load_dataset, split_dataset
 from nas_mnist.training.device import resolve_device, resolve_precision
 from nas_mnist.training.pack import Member, Pack
 from nas_mnist.training.recipe import derived_seed
@@ -106,7 +105,8 @@ class Job(ABC):
             network = pack.network(index)
             # By itself, not in the pack, which rounds otherwise: what its file will answer.
             tested = accuracy(network, self.test, self.dataset.normalization)
-            runs[index].complete(network, tested)
+            artifact = keep_weights(network, self.config, self.storage, runs[index].trial_id)
+            runs[index].complete(tested, {"artifact": artifact})
 
     def _take(self, most: int, choose: queue.Choose) -> list[int]:
         """Up to so many trials."""
@@ -143,27 +143,23 @@ class Run:
         self.curve.append(record.entry(self.job.metric))
         return self.write(curve=self.curve)
 
-    def complete(self, network: nn.Module, test_accuracy: float) -> None:
-        """End the trial with its trained network."""
+    def complete(self, test_accuracy: float, weights: dict[str, str]) -> None:
+        """End the trial; `weights`: where they are kept."""
         self.curve[-1]["test_accuracy"] = test_accuracy
-        self.end(TrialState.COMPLETE, test_accuracy, curve=self.curve, weights=self.keep(network))
-
-    def keep(self, network: nn.Module) -> dict[str, str]:
-        """Where its weights are kept."""
-        trial = self.job.storage.get_trial(self.trial_id)
-        return {"artifact": keep_weights(network, self.job.config, self.job.storage, trial)}
+        self.end(TrialState.COMPLETE, test_accuracy, curve=self.curve, weights=weights)
 
 
 class ConfirmJob(Job):
-    """Retrains networks, all seeds of one at once, on all training images; the test images are
-    used to report, and no more."""
+    """Retrains networks, all seeds of one at once; the test images are used to report, and no
+    more."""
 
     metric = "test_accuracy"
 
     def __init__(self, config: SearchConfig, keep_going: Callable[[], None]) -> None:
         super().__init__(config, config.study + CONFIRMATION, keep_going)
         self.wanted = wanted_runs(self.record, config)
-        self.training, self.held_out = self.dataset.train.to(self.device), self.test
+        images = first_train_samples(self.dataset, config.confirmation_images()).train
+        self.training, self.held_out = images.to(self.device), self.test
 
     def claim(self) -> list[int]:
         """The waiting runs of one network."""
@@ -181,7 +177,7 @@ class ConfirmJob(Job):
         runs = []
         for trial_id in taken:
             attrs = self.storage.get_trial(trial_id).user_attrs
-            trial = self.wanted[attrs["trial"], attrs["seed"]]
+            trial = self.wanted[attrs["trial"], attrs["seed"], attrs.get("images", 0)]
             recipe = self.config.trial_recipe(trial.peak_learning_rate)
             run = Run(self, trial_id, Member(trial.architecture, recipe, attrs["seed"]))
             run.write(curve=[])  # one that is run again starts afresh
@@ -227,13 +223,12 @@ class SearchJob(Job):
 
     def other_curves(self, own: Trial) -> list[LearningCurve]:
         """The curves of all other trials; a network that diverged leads nobody."""
-        return [
-            _learning_curve(trial.number, trial.user_attrs["parameters"], trial.user_attrs["curve"])
-            for trial in self.storage.get_all_trials(self.study_id, deepcopy=False)
-            if trial.number != own.number
-            and trial.state != TrialState.FAIL
-            and "curve" in trial.user_attrs
-        ]
+        curves = []
+        for trial in self.storage.get_all_trials(self.study_id, deepcopy=False):
+            attrs, failed = trial.user_attrs, trial.state == TrialState.FAIL
+            if trial.number != own.number and not failed and "curve" in attrs:
+                curves.append(_curve(trial.number, attrs["parameters"], attrs["curve"]))
+        return curves
 
     def _load(self) -> optuna.Study:
         """A study remembers the trials that it has read; a new one sees those that came since."""
@@ -276,7 +271,7 @@ class SearchRun(Run):
         job = self.job
         if len(self.curve) not in job.pruner.rungs or self.spared:
             return True
-        own = _learning_curve(self.trial.number, self.parameters, self.curve)
+        own = _curve(self.trial.number, self.parameters, self.curve)
         why = job.pruner.stop(own, job.other_curves(self.trial))
         if why is None:
             return True
@@ -286,13 +281,12 @@ class SearchRun(Run):
         self.end(TrialState.PRUNED, pruned=why._asdict())
         return False
 
-    def complete(self, network: nn.Module, test_accuracy: float) -> None:
+    def complete(self, test_accuracy: float, weights: dict[str, str]) -> None:
         values = self.parameters, self.curve[-1]["val_accuracy"]
-        weights = self.keep(network)
         self.end(TrialState.COMPLETE, *values, test_accuracy=test_accuracy, weights=weights)
 
 
-def _learning_curve(number: int, parameters: int, curve: list[dict[str, float]]) -> LearningCurve:
+def _curve(number: int, parameters: int, curve: list[dict[str, float]]) -> LearningCurve:
     return LearningCurve(number, parameters, [entry["val_accuracy"] for entry in curve])
 
 

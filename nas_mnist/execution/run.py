@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.trial import FrozenTrial, TrialState
 
 from nas_mnist.errors import StudyError
-from nas_mnist.execution.confirmation import runs_by_key, wanted_runs
+from nas_mnist.execution.confirmation import RunKey, runs_by_key, wanted_runs
 from nas_mnist.execution.creation import fill_queue, make_study, queue_confirmation
 from nas_mnist.execution.launcher import Launcher
 from nas_mnist.execution.records import StudyRecord, counts_of
@@ -95,10 +95,12 @@ def prepare_confirmation(
     if not record.front():
         raise StudyError(f"study {record.name!r} has no completed trial yet; let search run on")
     (launcher or Launcher()).check(config)
+    from nas_mnist.training.datasets import first_train_samples
+
     dataset = _dataset(config)
     if tuple(dataset.normalization) != record.normalization:
         raise StudyError(f"study {record.name!r} was made on other images of {config.dataset}")
-    return len(dataset.train)
+    return len(first_train_samples(dataset, config.confirmation_images()).train)
 
 
 def run_confirmation(
@@ -113,7 +115,7 @@ def run_confirmation(
     wanted = wanted_runs(record, config)
     epochs = len(wanted) * config.epochs
 
-    def wanted_rows() -> dict[tuple[int, int], FrozenTrial]:
+    def wanted_rows() -> dict[RunKey, FrozenTrial]:
         with storage_errors(record.url):
             rows = runs_by_key(record.storage.get_all_trials(confirmation, deepcopy=False))
         return {key: rows[key] for key in wanted if key in rows}

@@ -106,6 +106,9 @@ class SearchConfig(StudySpec):
     """
 
     seeds: int = Field(3, ge=1, le=100, description="Fresh seeds of the confirmation.")
+    confirm_samples: int | None = Field(
+        None, ge=0, le=10**9, description="Training images of a confirmation; 0 is all."
+    )
     confirm: bool = Field(True, description="Retrain the front with fresh seeds at the end.")
     workers: int = Field(
         default_factory=available_cores, ge=1, le=256, description="Processes of one thread."
@@ -145,6 +148,11 @@ class SearchConfig(StudySpec):
         defaults = dataset_source(self.dataset).recipe
         settings = Recipe().changed(merged(defaults, self.recipe)).as_dict()
         self._set("recipe", {n: v for n, v in settings.items() if n not in _NOT_IN_RECIPE})
+
+    def confirmation_images(self) -> int | None:
+        """Training images of a confirmation, None for all: as many as a trial had, unless said."""
+        images = self.train_samples if self.confirm_samples is None else self.confirm_samples
+        return images or None
 
     def changed(self, **settings: Any) -> Self:
         """A copy with these settings."""

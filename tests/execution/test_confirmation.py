@@ -227,9 +227,9 @@ def test_a_search_confirms_at_its_end(nas_mnist: CommandLine, tmp_path: Path) ->
 
 def test_a_run_goes_to_who_trains_its_network() -> None:
     """Two processes take networks of their own; a third helps where runs are left."""
-    wanted = [(7, 1), (7, 2), (3, 1), (3, 2)]
+    wanted = [(7, 1, 0), (7, 2, 0), (3, 1, 0), (3, 2, 0)]
     trials = []
-    for number, seed in [*wanted, (7, 1), (9, 1)]:
+    for number, seed, _ in [*wanted, (7, 1, 0), (9, 1, 0)]:
         trial = create_trial(state=TrialState.WAITING, user_attrs={"trial": number, "seed": seed})
         trials.append(trial)
     for place, trial in enumerate(trials):
@@ -283,3 +283,16 @@ def test_a_confirmation_is_that_which_the_search_was_asked_for(tmp_path: Path) -
     assert done.code == 0, done.err
     complete = done.json["trials"]["complete"]
     assert len(done.json["confirmed"]) == complete > len(done.json["front"])
+
+
+def test_a_confirmation_has_as_many_images_as_a_trial_unless_told(folder: Path) -> None:
+    """So that its gap compares like with like; and then those on more images count."""
+    assert {row.user_attrs["images"] for row in rows(folder)} == {200}
+    before = confirmed(load(folder))
+    assert {found.images for found in before} == {200}
+    done = runner(folder)(*OPTIONS, "--seeds", "1", "--confirm-samples", "300")
+    assert done.code == 0, done.err
+    assert "on 300 training images" in done.err
+    after = confirmed(load(folder))
+    assert {found.images for found in after} == {300}
+    assert [found.trial for found in after] == [found.trial for found in before]
