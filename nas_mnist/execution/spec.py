@@ -140,6 +140,9 @@ class SearchConfig(StudySpec):
             )
         self._set("study", self.study or f"{self.dataset}-{self.budget}")
         check_study_name(self.study)
+        for name in ("storage", "artifact_dir", "results_dir", "data_dir"):
+            if "\0" in (getattr(self, name) or ""):
+                raise RequestError(f"--{name.replace('_', '-')} has a NUL character in it")
         self._set("storage", self.storage or default_storage(self.study))
         refused = sorted(self.recipe.keys() & _NOT_IN_RECIPE.keys())
         if refused:

@@ -58,7 +58,9 @@ def _parts(progress: Progress) -> list[str]:
     else:
         failed = f", {counts.failed} failed" if counts.failed else ""
         more = f"{counts.pruned} pruned{failed}, {counts.running} running"
-        said = [f"{counts.finished}/{progress.total} trials", more]
+        asked = f" ({progress.total} asked for)" if counts.finished > progress.total else ""
+        total = max(progress.total, counts.finished)
+        said = [f"{counts.finished}/{total} trials{asked}", more]
     return [*said, _time_left(progress)]
 
 

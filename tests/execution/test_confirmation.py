@@ -22,7 +22,7 @@ from nas_mnist.execution.confirmation import (
 )
 from nas_mnist.execution.records import StudyRecord, load_study
 from nas_mnist.execution.spec import CONFIRMATION
-from nas_mnist.training.datasets import Dataset
+from nas_mnist.training.datasets import Dataset, first_train_samples
 from nas_mnist.training.device import resolve_device, training_precision
 from nas_mnist.training.runs import train_runs
 from tests.conftest import CommandLine, command, runner
@@ -123,9 +123,10 @@ def test_what_is_quoted(folder: Path, networks: list[Confirmed]) -> None:
 def test_a_run_is_that_of_its_seed(
     networks: list[Confirmed], folder: Path, digits: Dataset
 ) -> None:
-    """Trained again from the record alone, on all training images."""
+    """Trained again from the record alone, on as many images as a trial."""
     record, found = load(folder), networks[-1]
     device = resolve_device("cpu")
+    digits = first_train_samples(digits, 200)
     recipe = record.spec.trial_recipe(found.trial.peak_learning_rate)
     precision = training_precision(device)
     for run in found.runs:
@@ -214,7 +215,7 @@ def test_a_search_confirms_at_its_end(nas_mnist: CommandLine, tmp_path: Path) ->
         *("--epochs", "1", "--train-samples", "200", "--seeds", "2", "--workers", "1", "--json"),
     )
     assert done.code == 0, done.err
-    assert "confirming" in done.err and "on all 1,438 training images" in done.err
+    assert "confirming" in done.err and "on 200 training images" in done.err
     assert {entry["seeds"] for entry in done.json["confirmed"]} == {2}
     lines = (tmp_path / "results" / "demo" / "front.csv").read_text().splitlines()
     assert len(lines) == 1 + len(done.json["confirmed"])
