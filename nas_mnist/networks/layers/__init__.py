@@ -26,12 +26,8 @@ Shape: TypeAlias = tuple[int, int, int]
 INPUT_SHAPE: Shape = (1, 28, 28)
 CLASSES = 10
 
-# Far above any network here; limits so that a mistyped or hostile notation cannot ask for
-# terabytes.
-MAX_CHANNELS = 1024
-MAX_LAYERS = 256
-MAX_DEPTH = 8
-
+# Far above any network here: no mistyped or hostile notation can ask for terabytes.
+MAX_CHANNELS, MAX_LAYERS, MAX_DEPTH = 1024, 256, 8
 # The longest expression of an exported file's forward.
 _EXPRESSION = 72
 
@@ -44,7 +40,7 @@ class Layer:
     """One layer; the defaults are those of a layer that works on each value by itself.
 
     A subclass that sets `op` is registered under it. One that is a module of torch's names it in
-    `torch_class`; any other has `module`, and `made` and `called` or `forward_lines`.
+    `torch_class`; any other has `module`, and `made` with `called` or `forward_lines`.
     """
 
     op: ClassVar[str] = ""
@@ -55,13 +51,14 @@ class Layer:
     """regular expression of its notation, with named groups"""
     example: ClassVar[str] = ""
     """its notation, as a person might type it"""
+    form: ClassVar[str] = ""
+    """its notation with {0} for the layer itself, as `str.format` takes it"""
     starts_unit: ClassVar[bool] = False
     """whether a dash goes before it when a network is written"""
     torch_class: ClassVar[str] = ""
     """name in torch.nn"""
     torch_function: ClassVar[str] = ""
-    """name in torch.nn.functional of what does the same with the same arguments, if it can stand
-    for the module: it has no weights, and `arguments` are those of any shape"""
+    """name in torch.nn.functional of what does the same with the same arguments, for any shape"""
 
     def __init_subclass__(cls) -> None:
         if "op" in cls.__dict__:
@@ -92,7 +89,9 @@ class Layer:
 
     def notation(self) -> str:
         """Its notation, which `parsed` reads back."""
-        raise ArchitectureError(f"layer {self.op!r} cannot be written: it has no `notation`")
+        if not self.form:
+            raise ArchitectureError(f"layer {self.op!r} cannot be written: it has no `notation`")
+        return self.form.format(self)
 
     @classmethod
     def from_match(cls, **groups: str | None) -> Layer:
@@ -112,8 +111,8 @@ class Layer:
         return cls.from_match(**match.groupdict()), match.end()
 
     def arguments(self, shape: Shape) -> tuple[Any, ...]:
-        """What `torch_class` takes by position, given the input's shape."""
-        return ()
+        """What `torch_class` takes by position, given the input's shape: its fields by default."""
+        return tuple(getattr(self, own.name) for own in fields(self))
 
     def options(self, shape: Shape) -> dict[str, Any]:
         """What `torch_class` takes by name."""
@@ -179,6 +178,14 @@ def _register(cls: type[Layer]) -> None:
     LAYERS[cls.op] = cls
 
 
+def parse_layer(
+    text: str, position: int, depth: int, kind: type[Layer] = Layer
+) -> tuple[Layer, int] | None:
+    """The layer, of that kind if any, that starts at the position, and where it ends."""
+    kinds = (known for known in LAYERS.values() if issubclass(known, kind))
+    return next(filter(None, (known.parsed(text, position, depth) for known in kinds)), None)
+
+
 def parse_layers(
     text: str, position: int = 0, closing: str = "", depth: int = 0
 ) -> tuple[tuple[Layer, ...], int]:
@@ -188,8 +195,7 @@ def parse_layers(
         raise ArchitectureError(f"layers are nested more than {MAX_DEPTH} deep")
     layers: list[Layer] = []
     while position < len(text) and (not closing or text[position] != closing):
-        parsed = (kind.parsed(text, position, depth) for kind in LAYERS.values())
-        found = next(filter(None, parsed), None)
+        found = parse_layer(text, position, depth)
         if found is None:
             *examples, last = (kind.example for kind in LAYERS.values() if kind.example)
             raise ArchitectureError(
@@ -247,16 +253,6 @@ def with_shapes(layers: Iterable[Layer], shape: Shape) -> Iterator[tuple[Layer, 
     for layer in layers:
         yield layer, shape
         shape = layer.output_shape(shape)
-
-
-def window_of(layers: Iterable[Layer], shape: Shape) -> tuple[int, int]:
-    """Window and stride of a run of layers: size += (k - 1) * stride, stride *= s."""
-    size, stride = 1, 1
-    for layer, seen in with_shapes(layers, shape):
-        kernel, step = layer.window(seen)
-        size += (kernel - 1) * stride
-        stride *= step
-    return size, stride
 
 
 def check_width(width: int) -> None:

@@ -66,10 +66,10 @@ class Convolution(Layer):
     def window(self, shape: Shape) -> tuple[int, int]:
         return self.kernel, 1
 
-    def window_notation(self) -> str:
+    def notation(self) -> str:
         kernel = f"k{self.kernel}" if self.kernel != 3 else ""
         padding = f"p{self.padding}" if self.padding else ""
-        return kernel + padding + ("b" if self.bias else "")
+        return self.form.format(self) + kernel + padding + ("b" if self.bias else "")
 
     def arguments(self, shape: Shape) -> tuple[Any, ...]:
         return shape[0], self.filters(shape), self.kernel
@@ -79,13 +79,12 @@ class Convolution(Layer):
         groups = {} if self.dense else {"groups": shape[0]}
         return {**padding, **groups, "bias": self.bias}
 
-    def weights(self, run: PackedRun) -> tuple[Tensor, Tensor | None]:
+    def weights(self, run: PackedRun) -> list[Tensor]:
         """The weights side by side, not folded, and the biases if there are any."""
-        weight = run.parameter(folded=False)
-        return weight, run.parameter(folded=False) if self.bias else None
+        return [run.parameter(folded=False) for _ in range(1 + self.bias)]
 
     def convolved(
-        self, values: Tensor, weight: Tensor, bias: Tensor | None, run: PackedRun
+        self, values: Tensor, run: PackedRun, weight: Tensor, bias: Tensor | None = None
     ) -> Tensor:
         """The convolution of networks side by side with these weights."""
         from torch.nn import functional
@@ -98,7 +97,7 @@ class Convolution(Layer):
         return functional.conv2d(values, weight, bias, padding=self.padding, groups=groups)
 
     def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
-        return self.convolved(values, *self.weights(run), run)
+        return self.convolved(values, run, *self.weights(run))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +106,7 @@ class Conv(Convolution):
 
     op = "conv"
     pattern, example = rf"c(?P<out>\d{{1,4}}){_WINDOW}", "c16"
+    form = "c{0.out}"
     dense = True
     out: int
 
@@ -120,17 +120,11 @@ class Conv(Convolution):
     def topology(self) -> Layer:
         return replace(self, out=0)
 
-    def notation(self) -> str:
-        return f"c{self.out}{self.window_notation()}"
-
 
 @dataclass(frozen=True, slots=True)
 class DepthwiseConv(Convolution):
     """One filter for each channel; with a 1×1 `Conv` behind it, a separable convolution."""
 
     op = "depthwise"
-    pattern, example = rf"d{_WINDOW}", "d"
+    pattern, example, form = rf"d{_WINDOW}", "d", "d"
     dense = False
-
-    def notation(self) -> str:
-        return f"d{self.window_notation()}"

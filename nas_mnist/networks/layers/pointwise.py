@@ -17,11 +17,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class ReLU(Layer):
     op = "relu"
-    pattern = example = "r"
+    pattern = example = form = "r"
     torch_class, torch_function = "ReLU", "relu"
-
-    def notation(self) -> str:
-        return "r"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +26,11 @@ class BatchNorm(Layer):
     """Batch normalization with a trained scale and shift for each channel."""
 
     op, stem = "batchnorm", "norm"
-    pattern = example = "n"
+    pattern = example = form = "n"
     torch_class = "BatchNorm2d"
 
     def parameters(self, shape: Shape) -> int:
         return 2 * shape[0]
-
-    def notation(self) -> str:
-        return "n"
 
     def arguments(self, shape: Shape) -> tuple[Any, ...]:
         return (shape[0],)
@@ -69,9 +63,6 @@ class Dropout(Layer):
 
     def notation(self) -> str:
         return self.example[0] + f"{self.p:.6f}".rstrip("0").rstrip(".")
-
-    def arguments(self, shape: Shape) -> tuple[Any, ...]:
-        return (self.p,)
 
     def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
         return dropout(values, self.p) if run.training else values

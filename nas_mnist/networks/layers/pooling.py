@@ -20,7 +20,7 @@ class MaxPool(Layer):
     """The largest value of each `kernel`×`kernel` square; the stride is the kernel."""
 
     op, stem = "maxpool", "pool"
-    pattern, example = r"m(?P<kernel>\d{1,4})", "m2"
+    pattern, example, form = r"m(?P<kernel>\d{1,4})", "m2", "m{0.kernel}"
     starts_unit = True
     torch_class, torch_function = "MaxPool2d", "max_pool2d"
     kernel: int = 2
@@ -37,19 +37,13 @@ class MaxPool(Layer):
     def window(self, shape: Shape) -> tuple[int, int]:
         return self.kernel, self.kernel
 
-    def notation(self) -> str:
-        return f"m{self.kernel}"
-
-    def arguments(self, shape: Shape) -> tuple[Any, ...]:
-        return (self.kernel,)
-
 
 @dataclass(frozen=True, slots=True)
 class GlobalAveragePool(Layer):
     """The mean of each channel over the whole map."""
 
     op = "gap"
-    pattern = example = "g"
+    pattern = example = form = "g"
     starts_unit = True
     torch_class, torch_function = "AdaptiveAvgPool2d", "adaptive_avg_pool2d"
 
@@ -58,9 +52,6 @@ class GlobalAveragePool(Layer):
 
     def window(self, shape: Shape) -> tuple[int, int]:
         return shape[1], 1
-
-    def notation(self) -> str:
-        return "g"
 
     def arguments(self, shape: Shape) -> tuple[Any, ...]:
         return (1,)
@@ -72,7 +63,7 @@ class SqueezeExcite(Layer):
     (Hu, Shen, Sun: Squeeze-and-Excitation Networks, 2018)."""
 
     op, stem = "squeeze-excite", "excite"
-    pattern, example = r"s(?P<reduced>\d{1,4})", "s4"
+    pattern, example, form = r"s(?P<reduced>\d{1,4})", "s4", "s{0.reduced}"
     reduced: int
 
     def check(self, shape: Shape) -> None:
@@ -90,9 +81,6 @@ class SqueezeExcite(Layer):
 
     def topology(self) -> Layer:
         return replace(self, reduced=0)
-
-    def notation(self) -> str:
-        return f"s{self.reduced}"
 
     def module(self, shape: Shape) -> nn.Module:
         import torch
