@@ -53,9 +53,7 @@ class Pruner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DominancePruner:
-    """Stops what a network of equal or fewer parameters has left behind.
-
-    At a rung, a trial stops when its error (100 - accuracy) is more than `allowance` times that of
+    """At a rung, stops a trial whose error (100 - accuracy) is more than `allowance` times that of
     the best rival of equal or fewer parameters at the same epoch:
 
         log allowance = deviations × sqrt(2 × (binomial² + seed_deviation²)) + catch_up × remaining²

@@ -28,11 +28,8 @@ _PROBES, _PROBE_LIMITS = 24, (300, 1500, 8000)
 
 @dataclass(frozen=True)
 class Space:
-    """A list of choices, and everything that follows from it.
-
-    A point is a value for each choice by its name; one that was drawn before a choice existed has
-    that choice's default.
-    """
+    """A list of choices, and everything that follows from it. A point is a value for each choice
+    by its name; one that was drawn before a choice existed has that choice's default."""
 
     choices: tuple[Choice, ...] = DEFAULT_CHOICES
     earlier_versions: tuple[str, ...] = ()
@@ -147,10 +144,7 @@ class Space:
 
 # The hand-made network that the space can express, s7-dropout-7914, with the peak learning rate
 # of the published results that we could repeat.
-_HAND_MADE: dict[str, Any] = {
-    **{"width_ratio_3": 0.6, "entry_ratio": 0.5, "dropout": 0.01},
-    "peak_learning_rate": 0.1,
-}
+_HAND_MADE = dict(width_ratio_3=0.6, entry_ratio=0.5, dropout=0.01, peak_learning_rate=0.1)
 # Shapes that did well under the default recipe at every size (`results/first-trials`), and their
 # rates: a search that begins with them has something to prune by, and a front at once.
 _DENSE = {"width_ratio_2": 1.5, "width_ratio_3": 1.17, "peak_learning_rate": 0.2}
@@ -172,9 +166,8 @@ def find_space(text: str) -> Space:
 
 @lru_cache(maxsize=64)  # who draws a point decodes it, and who then runs it does again
 def _decoded(space: Space, values: tuple[Any, ...], limit: Limit) -> Architecture:
-    names = [choice.name for choice in space.choices]
-    for candidate in space.simplified(dict(zip(names, values, strict=True))):
-        template = space.template(candidate)
+    point = dict(zip(space.distributions, values, strict=True))
+    for template in map(space.template, space.simplified(point)):
         if limit.allows(template.narrowest()):
             return fit(template, limit)
     space.check(limit)

@@ -32,7 +32,7 @@ MAX_TIMES = 16
 
 
 @dataclass(frozen=True, slots=True)
-class _Composite(Layer):
+class Composite(Layer):
     starts_unit = True
 
     def children(self, shape: Shape) -> dict[str, tuple[Layer, Shape]]:
@@ -80,7 +80,7 @@ class _Composite(Layer):
 
 
 @dataclass(frozen=True, slots=True)
-class Residual(_Composite):
+class Residual(Composite):
     """What `layers` make of their input, and the input itself added (He, Zhang, Ren, Sun: Deep
     Residual Learning for Image Recognition, 2016)."""
 
@@ -135,7 +135,7 @@ class Residual(_Composite):
 
 
 @dataclass(frozen=True, slots=True)
-class Repeat(_Composite):
+class Repeat(Composite):
     """The same convolution applied `times`, each time with ReLU and a normalization of its own."""
 
     op, example = "repeat", "w2c16p1"
