@@ -59,11 +59,6 @@ class PackedRun:
             values = self.layers[0][0].run_packed(values, self)
         return values
 
-    def parameter(self, *, folded: bool = True) -> Tensor:
-        """The next parameter, side by side; repeated for each fold if `folded`."""
-        values = next(self.parameters)
-        return self.folded(values) if folded else values
-
     def folded(self, values: Tensor) -> Tensor:
         """A parameter side by side, repeated for each fold."""
         return values if self.folds == 1 else values.repeat(self.folds, *[1] * (values.dim() - 1))

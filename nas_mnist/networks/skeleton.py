@@ -18,8 +18,7 @@ from typing import TypeAlias
 from nas_mnist.networks.architecture import Architecture, Limit
 from nas_mnist.networks.layers import CLASSES, INPUT_SHAPE, MAX_CHANNELS, Layer
 from nas_mnist.networks.layers.composite import Residual
-from nas_mnist.networks.layers.convolution import Conv, DepthwiseConv
-from nas_mnist.networks.layers.pointwise import BatchNorm, ReLU
+from nas_mnist.networks.layers.convolution import BatchNorm, Conv, DepthwiseConv, ReLU
 from nas_mnist.networks.layers.pooling import GlobalAveragePool, MaxPool
 
 # Narrower maps than this carry too little to be worth a layer; it also bounds how small the
@@ -72,15 +71,8 @@ class Block:
     def layers(
         self, number: int, read: float, side: int, width: Width, *, first: bool
     ) -> tuple[list[Layer], int]:
-        """Its layers, and the side of the map that they make.
-
-        Args:
-            number: its own, from 1.
-            read: relative width of what it reads.
-            side: pixels of the map that it reads.
-            width: channels of each group.
-            first: whether it begins the network.
-        """
+        """Its layers, and the side of the map that they make, given its number from 1, the relative
+        width and the side of what it reads, and whether it begins the network."""
         shared = self.group or (f"block{number}" if self.residual else "")
         plan = []
         if self.squeeze_ratio:

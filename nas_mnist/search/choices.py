@@ -13,7 +13,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from nas_mnist.networks.layers.pointwise import Dropout
+from nas_mnist.networks.layers.convolution import Dropout
 from nas_mnist.networks.skeleton import Template
 
 Point: TypeAlias = Mapping[str, Any]

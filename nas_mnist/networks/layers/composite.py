@@ -20,8 +20,7 @@ from nas_mnist.networks.layers import (
     parse_layers,
     with_shapes,
 )
-from nas_mnist.networks.layers.convolution import Convolution
-from nas_mnist.networks.layers.pointwise import BatchNorm
+from nas_mnist.networks.layers.convolution import BatchNorm, Convolution
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -100,10 +100,10 @@ class SqueezeExcite(Composite):
     def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
         from torch.nn import functional
 
-        pairs = [(run.parameter(), run.parameter()) for _ in range(2)]
+        weight, bias, back, back_bias = (run.folded(next(run.parameters)) for _ in range(4))
         convolve = partial(functional.conv2d, groups=run.folds * run.members)
-        modules = [partial(convolve, weight=weight, bias=bias) for weight, bias in pairs]
-        return self.forward(values, *modules)
+        reduce = partial(convolve, weight=weight, bias=bias)
+        return self.forward(values, reduce, partial(convolve, weight=back, bias=back_bias))
 
     def forward_lines(self, name: str, reads: str, writes: str) -> list[str] | None:
         mean = f"functional.adaptive_avg_pool2d({reads}, 1)"
