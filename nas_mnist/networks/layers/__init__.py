@@ -1,15 +1,13 @@
-"""Layers: one class each, in this folder or in a module of a user's own.
-
-A layer's class holds all that is known of it: shape rule, costs, window, notation, torch module,
-batched forward and the lines of an exported file. Defining the class registers it.
-"""
+"""Layers: one class each, in this folder or in a module of a user's own, with all that is known of
+it: shape rule, costs, window, notation, torch module, batched forward and lines of an exported
+file. Defining the class registers it."""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
@@ -37,14 +35,12 @@ LAYERS: dict[str, type[Layer]] = {}
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One layer; the defaults are those of a layer that works on each value by itself.
-
-    A subclass that sets `op` is registered under it. One that is a module of torch's names it in
-    `torch_class`; any other has `module`, and `made` with `called` or `forward_lines`.
-    """
+    """One layer; the defaults are those of a layer that works on each value by itself. One that
+    is a module of torch's has a `torch_class`; any other has `module`, and `made` with `called` or
+    `forward_lines`."""
 
     op: ClassVar[str] = ""
-    """name in tables and in references.json"""
+    """name in tables and in references.json; a subclass that sets it is registered"""
     stem: ClassVar[str] = ""
     """of module names such as `conv1`; `op` unless given"""
     pattern: ClassVar[str] = ""
@@ -71,12 +67,12 @@ class Layer:
         return shape
 
     def parameters(self, shape: Shape) -> int:
-        """Trainable parameters, given the input's shape."""
+        """Trainable parameters."""
         return 0
 
     def macs(self, shape: Shape) -> int:
-        """Multiply-accumulates of one image, given the input's shape. Convolutions alone count:
-        normalization folds into them at inference; pools and activations multiply nothing."""
+        """Multiply-accumulates of one image. Convolutions alone count: normalization folds into
+        them at inference; pools and activations multiply nothing."""
         return 0
 
     def window(self, shape: Shape) -> tuple[int, int]:
@@ -96,8 +92,7 @@ class Layer:
     @classmethod
     def from_match(cls, **groups: str | None) -> Layer:
         """The layer of a match of `pattern`, whose named groups are numbers or flags in fields."""
-        read: dict[Any, Any] = {"int": int, "float": float, "bool": bool}
-        # Where annotations are strings, a field's type is one.
+        read: dict[Any, Any] = {"int": int, "float": float, "bool": bool}  # types may be strings
         kinds: dict[str, Any] = {own.name: read.get(own.type, own.type) for own in fields(cls)}
         return cls(**{name: kinds[name](text) for name, text in groups.items() if text})
 
@@ -111,7 +106,7 @@ class Layer:
         return cls.from_match(**match.groupdict()), match.end()
 
     def arguments(self, shape: Shape) -> tuple[Any, ...]:
-        """What `torch_class` takes by position, given the input's shape: its fields by default."""
+        """What `torch_class` takes by position: the layer's fields, unless it says otherwise."""
         return tuple(getattr(self, own.name) for own in fields(self))
 
     def options(self, shape: Shape) -> dict[str, Any]:
@@ -128,15 +123,14 @@ class Layer:
         return make(*self.arguments(shape), **self.options(shape))
 
     def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
-        """What the layers of several networks, side by side, make of their inputs. Unless a layer
-        has a faster way, each network's own module is called in turn: slower, and equal."""
+        """What the layers of several networks, side by side, make of their inputs; unless a layer
+        has a faster way, each network's own module is called in turn."""
         if not self.torch_function:
             return run.one_by_one(values)
         from torch.nn import functional
 
-        apply = getattr(functional, self.torch_function)
-        output: Tensor = apply(values, *self.arguments(INPUT_SHAPE))
-        return output
+        apply: Callable[..., Tensor] = getattr(functional, self.torch_function)
+        return apply(values, *self.arguments(INPUT_SHAPE))
 
     def made(self, name: str, shape: Shape) -> list[str]:
         """Statements of an exported file that make its modules, as attributes `self.<name>`."""
@@ -166,9 +160,8 @@ def _register(cls: type[Layer]) -> None:
     if (known.__module__, known.__name__) != (cls.__module__, cls.__name__):
         raise ArchitectureError(f"layer {cls.op!r} is {known.__module__}.{known.__name__}")
     own = f"its notation {cls.example!r}"
-    for other in LAYERS.values():
-        if other.op == cls.op or not cls.example:
-            continue
+    others = [other for other in LAYERS.values() if other.op != cls.op and cls.example]
+    for other in others:
         if other.parsed(cls.example, 0, 0):
             raise ArchitectureError(f"layer {cls.op!r}: {own} is that of {other.op!r}")
         after = other.parsed(other.example + cls.example, 0, 0)

@@ -21,9 +21,8 @@ _WINDOW = r"(?:k(?P<kernel>\d{1,4}))?(?:p(?P<padding>\d{1,4}))?(?P<bias>b)?"
 class Convolution(Layer):
     """What both kinds share; not a layer by itself."""
 
-    starts_unit = True
-    torch_class = "Conv2d"
-    dense: ClassVar[bool]
+    starts_unit, torch_class = True, "Conv2d"
+    dense: ClassVar[bool] = True
     """whether a filter reads all channels, or its own alone"""
     kernel: int = 3
     """side of the square window"""
@@ -32,18 +31,14 @@ class Convolution(Layer):
     bias: bool = False
 
     def check(self, shape: Shape) -> None:
-        _, height, width = shape
         if not 1 <= self.kernel <= INPUT_SHAPE[1]:
             raise ArchitectureError(f"kernel {self.kernel} is not within 1 to {INPUT_SHAPE[1]}")
         if not 0 <= self.padding < self.kernel:
-            raise ArchitectureError(
-                f"padding {self.padding} is not within 0 to {self.kernel - 1} (kernel - 1)"
-            )
-        if self.kernel > min(height, width) + 2 * self.padding:
-            raise ArchitectureError(
-                f"kernel {self.kernel} does not fit a {height}×{width} map "
-                f"with padding {self.padding}"
-            )
+            most = f"{self.kernel - 1} (kernel - 1)"
+            raise ArchitectureError(f"padding {self.padding} is not within 0 to {most}")
+        if self.kernel > min(shape[1:]) + 2 * self.padding:
+            size = f"{shape[1]}×{shape[2]} map with padding {self.padding}"
+            raise ArchitectureError(f"kernel {self.kernel} does not fit a {size}")
 
     def filters(self, shape: Shape) -> int:
         return shape[0]
@@ -90,8 +85,8 @@ class Convolution(Layer):
         from torch.nn import functional
 
         if self.dense and self.kernel == 1 and not self.padding:
-            values = functional.conv2d(run.unfolded(values), weight, bias, groups=run.members)
-            return run.refolded(values)
+            every = run.members
+            return run.by_pixel(lambda x: functional.conv2d(x, weight, bias, groups=every), values)
         weight, bias = run.folded(weight), None if bias is None else run.folded(bias)
         groups = run.folds * run.members if self.dense else len(weight)
         return functional.conv2d(values, weight, bias, padding=self.padding, groups=groups)
@@ -105,9 +100,7 @@ class Conv(Convolution):
     """A dense convolution to `out` channels."""
 
     op = "conv"
-    pattern, example = rf"c(?P<out>\d{{1,4}}){_WINDOW}", "c16"
-    form = "c{0.out}"
-    dense = True
+    pattern, example, form = rf"c(?P<out>\d{{1,4}}){_WINDOW}", "c16", "c{0.out}"
     out: int
 
     def check(self, shape: Shape) -> None:
@@ -154,11 +147,8 @@ class BatchNorm(Layer):
     def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
         from torch.nn import functional
 
-        weight, bias = next(run.parameters), next(run.parameters)
-        mean, variance = next(run.running), next(run.running)
-        values = run.unfolded(values)
-        values = functional.batch_norm(values, mean, variance, weight, bias, run.training)
-        return run.refolded(values)
+        state = next(run.running), next(run.running), next(run.parameters), next(run.parameters)
+        return run.by_pixel(lambda x: functional.batch_norm(x, *state, run.training), values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,11 +189,9 @@ class Dropout2d(Dropout):
 
 
 def dropout(values: Tensor, rate: float) -> Tensor:
-    """Dropout of single values, for training.
-
-    On a CPU torch draws them one value at a time, which took a third of a small network's step;
-    this takes 4 values from each draw of 64 bits. The rate is met to within 1/131,072.
-    """
+    """Dropout of single values, for training. On a CPU torch draws them one at a time, which took
+    a third of a small network's step; this takes 4 values from each draw of 64 bits. The rate is
+    met to within 1/131,072."""
     import torch
     from torch.nn import functional
 
