@@ -60,7 +60,7 @@ class Architecture:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", tuple(self.layers))
-        object.__setattr__(self, "costs", _costs_of(self.layers))
+        object.__setattr__(self, "costs", tuple(_costs_of(self.layers)))
 
     @property
     def topology(self) -> tuple[Layer, ...]:
@@ -83,7 +83,7 @@ class Architecture:
         return self.costs[-1].receptive_field
 
 
-def _costs_of(layers: Sequence[Layer]) -> tuple[LayerCost, ...]:
+def _costs_of(layers: Sequence[Layer]) -> list[LayerCost]:
     """Costs of all layers; the receptive field grows by rf += (k - 1) * jump, jump *= stride
     (Araujo, Norris, Sim: Computing Receptive Fields of Convolutional Neural Networks, 2019)."""
     if not 1 <= len(layers) <= MAX_LAYERS:
@@ -107,11 +107,10 @@ def _costs_of(layers: Sequence[Layer]) -> tuple[LayerCost, ...]:
         raise ArchitectureError(f"{total:,} parameters are more than {MAX_PARAMETERS:,}")
     if shape != (CLASSES, 1, 1):
         raise ArchitectureError(
-            f"the network ends in {'×'.join(map(str, shape))} values, not in {CLASSES} class "
-            f"scores ({CLASSES}×1×1); end it in a global average pool and a 1×1 convolution to "
-            f"{CLASSES}"
+            f"the network ends in {'×'.join(map(str, shape))} values, not in {CLASSES} class scores"
+            f" ({CLASSES}×1×1); end it in a global average pool and a 1×1 convolution to {CLASSES}"
         )
-    return tuple(costs)
+    return costs
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +145,7 @@ class Limit:
 
 
 def build_network(architecture: Architecture) -> nn.Sequential:
-    """A module from images (batch, 1, 28, 28) float32, normalized, to logits (batch, 10), with
+    """A module from normalized float32 images (batch, 1, 28, 28) to logits (batch, 10), with
     torch's initial weights, drawn from torch's global generator."""
     from torch import nn
 
@@ -162,8 +161,7 @@ def format_notation(architecture: Architecture) -> str:
 
 
 def parse_notation(text: str) -> Architecture:
-    """The architecture that `text` describes; ArchitectureError names the character or the layer,
-    if it describes none."""
+    """The architecture of a notation; ArchitectureError names the character or layer at fault."""
     layers, _ = parse_layers(text.strip())
     try:
         return Architecture(layers)

@@ -15,6 +15,7 @@ from typing import Any
 from nas_mnist.networks.architecture import Architecture
 from nas_mnist.networks.layers import LAYERS, Layer
 
+_FACTS = json.loads(Path(__file__).with_suffix(".json").read_text("utf-8"))
 # The write-ups have numbers, not names; these say where each one arrived.
 _LIFECYCLES = {
     "000_5fa1da352d002b1d.txt": "early-14k",
@@ -27,8 +28,7 @@ _LIFECYCLES = {
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of a hand-made lifecycle, as its author published it; accuracies in percent, of the
-    best epoch."""
+    """One step of a hand-made lifecycle as published, with the accuracies of its best epoch."""
 
     lifecycle: str
     number: int
@@ -66,7 +66,7 @@ def references() -> dict[str, Reference]:
             Architecture(tuple(_layer(**layer) for layer in entry["layers"])),
             tuple(step for step in steps() if step.reference == entry["name"]),
         )
-        for entry in _data()["architectures"]
+        for entry in _FACTS["architectures"]
     }
 
 
@@ -85,14 +85,8 @@ def steps() -> tuple[Step, ...]:
             note=entry.get("note", ""),
             recipe=entry.get("recipe", ""),
         )
-        for entry in _data()["lifecycles"]
+        for entry in _FACTS["lifecycles"]
     )
-
-
-@cache
-def _data() -> dict[str, Any]:
-    data: dict[str, Any] = json.loads(Path(__file__).with_suffix(".json").read_text("utf-8"))
-    return data
 
 
 def _layer(op: str, **facts: Any) -> Layer:

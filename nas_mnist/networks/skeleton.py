@@ -21,17 +21,15 @@ from nas_mnist.networks.layers.composite import Residual
 from nas_mnist.networks.layers.convolution import BatchNorm, Conv, DepthwiseConv, ReLU
 from nas_mnist.networks.layers.pooling import GlobalAveragePool, MaxPool
 
-# Narrower maps than this carry too little to be worth a layer; it also bounds how small the
-# smallest network is.
+# Narrower maps carry too little to be worth a layer; it also bounds the smallest network.
 MIN_WIDTH = 4
 # Below 4 pixels a side a 3×3 convolution pads and a pool is left out, so that at least 2×2
 # pixels reach the global average: on a 1×1 map eight of nine weights would see only padding.
-_MIN_SIDE = 4
-_MIN_OUTPUT_SIDE = 2
+_MIN_SIDE, _MIN_OUTPUT_SIDE = 4, 2
 
 Width: TypeAlias = Callable[[str, float], int]
-"""Channels of a group, given its name and its relative width. All convolutions of one group are
-equally wide; the first one says how wide, relative to the other groups."""
+"""Channels of a group of convolutions, all equally wide, given its name and its relative width,
+which is that of its first one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +52,8 @@ class Block:
     """the input of all convolutions behind the first is added to what they make; all of the block
     are then of one width, and padded"""
     group: str = ""
-    """a name for its width, if all its convolutions are to have one, and other blocks of that
-    name the same; else each has its own"""
+    """a name for the width of all its convolutions, and of other blocks of that name; else each
+    has its own"""
     tail: tuple[Layer, ...] = (ReLU(), BatchNorm())
     """layers behind each convolution"""
     end: tuple[Layer, ...] = ()
@@ -87,8 +85,7 @@ class Block:
         for channels, kernel, adds in plan:
             lost = kernel - 1
             padding = lost // 2 if adds or (lost and side - lost < _MIN_OUTPUT_SIDE) else 0
-            begins = first and not layers
-            made = self.convolution(channels, kernel, padding, first=begins)
+            made = self.convolution(channels, kernel, padding, first=first and not layers)
             (inner if adds else layers).extend(made)
             side -= lost - 2 * padding
         if inner:
@@ -138,11 +135,9 @@ class Template:
 
 
 def fit(template: Template, limit: Limit) -> Architecture:
-    """The widest network of a template that the limit allows; its narrowest must be allowed.
-
-    The largest common scale of the widths that fits, then each group by itself, one channel at a
-    time, the one that lags its share most first, until none can grow.
-    """
+    """The widest network of a template that the limit allows; its narrowest must be allowed. The
+    largest common scale of the widths that fits, then each group by itself, one channel at a time,
+    the one that lags its share most first, until none can grow."""
     shares = template.groups()
 
     def network(widths: Mapping[str, int]) -> Architecture:

@@ -20,10 +20,8 @@ Point: TypeAlias = Mapping[str, Any]
 """a value for each choice, by its name"""
 
 POOL_RECEPTIVE_FIELDS = (3, 5, 7, 9)
-MAX_POOLS = 3
-MAX_CONVOLUTIONS = 3
-"""convolutions in each block behind the first pool"""
 CONVOLUTIONS = ("dense", "separable")
+MAX_POOLS, MAX_CONVOLUTIONS = 3, 3  # and convolutions in each block behind the first pool
 
 _RATIO = FloatDistribution(0.5, 2.0, log=True)
 _DEPTH = IntDistribution(1, MAX_CONVOLUTIONS)
@@ -38,8 +36,7 @@ class Choice:
 
     name: str
     distribution: BaseDistribution
-    """static, and sampled in every trial: a range that depends on another sample drops out of
-    TPE's model"""
+    """static: a range that depends on another sample drops out of TPE's model"""
     default: Any
     """what a network drawn without this choice has"""
 
@@ -53,8 +50,7 @@ class Choice:
         return template
 
     def simpler(self, point: Point) -> Any | None:
-        """A value in place of the point's own that makes a smaller network possible; None if this
-        choice has nothing to give, or not yet."""
+        """A value in place of the point's own for a smaller network; None if there is none yet."""
         gives = self.changes_topology and point[self.name] != self.default
         return self.default if gives else None
 

@@ -1,9 +1,5 @@
-"""Stops trials early, by rules that read nothing but recorded curves.
-
-A rule that looks at accuracy alone erases the small end of the front; dominance compares a
-network only with networks that are no larger, at the same epoch. The other rules are here to be
-compared with it.
-"""
+"""Stops trials early, by rules that read nothing but recorded curves. A rule that looks at accuracy
+alone erases the small end of the front; dominance compares a network only with those no larger."""
 
 from __future__ import annotations
 
@@ -47,8 +43,8 @@ class Pruner(Protocol):
         """Epochs after which a trial may be stopped; never the last one."""
 
     def stop(self, curve: LearningCurve, rivals: Iterable[LearningCurve]) -> PruneReason | None:
-        """The reason to stop the trial after its last epoch so far, or None; `rivals`: every other
-        trial of the study that has a curve, pruned ones included."""
+        """Why to stop the trial after its last epoch so far, or None; `rivals`: every other trial
+        of the study that has a curve, pruned ones included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +97,8 @@ class DominancePruner:
 
 @dataclass(frozen=True, slots=True)
 class QuantilePruner:
-    """Size-blind: at a rung, stops what is below a quantile of the other trials' accuracies.
-
-    With the median at every rung this is Optuna's MedianPruner (Golovin et al.: Google Vizier,
-    2017); with the first rung alone it discards after one epoch; with none it lets all run.
-    """
+    """Size-blind: at a rung, stops what is below a quantile of the other trials' accuracies. With
+    the median this is Optuna's MedianPruner (Golovin et al.: Google Vizier, 2017)."""
 
     rungs: tuple[int, ...]
     quantile: float = 0.5
