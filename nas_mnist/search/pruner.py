@@ -76,8 +76,8 @@ class DominancePruner:
     def stop(self, curve: LearningCurve, rivals: Iterable[LearningCurve]) -> PruneReason | None:
         epoch = len(curve.accuracies)
         no_larger = [rival for rival in rivals if rival.parameters <= curve.parameters]
-        compared = _compared(self.rungs, epoch, no_larger)
-        if not compared:
+        compared = [rival for rival in no_larger if len(rival.accuracies) >= epoch]
+        if epoch not in self.rungs or not compared:
             return None
         leader = max(compared, key=lambda rival: rival.accuracies[epoch - 1])
         error = max(100 - leader.accuracies[epoch - 1], 100 / self.validation_images)
@@ -107,8 +107,8 @@ class QuantilePruner:
 
     def stop(self, curve: LearningCurve, rivals: Iterable[LearningCurve]) -> PruneReason | None:
         epoch, accuracy = len(curve.accuracies), curve.accuracies[-1]
-        compared = _compared(self.rungs, epoch, rivals)
-        if len(compared) < self.least:
+        compared = [rival for rival in rivals if len(rival.accuracies) >= epoch]
+        if epoch not in self.rungs or len(compared) < self.least:
             return None
         others = sorted(rival.accuracies[epoch - 1] for rival in compared)
         # Linear interpolation between the two values nearest to the quantile.
@@ -144,10 +144,3 @@ def scaled_rungs(epochs: int) -> tuple[int, ...]:
     """Epochs 1, 2, 4 and 8 of 15, scaled to a run of `epochs`, without its last."""
     scaled = {max(1, round(rung * epochs / 15)) for rung in (1, 2, 4, 8)}
     return tuple(sorted(rung for rung in scaled if rung < epochs))
-
-
-def _compared(
-    rungs: tuple[int, ...], epoch: int, rivals: Iterable[LearningCurve]
-) -> list[LearningCurve]:
-    """The rivals that have come as far; none where the epoch is not a rung."""
-    return [rival for rival in rivals if epoch in rungs and len(rival.accuracies) >= epoch]

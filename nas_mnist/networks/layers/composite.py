@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nas_mnist.errors import ArchitectureError
 from nas_mnist.networks.layers import (
@@ -186,10 +186,10 @@ class Repeat(Composite):
         return x
 
     def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
-        own = self.convolution
-        assert isinstance(own, Convolution)
-        weights, norm = own.weights(run), partial(BatchNorm().run_packed, run=run)
-        return self.forward(values, lambda x: own.convolved(x, run, *weights), *[norm] * self.times)
+        own: Any = self.convolution
+        convolution = partial(own.run_packed, run=run, weights=own.weights(run))
+        norm = partial(BatchNorm().run_packed, run=run)
+        return self.forward(values, convolution, *[norm] * self.times)
 
     def forward_lines(self, name: str, reads: str, writes: str) -> list[str] | None:
         lines = []

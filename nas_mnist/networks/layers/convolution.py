@@ -40,23 +40,21 @@ class Convolution(Layer):
             size = f"{shape[1]}×{shape[2]} map with padding {self.padding}"
             raise ArchitectureError(f"kernel {self.kernel} does not fit a {size}")
 
-    def filters(self, shape: Shape) -> int:
-        return shape[0]
+    def filters(self, shape: Shape) -> tuple[int, int]:
+        """How many there are, and the weights of each."""
+        return shape[0], self.kernel * self.kernel
 
     def output_shape(self, shape: Shape) -> Shape:
         lost = self.kernel - 1 - 2 * self.padding
-        return self.filters(shape), shape[1] - lost, shape[2] - lost
-
-    def filter_size(self, shape: Shape) -> int:
-        """Weights of one filter, without its bias."""
-        return self.kernel * self.kernel * (shape[0] if self.dense else 1)
+        return self.filters(shape)[0], shape[1] - lost, shape[2] - lost
 
     def parameters(self, shape: Shape) -> int:
-        return self.filters(shape) * (self.filter_size(shape) + self.bias)
+        filters, weights = self.filters(shape)
+        return filters * (weights + self.bias)
 
     def macs(self, shape: Shape) -> int:
         out, height, width = self.output_shape(shape)
-        return out * height * width * self.filter_size(shape)
+        return out * height * width * self.filters(shape)[1]
 
     def window(self, shape: Shape) -> tuple[int, int]:
         return self.kernel, 1
@@ -67,32 +65,27 @@ class Convolution(Layer):
         return self.form.format(self) + kernel + padding + ("b" if self.bias else "")
 
     def arguments(self, shape: Shape) -> tuple[Any, ...]:
-        return shape[0], self.filters(shape), self.kernel
+        return shape[0], self.filters(shape)[0], self.kernel
 
     def options(self, shape: Shape) -> dict[str, Any]:
         padding = {"padding": self.padding} if self.padding else {}
         groups = {} if self.dense else {"groups": shape[0]}
         return {**padding, **groups, "bias": self.bias}
 
-    def weights(self, run: PackedRun) -> list[Tensor]:
-        """The weights side by side, not folded, and the biases if there are any."""
-        return [next(run.parameters) for _ in range(1 + self.bias)]
+    def weights(self, run: PackedRun) -> tuple[Tensor, Tensor | None]:
+        """The weights side by side, and the biases if there are any."""
+        return next(run.parameters), next(run.parameters) if self.bias else None
 
-    def convolved(
-        self, values: Tensor, run: PackedRun, weight: Tensor, bias: Tensor | None = None
-    ) -> Tensor:
-        """The convolution of networks side by side with these weights."""
+    def run_packed(self, values: Tensor, run: PackedRun, weights: Any = None) -> Tensor:
         from torch.nn import functional
 
+        weight, bias = weights or self.weights(run)
         if self.dense and self.kernel == 1 and not self.padding:
             every = run.members
             return run.by_pixel(lambda x: functional.conv2d(x, weight, bias, groups=every), values)
         weight, bias = run.folded(weight), None if bias is None else run.folded(bias)
         groups = run.folds * run.members if self.dense else len(weight)
         return functional.conv2d(values, weight, bias, padding=self.padding, groups=groups)
-
-    def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
-        return self.convolved(values, run, *self.weights(run))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +100,8 @@ class Conv(Convolution):
         check_width(self.out)
         Convolution.check(self, shape)
 
-    def filters(self, shape: Shape) -> int:
-        return self.out
+    def filters(self, shape: Shape) -> tuple[int, int]:
+        return self.out, self.kernel * self.kernel * shape[0]
 
     def topology(self) -> Layer:
         return replace(self, out=0)
