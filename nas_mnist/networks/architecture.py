@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 MAX_PARAMETERS = 10**9
-# Costs that can be limited beside the parameters, by their names in an architecture.
+# What can be limited beside the parameters: names in an architecture.
 OTHER_COSTS = ("macs",)
 
 
@@ -131,13 +131,9 @@ class Limit:
                 raise RequestError(f"--limit {name}={most} is below 1")
         return cls(parameters, tuple(sorted(others.items())))
 
-    def within(self, parameters: int) -> Limit:
-        """The same with fewer parameters, if those are fewer."""
-        return Limit(min(parameters, self.parameters), self.others)
-
     def allows(self, architecture: Architecture) -> bool:
-        limits = (("parameters", self.parameters), *self.others)
-        return all(getattr(architecture, name) <= most for name, most in limits)
+        others = all(getattr(architecture, name) <= most for name, most in self.others)
+        return architecture.parameters <= self.parameters and others
 
     def __str__(self) -> str:
         limits = (("parameters", self.parameters), *self.others)

@@ -4,9 +4,7 @@
     global average pool, [hidden 1×1,] 1×1 to ten scores
 
 Block 4 would have a max-pool before it too, if images of 28×28 left pixels enough for a third. A
-block is a run of convolutions, each with its tail: ReLU, batch normalization, dropout. A template
-fixes everything but the scale of the widths; `fit` takes the widest whole widths that a limit
-allows.
+template fixes everything but the scale of the widths; `fit` takes the widest that a limit allows.
 """
 
 from __future__ import annotations
@@ -49,11 +47,9 @@ class Block:
     squeeze_ratio: float = 0.0
     """of a 1×1 convolution before it to what that one reads; 0 is none"""
     residual: bool = False
-    """the input of all convolutions behind the first is added to what they make; all of the block
-    are then of one width, and padded"""
+    """what the first convolution makes is added to what the others do, all padded and as wide"""
     group: str = ""
-    """a name for the width of all its convolutions, and of other blocks of that name; else each
-    has its own"""
+    """a name for the width of all its convolutions; blocks of one name share it"""
     tail: tuple[Layer, ...] = (ReLU(), BatchNorm())
     """layers behind each convolution"""
     end: tuple[Layer, ...] = ()

@@ -54,11 +54,10 @@ class DominancePruner:
 
         log allowance = deviations × sqrt(2 × (binomial² + seed_deviation²)) + catch_up × remaining²
 
-    The first term is chance: the relative standard deviation of an error measured on the
-    validation images, and that of the errors of one network under different seeds, for the two
-    networks compared. The second is what the trial could still make good in the share of its
-    epochs that remains. On recorded curves (results/simulation/pruners.csv) the defaults kept
-    99.6% of the hypervolume for two fifths of the epochs.
+    The first term is chance, for both networks: the relative standard deviation of an error on the
+    validation images, and between seeds. The second is what the trial could still make good in the
+    share of its epochs that remains. On recorded curves (results/simulation/pruners.csv) the
+    defaults kept 99.6% of the hypervolume for two fifths of the epochs.
     """
 
     epochs: int

@@ -22,8 +22,7 @@ from nas_mnist.search.front import on_log_scale
 from nas_mnist.search.space import Space
 from nas_mnist.training.seeds import derived_seed
 
-# A sampler that has settled on a small network repeats it many times over; after so many draws
-# the repeat is run, as a replicate with a seed of its own.
+# After so many draws a repeat is run, as a replicate with a seed of its own.
 _DRAWS = 20
 
 SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
@@ -65,10 +64,9 @@ def find_sampler(text: str) -> Callable[..., BaseSampler]:
 class SearchSampler(BaseSampler):
     """Draws whole points of a space for a study of (parameters, accuracy in percent).
 
-    - What it draws for a trial depends on `seed`, on the trial's number and on the study so far,
-      not on the process: a resumed search goes on as it would have.
-    - A point that decodes to a network already tried is drawn again, unless `distinct` is False.
-      Networks that diverged do not count as tried: another learning rate may do.
+    What it draws depends on `seed`, the trial's number and the study so far: a resumed search goes
+    on as it would have. If `distinct`, a point that decodes to a network already tried is drawn
+    again, but for networks that diverged: another learning rate may do.
     """
 
     name: str

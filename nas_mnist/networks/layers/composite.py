@@ -148,11 +148,9 @@ class Repeat(Composite):
             raise ArchitectureError(f"only a convolution is repeated, not {self.convolution.op}")
         for convolution, seen in self.applied(shape):
             convolution.check(seen)
-            width = convolution.output_shape(seen)[0]
-            if width != shape[0]:
-                raise ArchitectureError(
-                    f"what is repeated keeps its width: {shape[0]} channels, not {width}"
-                )
+            if (width := convolution.output_shape(seen)[0]) != shape[0]:
+                said = f"{shape[0]} channels, not {width}"
+                raise ArchitectureError(f"what is repeated keeps its width: {said}")
 
     def output_shape(self, shape: Shape) -> Shape:
         *_, (convolution, seen) = self.applied(shape)
@@ -192,9 +190,6 @@ class Repeat(Composite):
         return self.forward(values, convolution, *[norm] * self.times)
 
     def forward_lines(self, name: str, reads: str, writes: str) -> list[str] | None:
-        lines = []
-        for number in range(1, self.times + 1):
-            call = f"self.{name}.norm{number}(functional.relu(self.{name}.conv({reads})))"
-            lines.append(f"{writes} = {call}")
-            reads = writes
-        return lines
+        call = f"{writes} = self.{name}.norm{{}}(functional.relu(self.{name}.conv({{}})))"
+        inputs = [reads] + [writes] * (self.times - 1)
+        return [call.format(number, value) for number, value in enumerate(inputs, start=1)]
