@@ -1,9 +1,8 @@
 """How the layers of several networks of one topology run side by side.
 
 Channels of (batch, folds x networks x channels, height, width) are those of one network after
-another; each network's are padded with zeros to the widest. There a weight, its gradient and its
-update stay 0, so that nothing has to be masked: nothing is added to padding, and what follows maps
-0 to 0.
+another, each padded with zeros to the widest. There a weight, its gradient and its update stay 0:
+nothing is added to padding, and what follows maps 0 to 0, so that nothing has to be masked.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, TypeAlias
 
 from nas_mnist.errors import RequestError
 from nas_mnist.lookup import find
@@ -35,18 +35,6 @@ class PruneReason(NamedTuple):
     """number of the trial that leads it most; None where no single one decides"""
 
 
-class Pruner(Protocol):
-    """Decides from recorded curves alone, so a resumed search decides as an uninterrupted one."""
-
-    @property
-    def rungs(self) -> tuple[int, ...]:
-        """Epochs after which a trial may be stopped; never the last one."""
-
-    def stop(self, curve: LearningCurve, rivals: Iterable[LearningCurve]) -> PruneReason | None:
-        """Why to stop the trial after its last epoch so far, or None; `rivals`: every other trial
-        of the study that has a curve, pruned ones included."""
-
-
 @dataclass(frozen=True, slots=True)
 class DominancePruner:
     """At a rung, stops a trial whose error (100 - accuracy) is more than `allowance` times that of
@@ -70,9 +58,12 @@ class DominancePruner:
 
     @property
     def rungs(self) -> tuple[int, ...]:
+        """Epochs after which a trial may be stopped; never the last one."""
         return scaled_rungs(self.epochs)
 
     def stop(self, curve: LearningCurve, rivals: Iterable[LearningCurve]) -> PruneReason | None:
+        """Why to stop the trial after its last epoch so far, or None; `rivals`: every other trial
+        of the study that has a curve, pruned ones included."""
         epoch = len(curve.accuracies)
         no_larger = [rival for rival in rivals if rival.parameters <= curve.parameters]
         compared = [rival for rival in no_larger if len(rival.accuracies) >= epoch]
@@ -116,6 +107,10 @@ class QuantilePruner:
         needed = low + position % 1 * (high - low)
         return PruneReason(epoch, accuracy, needed, None) if accuracy < needed else None
 
+
+Pruner: TypeAlias = DominancePruner | QuantilePruner
+"""A user's own has `rungs` and `stop` as these do, and decides from recorded curves alone, so that
+a resumed search decides as an uninterrupted one."""
 
 PRUNERS: dict[str, Callable[[int, int], Pruner]] = {
     "dominance": DominancePruner,

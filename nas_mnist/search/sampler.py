@@ -111,16 +111,12 @@ class SearchSampler(BaseSampler):
 def _log_view(study: optuna.Study) -> optuna.Study:
     """The study as it is now, with the logarithms of parameters and error to be minimized."""
     storage = _FixedTrials()
-    storage.trials = [_scaled(trial) for trial in study.get_trials(deepcopy=False)]
+    storage.trials = [copy.copy(trial) for trial in study.get_trials(deepcopy=False)]
+    for trial in storage.trials:
+        if trial.state == TrialState.COMPLETE:
+            trial.values = list(on_log_scale(*trial.values))
     storage.create_new_study([StudyDirection.MINIMIZE, StudyDirection.MINIMIZE], "logarithms")
     return optuna.load_study(study_name="logarithms", storage=storage)
-
-
-def _scaled(trial: FrozenTrial) -> FrozenTrial:
-    scaled = copy.copy(trial)
-    if trial.state == TrialState.COMPLETE:
-        scaled.values = list(on_log_scale(*trial.values))
-    return scaled
 
 
 class _FixedTrials(InMemoryStorage):
