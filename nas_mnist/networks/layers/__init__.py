@@ -35,9 +35,8 @@ LAYERS: dict[str, type[Layer]] = {}
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One layer; the defaults are those of a layer that works on each value by itself. One that
-    is a module of torch's has a `torch_class`; any other has `module`, and `made` with `called` or
-    `forward_lines`."""
+    """One layer; the defaults are those of one that works on each value by itself. If torch has no
+    module for it, it has `module`, and `made` with `called` or `forward_lines`."""
 
     op: ClassVar[str] = ""
     """name in tables and in references.json; a subclass that sets it is registered"""
@@ -171,14 +170,6 @@ def _register(cls: type[Layer]) -> None:
     LAYERS[cls.op] = cls
 
 
-def parse_layer(
-    text: str, position: int, depth: int, kind: type[Layer] = Layer
-) -> tuple[Layer, int] | None:
-    """The layer, of that kind if any, that starts at the position, and where it ends."""
-    kinds = (known for known in LAYERS.values() if issubclass(known, kind))
-    return next(filter(None, (known.parsed(text, position, depth) for known in kinds)), None)
-
-
 def parse_layers(
     text: str, position: int = 0, closing: str = "", depth: int = 0
 ) -> tuple[tuple[Layer, ...], int]:
@@ -188,7 +179,8 @@ def parse_layers(
         raise ArchitectureError(f"layers are nested more than {MAX_DEPTH} deep")
     layers: list[Layer] = []
     while position < len(text) and (not closing or text[position] != closing):
-        found = parse_layer(text, position, depth)
+        parsed = (kind.parsed(text, position, depth) for kind in LAYERS.values())
+        found = next(filter(None, parsed), None)
         if found is None:
             *examples, last = (kind.example for kind in LAYERS.values() if kind.example)
             raise ArchitectureError(

@@ -16,11 +16,10 @@ from nas_mnist.networks.layers import (
     format_layers,
     forward_lines,
     layer_names,
-    parse_layer,
     parse_layers,
     with_shapes,
 )
-from nas_mnist.networks.layers.convolution import BatchNorm, Convolution
+from nas_mnist.networks.layers.convolution import BatchNorm, Conv, Convolution, DepthwiseConv
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
     from nas_mnist.networks.packing import PackedRun
 
 MAX_TIMES = 16
+# Either kind's pattern, with groups that have no names.
+_CONVOLUTION = "|".join(re.sub(r"\?P<\w+>", "?:", kind.pattern) for kind in (Conv, DepthwiseConv))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +139,7 @@ class Repeat(Composite):
     """The same convolution applied `times`, each time with ReLU and a normalization of its own."""
 
     op, example = "repeat", "w2c16p1"
+    pattern = rf"w(?P<times>\d{{1,4}})(?P<convolution>{_CONVOLUTION})"
     times: int
     convolution: Layer
 
@@ -170,10 +172,9 @@ class Repeat(Composite):
         return f"w{self.times}{self.convolution.notation()}"
 
     @classmethod
-    def parsed(cls, text: str, position: int, depth: int) -> tuple[Layer, int] | None:
-        times = re.compile(r"w(\d{1,4})", re.ASCII).match(text, position)
-        found = parse_layer(text, times.end(), depth, Convolution) if times else None
-        return (cls(int(times[1]), found[0]), found[1]) if times and found else None
+    def from_match(cls, **groups: str | None) -> Layer:
+        (convolution,), _ = parse_layers(groups["convolution"] or "")
+        return cls(int(groups["times"] or 0), convolution)
 
     def forward(self, x: Tensor, *modules: Callable[[Tensor], Tensor]) -> Tensor:
         from torch.nn import functional
