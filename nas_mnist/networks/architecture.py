@@ -1,25 +1,12 @@
-"""A network as one immutable value, and everything that follows from its layers alone: its costs,
-its torch module, and its notation, which is a short line that a person can type.
+"""A network as one immutable value, and everything that follows from its layers alone.
 
 Parameters, multiply-accumulates (MACs), output shapes and receptive fields are closed forms: no
 network is built, and torch is not imported. The formulas stand in each layer's class.
 
-A notation is a run of layers, read from the image to the scores; a dash may stand between any two:
-
-    c16          convolution, 3×3, 16 channels out, no padding, no bias
-    c16k5p2b     the same, kernel 5, padding 2, with bias
-    d, dk5p2b    depthwise convolution, 3×3; kernel 5, padding 2, with bias
-    r            ReLU
-    n            batch normalization
-    x0.1         dropout of values at rate 0.1
-    y0.1         dropout of whole channels at rate 0.1
-    m2           max-pool 2×2
-    g            global average pool
-    s4           squeeze-and-excitation through 4 channels
-    w2c16p1      the same convolution twice, each time with ReLU and a normalization of its own
-    [c16p1rn]    a residual: what is within, and its input added
-
-For example `c10rn-c20rn-m2-c10rn-c20rn-m2-c12rn-g-c10k1`.
+A network's notation is a run of layers, read from the image to the scores; a dash may stand
+between any two. In `c10rn-m2-[dk5p2c10k1b]-g-c10k1` a convolution to 10 channels, ReLU and batch
+normalization are pooled 2×2; a residual holds a depthwise convolution of kernel 5 and padding 2,
+and one of 1×1 with bias; then come the global average and ten scores. The README has all letters.
 """
 
 from __future__ import annotations
@@ -46,7 +33,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 MAX_PARAMETERS = 10**9
-# Costs that can be limited beside the parameters, by their names in an architecture.
+# What can be limited beside the parameters: names in an architecture.
 OTHER_COSTS = ("macs",)
 
 
@@ -64,12 +51,8 @@ class LayerCost(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """The ordered layers of one network from a 1×28×28 image to ten class scores.
-
-    Raises:
-        ArchitectureError: with the layer's number, if the layers do not fit each other or do not
-            end in ten scores.
-    """
+    """The ordered layers of one network from a 1×28×28 image to ten class scores; layers that do
+    not fit each other, or do not end in ten scores, raise ArchitectureError."""
 
     layers: tuple[Layer, ...]
     costs: tuple[LayerCost, ...] = field(init=False, repr=False, compare=False)
@@ -77,7 +60,7 @@ class Architecture:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", tuple(self.layers))
-        object.__setattr__(self, "costs", _costs_of(self.layers))
+        object.__setattr__(self, "costs", tuple(_costs_of(self.layers)))
 
     @property
     def topology(self) -> tuple[Layer, ...]:
@@ -100,7 +83,7 @@ class Architecture:
         return self.costs[-1].receptive_field
 
 
-def _costs_of(layers: Sequence[Layer]) -> tuple[LayerCost, ...]:
+def _costs_of(layers: Sequence[Layer]) -> list[LayerCost]:
     """Costs of all layers; the receptive field grows by rf += (k - 1) * jump, jump *= stride
     (Araujo, Norris, Sim: Computing Receptive Fields of Convolutional Neural Networks, 2019)."""
     if not 1 <= len(layers) <= MAX_LAYERS:
@@ -124,11 +107,10 @@ def _costs_of(layers: Sequence[Layer]) -> tuple[LayerCost, ...]:
         raise ArchitectureError(f"{total:,} parameters are more than {MAX_PARAMETERS:,}")
     if shape != (CLASSES, 1, 1):
         raise ArchitectureError(
-            f"the network ends in {'×'.join(map(str, shape))} values, not in {CLASSES} class "
-            f"scores ({CLASSES}×1×1); end it in a global average pool and a 1×1 convolution to "
-            f"{CLASSES}"
+            f"the network ends in {'×'.join(map(str, shape))} values, not in {CLASSES} class scores"
+            f" ({CLASSES}×1×1); end it in a global average pool and a 1×1 convolution to {CLASSES}"
         )
-    return tuple(costs)
+    return costs
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,13 +131,9 @@ class Limit:
                 raise RequestError(f"--limit {name}={most} is below 1")
         return cls(parameters, tuple(sorted(others.items())))
 
-    def within(self, parameters: int) -> Limit:
-        """The same with fewer parameters, if those are fewer."""
-        return Limit(min(parameters, self.parameters), self.others)
-
     def allows(self, architecture: Architecture) -> bool:
-        limits = (("parameters", self.parameters), *self.others)
-        return all(getattr(architecture, name) <= most for name, most in limits)
+        others = all(getattr(architecture, name) <= most for name, most in self.others)
+        return architecture.parameters <= self.parameters and others
 
     def __str__(self) -> str:
         limits = (("parameters", self.parameters), *self.others)
@@ -163,11 +141,8 @@ class Limit:
 
 
 def build_network(architecture: Architecture) -> nn.Sequential:
-    """A network with torch's initial weights, drawn from torch's global generator.
-
-    Returns:
-        A module from images (batch, 1, 28, 28) float32, normalized, to logits (batch, 10).
-    """
+    """A module from normalized float32 images (batch, 1, 28, 28) to logits (batch, 10), with
+    torch's initial weights, drawn from torch's global generator."""
     from torch import nn
 
     costs = zip(layer_names(architecture.layers), architecture.costs, strict=True)
@@ -182,8 +157,7 @@ def format_notation(architecture: Architecture) -> str:
 
 
 def parse_notation(text: str) -> Architecture:
-    """The architecture that `text` describes; ArchitectureError names the character or the layer,
-    if it describes none."""
+    """The architecture of a notation; ArchitectureError names the character or layer at fault."""
     layers, _ = parse_layers(text.strip())
     try:
         return Architecture(layers)

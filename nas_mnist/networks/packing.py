@@ -1,14 +1,13 @@
 """How the layers of several networks of one topology run side by side.
 
 Channels of (batch, folds x networks x channels, height, width) are those of one network after
-another; each network's are padded with zeros to the widest. There a weight, its gradient and its
-update stay 0, so that nothing has to be masked: nothing is added to padding, and what follows maps
-0 to 0.
+another, each padded with zeros to the widest. There a weight, its gradient and its update stay 0:
+nothing is added to padding, and what follows maps 0 to 0, so that nothing has to be masked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -33,13 +32,12 @@ class PackedRun:
     running: Iterator[Tensor]
     """their running statistics, likewise; they are updated in place"""
     members: int
-    """how many networks there are"""
+    """networks"""
     multiple: int
     """what the channels are padded to a multiple of"""
     folds: int
     """in how many parts, side by side, each network's batch lies"""
     training: bool
-    """whether this is a step of training"""
     layers: Sequence[tuple[Layer, Shape]] = ()
     """the layer that runs, of each network, and the shape of its input"""
     modules: Sequence[nn.Module] = ()
@@ -59,24 +57,18 @@ class PackedRun:
             values = self.layers[0][0].run_packed(values, self)
         return values
 
-    def parameter(self, *, folded: bool = True) -> Tensor:
-        """The next parameter, side by side; repeated for each fold if `folded`."""
-        values = next(self.parameters)
-        return self.folded(values) if folded else values
-
     def folded(self, values: Tensor) -> Tensor:
         """A parameter side by side, repeated for each fold."""
         return values if self.folds == 1 else values.repeat(self.folds, *[1] * (values.dim() - 1))
 
-    def unfolded(self, values: Tensor) -> Tensor:
-        """(batch, folds x channels, height, width) as (batch, channels, height, width x folds),
-        for what treats all pixels alike. With the channels side by side in memory, it is a view.
-        """
-        return values if self.folds == 1 else _wide(values, values.shape[3] * self.folds)
-
-    def refolded(self, values: Tensor) -> Tensor:
-        """What `unfolded` was given, from what it gave."""
-        return values if self.folds == 1 else _wide(values, values.shape[3] // self.folds)
+    def by_pixel(self, function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
+        """What a function that treats all pixels alike makes of (batch, folds x channels, height,
+        width), seen as (batch, channels, height, width x folds): a view, if channels lie side by
+        side in memory."""
+        if self.folds == 1:
+            return function(values)
+        output = function(_wide(values, values.shape[3] * self.folds))
+        return _wide(output, output.shape[3] // self.folds)
 
     def one_by_one(self, values: Tensor) -> Tensor:
         """Call each network's own module on its true channels: equal for every layer, and slower
@@ -108,8 +100,7 @@ class PackedRun:
     def _member(self, side_by_side: Tensor, member: int, tensor: Tensor) -> Tensor:
         """One network's tensor, as a view of what lies side by side."""
         own = side_by_side.view(self.members, -1, *side_by_side.shape[1:])[member]
-        own = own[tuple(slice(side) for side in tensor.shape or (1,))]
-        return own if tensor.dim() else own.view(())
+        return own[tuple(slice(side) for side in tensor.shape or (1,))].view(tensor.shape)
 
 
 def _wide(values: Tensor, width: int) -> Tensor:

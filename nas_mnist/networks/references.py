@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
-from typing import Any, cast
+from pathlib import Path
+from typing import Any
 
 from nas_mnist.networks.architecture import Architecture
 from nas_mnist.networks.layers import LAYERS, Layer
 
+_FACTS = json.loads(Path(__file__).with_suffix(".json").read_text("utf-8"))
 # The write-ups have numbers, not names; these say where each one arrived.
-LIFECYCLE_NAMES = {
+_LIFECYCLES = {
     "000_5fa1da352d002b1d.txt": "early-14k",
     "001_d262b8fe89519190.txt": "s7-8k",
     "002_20d0c98e0ac6bc5b.txt": "early-20k",
@@ -27,7 +28,7 @@ LIFECYCLE_NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of a hand-made lifecycle, as its author published it."""
+    """One step of a hand-made lifecycle as published, with the accuracies of its best epoch."""
 
     lifecycle: str
     number: int
@@ -37,9 +38,7 @@ class Step:
     parameters: int
     """as published: some authors rounded"""
     train_accuracy: float
-    """percent, best epoch"""
     test_accuracy: float
-    """percent, best epoch"""
     note: str
     recipe: str
 
@@ -63,11 +62,11 @@ def references() -> dict[str, Reference]:
     """All hand-made networks by name, in the order of their lifecycles."""
     return {
         entry["name"]: Reference(
-            name=entry["name"],
-            architecture=Architecture(tuple(_layer(**layer) for layer in entry["layers"])),
-            steps=tuple(step for step in steps() if step.reference == entry["name"]),
+            entry["name"],
+            Architecture(tuple(_layer(**layer) for layer in entry["layers"])),
+            tuple(step for step in steps() if step.reference == entry["name"]),
         )
-        for entry in _data()["architectures"]
+        for entry in _FACTS["architectures"]
     }
 
 
@@ -76,7 +75,7 @@ def steps() -> tuple[Step, ...]:
     """All 48 published steps, lifecycle by lifecycle."""
     return tuple(
         Step(
-            lifecycle=LIFECYCLE_NAMES[entry["document"]],
+            lifecycle=_LIFECYCLES[entry["document"]],
             number=entry["step"],
             title=entry["title"],
             reference=entry.get("architecture"),
@@ -86,14 +85,8 @@ def steps() -> tuple[Step, ...]:
             note=entry.get("note", ""),
             recipe=entry.get("recipe", ""),
         )
-        for entry in _data()["lifecycles"]
+        for entry in _FACTS["lifecycles"]
     )
-
-
-@cache
-def _data() -> dict[str, Any]:
-    file = resources.files(__package__).joinpath("references.json")
-    return cast("dict[str, Any]", json.loads(file.read_text("utf-8")))
 
 
 def _layer(op: str, **facts: Any) -> Layer:

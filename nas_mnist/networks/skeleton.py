@@ -4,9 +4,7 @@
     global average pool, [hidden 1×1,] 1×1 to ten scores
 
 Block 4 would have a max-pool before it too, if images of 28×28 left pixels enough for a third. A
-block is a run of convolutions, each with its tail: ReLU, batch normalization, dropout. A template
-fixes everything but the scale of the widths; `fit` takes the widest whole widths that a limit
-allows.
+template fixes everything but the scale of the widths; `fit` takes the widest that a limit allows.
 """
 
 from __future__ import annotations
@@ -18,21 +16,18 @@ from typing import TypeAlias
 from nas_mnist.networks.architecture import Architecture, Limit
 from nas_mnist.networks.layers import CLASSES, INPUT_SHAPE, MAX_CHANNELS, Layer
 from nas_mnist.networks.layers.composite import Residual
-from nas_mnist.networks.layers.convolution import Conv, DepthwiseConv
-from nas_mnist.networks.layers.pointwise import BatchNorm, ReLU
+from nas_mnist.networks.layers.convolution import BatchNorm, Conv, DepthwiseConv, ReLU
 from nas_mnist.networks.layers.pooling import GlobalAveragePool, MaxPool
 
-# Narrower maps than this carry too little to be worth a layer; it also bounds how small the
-# smallest network is.
+# Narrower maps carry too little to be worth a layer; it also bounds the smallest network.
 MIN_WIDTH = 4
 # Below 4 pixels a side a 3×3 convolution pads and a pool is left out, so that at least 2×2
 # pixels reach the global average: on a 1×1 map eight of nine weights would see only padding.
-_MIN_SIDE = 4
-_MIN_OUTPUT_SIDE = 2
+_MIN_SIDE, _MIN_OUTPUT_SIDE = 4, 2
 
 Width: TypeAlias = Callable[[str, float], int]
-"""Channels of a group, given its name and its relative width. All convolutions of one group are
-equally wide; the first one says how wide, relative to the other groups."""
+"""Channels of a group of convolutions, all equally wide, given its name and its relative width,
+which is that of its first one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +47,9 @@ class Block:
     squeeze_ratio: float = 0.0
     """of a 1×1 convolution before it to what that one reads; 0 is none"""
     residual: bool = False
-    """the input of all convolutions behind the first is added to what they make; all of the block
-    are then of one width, and padded"""
+    """what the first convolution makes is added to what the others do, all padded and as wide"""
     group: str = ""
-    """a name for its width, if all its convolutions are to have one, and other blocks of that
-    name the same; else each has its own"""
+    """a name for the width of all its convolutions; blocks of one name share it"""
     tail: tuple[Layer, ...] = (ReLU(), BatchNorm())
     """layers behind each convolution"""
     end: tuple[Layer, ...] = ()
@@ -72,15 +65,8 @@ class Block:
     def layers(
         self, number: int, read: float, side: int, width: Width, *, first: bool
     ) -> tuple[list[Layer], int]:
-        """Its layers, and the side of the map that they make.
-
-        Args:
-            number: its own, from 1.
-            read: relative width of what it reads.
-            side: pixels of the map that it reads.
-            width: channels of each group.
-            first: whether it begins the network.
-        """
+        """Its layers, and the side of the map that they make, given its number from 1, the relative
+        width and the side of what it reads, and whether it begins the network."""
         shared = self.group or (f"block{number}" if self.residual else "")
         plan = []
         if self.squeeze_ratio:
@@ -95,8 +81,7 @@ class Block:
         for channels, kernel, adds in plan:
             lost = kernel - 1
             padding = lost // 2 if adds or (lost and side - lost < _MIN_OUTPUT_SIDE) else 0
-            begins = first and not layers
-            made = self.convolution(channels, kernel, padding, first=begins)
+            made = self.convolution(channels, kernel, padding, first=first and not layers)
             (inner if adds else layers).extend(made)
             side -= lost - 2 * padding
         if inner:
@@ -146,11 +131,9 @@ class Template:
 
 
 def fit(template: Template, limit: Limit) -> Architecture:
-    """The widest network of a template that the limit allows; its narrowest must be allowed.
-
-    The largest common scale of the widths that fits, then each group by itself, one channel at a
-    time, the one that lags its share most first, until none can grow.
-    """
+    """The widest network of a template that the limit allows; its narrowest must be allowed. The
+    largest common scale of the widths that fits, then each group by itself, one channel at a time,
+    the one that lags its share most first, until none can grow."""
     shares = template.groups()
 
     def network(widths: Mapping[str, int]) -> Architecture:

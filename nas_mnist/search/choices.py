@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, ClassVar, TypeAlias
 
 from optuna.distributions import (
@@ -13,20 +13,20 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from nas_mnist.networks.layers.pointwise import Dropout
+from nas_mnist.networks.layers.convolution import Dropout
 from nas_mnist.networks.skeleton import Template
 
 Point: TypeAlias = Mapping[str, Any]
 """a value for each choice, by its name"""
 
 POOL_RECEPTIVE_FIELDS = (3, 5, 7, 9)
-MAX_POOLS = 3
-MAX_CONVOLUTIONS = 3
-"""convolutions in each block behind the first pool"""
 CONVOLUTIONS = ("dense", "separable")
+MAX_POOLS, MAX_CONVOLUTIONS = 3, 3  # and convolutions in each block behind the first pool
 
 _RATIO = FloatDistribution(0.5, 2.0, log=True)
 _DEPTH = IntDistribution(1, MAX_CONVOLUTIONS)
+_OF_WIDTH: dict[str, Any] = {"changes_topology": False}
+_KIND = CategoricalDistribution(CONVOLUTIONS)
 _SQUEEZE = CategoricalDistribution((0.0, 0.5, 0.75))
 
 
@@ -36,8 +36,7 @@ class Choice:
 
     name: str
     distribution: BaseDistribution
-    """static, and sampled in every trial: a range that depends on another sample drops out of
-    TPE's model"""
+    """static: a range that depends on another sample drops out of TPE's model"""
     default: Any
     """what a network drawn without this choice has"""
 
@@ -51,18 +50,20 @@ class Choice:
         return template
 
     def simpler(self, point: Point) -> Any | None:
-        """A value in place of the point's own that makes a smaller network possible; None if this
-        choice has nothing to give, or not yet."""
+        """A value in place of the point's own for a smaller network; None if there is none yet."""
         gives = self.changes_topology and point[self.name] != self.default
         return self.default if gives else None
 
 
 @dataclass(frozen=True)
-class _OfBlocks(Choice):
-    """Sets one thing of a block, by its number from 1, or of all."""
+class BlockSetting(Choice):
+    """Sets one thing of a block, by its number from 1, or of all; see `Block`."""
 
     setting: str
     block: int | None = None
+    _: KW_ONLY
+    rank: int = 0  # type: ignore[misc]
+    changes_topology: bool = True  # type: ignore[misc]
 
     def apply(self, template: Template, value: Any) -> Template:
         blocks = tuple(
@@ -72,13 +73,11 @@ class _OfBlocks(Choice):
         return replace(template, blocks=blocks)
 
 
-class FirstPool(_OfBlocks):
+class FirstPool(BlockSetting):
     """Where the first max-pool stands: pixels that its input sees, 1 to 4 convolutions before."""
 
-    rank = 7
-
     def apply(self, template: Template, value: Any) -> Template:
-        return _OfBlocks.apply(self, template, (value - 1) // 2)
+        return super().apply(template, (value - 1) // 2)
 
     def simpler(self, point: Point) -> Any | None:
         value = point[self.name]
@@ -98,30 +97,14 @@ class Pools(Choice):
         return pools - 1 if pools > 1 and point[f"convolutions_{pools + 1}"] == 1 else None
 
 
-class Depth(_OfBlocks):
-    """Convolutions of a block behind the first pool; those of the last one give way first."""
+class Depth(BlockSetting):
+    """Convolutions of a block behind the first pool."""
 
     block: int
-
-    @property
-    def rank(self) -> int:  # type: ignore[override]
-        return {4: 3, 3: 5, 2: 6}[self.block]
 
     def simpler(self, point: Point) -> Any | None:
         depth = point[self.name]
         return depth - 1 if depth > 1 and point["pools"] >= self.block - 1 else None
-
-
-class Width(_OfBlocks):
-    """Of a block, or of its first convolution, beside that of others: see `Block`."""
-
-    changes_topology = False
-
-
-class SqueezeRatio(_OfBlocks):
-    """Of the 1×1 convolution behind the first pool to what it reads; 0 is none."""
-
-    rank = 2
 
 
 class HeadRatio(Choice):
@@ -133,13 +116,11 @@ class HeadRatio(Choice):
         return replace(template, head_ratio=value)
 
 
-class Convolutions(_OfBlocks):
+class Convolutions(BlockSetting):
     """Of all but the network's first: dense, or separable (depthwise, then 1×1)."""
 
-    rank = 8
-
     def apply(self, template: Template, value: Any) -> Template:
-        return _OfBlocks.apply(self, template, value == "separable")
+        return super().apply(template, value == "separable")
 
     def simpler(self, point: Point) -> Any | None:
         return "separable" if point[self.name] != "separable" else None
@@ -165,16 +146,18 @@ class OfTraining(Choice):
 
 
 DEFAULT_CHOICES: tuple[Choice, ...] = (
-    FirstPool("first_pool_receptive_field", IntDistribution(3, 9, step=2), 5, "depth", 1),
+    FirstPool("first_pool_receptive_field", IntDistribution(3, 9, step=2), 5, "depth", 1, rank=7),
     Pools("pools", IntDistribution(1, MAX_POOLS), 2),
-    Depth("convolutions_2", _DEPTH, 2, "depth", 2),
-    Depth("convolutions_3", _DEPTH, 1, "depth", 3),
-    Depth("convolutions_4", _DEPTH, 1, "depth", 4),
-    *(Width(f"width_ratio_{block}", _RATIO, 1.0, "ratio", block) for block in (2, 3, 4)),
-    Width("entry_ratio", FloatDistribution(0.5, 1.0), 1.0, "entry_ratio"),
-    SqueezeRatio("squeeze_ratio", _SQUEEZE, 0.0, "squeeze_ratio", 2),
+    Depth("convolutions_2", _DEPTH, 2, "depth", 2, rank=6),
+    Depth("convolutions_3", _DEPTH, 1, "depth", 3, rank=5),
+    Depth("convolutions_4", _DEPTH, 1, "depth", 4, rank=3),
+    BlockSetting("width_ratio_2", _RATIO, 1.0, "ratio", 2, **_OF_WIDTH),
+    BlockSetting("width_ratio_3", _RATIO, 1.0, "ratio", 3, **_OF_WIDTH),
+    BlockSetting("width_ratio_4", _RATIO, 1.0, "ratio", 4, **_OF_WIDTH),
+    BlockSetting("entry_ratio", FloatDistribution(0.5, 1.0), 1.0, "entry_ratio", **_OF_WIDTH),
+    BlockSetting("squeeze_ratio", _SQUEEZE, 0.0, "squeeze_ratio", 2, rank=2),
     HeadRatio("head_ratio", CategoricalDistribution((0.0, 1.0, 2.0)), 0.0),
-    Convolutions("convolution", CategoricalDistribution(CONVOLUTIONS), "dense", "separable"),
+    Convolutions("convolution", _KIND, "dense", "separable", rank=8),
     DropoutRate("dropout", FloatDistribution(0.0, 0.1, step=0.01), 0.0),
     OfTraining("peak_learning_rate", FloatDistribution(0.05, 0.8, log=True), 0.1),
     OfTraining("fill", FloatDistribution(0.1, 1.0, log=True), 1.0),

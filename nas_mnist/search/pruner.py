@@ -1,16 +1,12 @@
-"""Stops trials early, by rules that read nothing but recorded curves.
-
-A rule that looks at accuracy alone erases the small end of the front; dominance compares a
-network only with networks that are no larger, at the same epoch. The other rules are here to be
-compared with it.
-"""
+"""Stops trials early, by rules that read nothing but recorded curves. A rule that looks at accuracy
+alone erases the small end of the front; dominance compares a network only with those no larger."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, TypeAlias
 
 from nas_mnist.errors import RequestError
 from nas_mnist.lookup import find
@@ -39,32 +35,17 @@ class PruneReason(NamedTuple):
     """number of the trial that leads it most; None where no single one decides"""
 
 
-class Pruner(Protocol):
-    """Decides from recorded curves alone, so a resumed search decides as an uninterrupted one."""
-
-    @property
-    def rungs(self) -> tuple[int, ...]:
-        """Epochs after which a trial may be stopped; never the last one."""
-
-    def stop(self, curve: LearningCurve, rivals: Iterable[LearningCurve]) -> PruneReason | None:
-        """The reason to stop the trial after its last epoch so far, or None; `rivals`: every other
-        trial of the study that has a curve, pruned ones included."""
-
-
 @dataclass(frozen=True, slots=True)
 class DominancePruner:
-    """Stops what a network of equal or fewer parameters has left behind.
-
-    At a rung, a trial stops when its error (100 - accuracy) is more than `allowance` times that of
+    """At a rung, stops a trial whose error (100 - accuracy) is more than `allowance` times that of
     the best rival of equal or fewer parameters at the same epoch:
 
         log allowance = deviations × sqrt(2 × (binomial² + seed_deviation²)) + catch_up × remaining²
 
-    The first term is chance: the relative standard deviation of an error measured on the
-    validation images, and that of the errors of one network under different seeds, for the two
-    networks compared. The second is what the trial could still make good in the share of its
-    epochs that remains. On recorded curves (results/simulation/pruners.csv) the defaults kept
-    99.6% of the hypervolume for two fifths of the epochs.
+    The first term is chance, for both networks: the relative standard deviation of an error on the
+    validation images, and between seeds. The second is what the trial could still make good in the
+    share of its epochs that remains. On recorded curves (results/simulation/pruners.csv) the
+    defaults kept 99.6% of the hypervolume for two fifths of the epochs.
     """
 
     epochs: int
@@ -77,13 +58,16 @@ class DominancePruner:
 
     @property
     def rungs(self) -> tuple[int, ...]:
+        """Epochs after which a trial may be stopped; never the last one."""
         return scaled_rungs(self.epochs)
 
     def stop(self, curve: LearningCurve, rivals: Iterable[LearningCurve]) -> PruneReason | None:
+        """Why to stop the trial after its last epoch so far, or None; `rivals`: every other trial
+        of the study that has a curve, pruned ones included."""
         epoch = len(curve.accuracies)
         no_larger = [rival for rival in rivals if rival.parameters <= curve.parameters]
-        compared = _compared(self.rungs, epoch, no_larger)
-        if not compared:
+        compared = [rival for rival in no_larger if len(rival.accuracies) >= epoch]
+        if epoch not in self.rungs or not compared:
             return None
         leader = max(compared, key=lambda rival: rival.accuracies[epoch - 1])
         error = max(100 - leader.accuracies[epoch - 1], 100 / self.validation_images)
@@ -103,11 +87,8 @@ class DominancePruner:
 
 @dataclass(frozen=True, slots=True)
 class QuantilePruner:
-    """Size-blind: at a rung, stops what is below a quantile of the other trials' accuracies.
-
-    With the median at every rung this is Optuna's MedianPruner (Golovin et al.: Google Vizier,
-    2017); with the first rung alone it discards after one epoch; with none it lets all run.
-    """
+    """Size-blind: at a rung, stops what is below a quantile of the other trials' accuracies. With
+    the median this is Optuna's MedianPruner (Golovin et al.: Google Vizier, 2017)."""
 
     rungs: tuple[int, ...]
     quantile: float = 0.5
@@ -116,8 +97,8 @@ class QuantilePruner:
 
     def stop(self, curve: LearningCurve, rivals: Iterable[LearningCurve]) -> PruneReason | None:
         epoch, accuracy = len(curve.accuracies), curve.accuracies[-1]
-        compared = _compared(self.rungs, epoch, rivals)
-        if len(compared) < self.least:
+        compared = [rival for rival in rivals if len(rival.accuracies) >= epoch]
+        if epoch not in self.rungs or len(compared) < self.least:
             return None
         others = sorted(rival.accuracies[epoch - 1] for rival in compared)
         # Linear interpolation between the two values nearest to the quantile.
@@ -126,6 +107,10 @@ class QuantilePruner:
         needed = low + position % 1 * (high - low)
         return PruneReason(epoch, accuracy, needed, None) if accuracy < needed else None
 
+
+Pruner: TypeAlias = DominancePruner | QuantilePruner
+"""A user's own has `rungs` and `stop` as these do, and decides from recorded curves alone, so that
+a resumed search decides as an uninterrupted one."""
 
 PRUNERS: dict[str, Callable[[int, int], Pruner]] = {
     "dominance": DominancePruner,
@@ -153,10 +138,3 @@ def scaled_rungs(epochs: int) -> tuple[int, ...]:
     """Epochs 1, 2, 4 and 8 of 15, scaled to a run of `epochs`, without its last."""
     scaled = {max(1, round(rung * epochs / 15)) for rung in (1, 2, 4, 8)}
     return tuple(sorted(rung for rung in scaled if rung < epochs))
-
-
-def _compared(
-    rungs: tuple[int, ...], epoch: int, rivals: Iterable[LearningCurve]
-) -> list[LearningCurve]:
-    """The rivals that have come as far; none where the epoch is not a rung."""
-    return [rival for rival in rivals if epoch in rungs and len(rival.accuracies) >= epoch]

@@ -24,19 +24,14 @@ from nas_mnist.networks.references import references
 from nas_mnist.networks.skeleton import Template, fit
 from nas_mnist.search.choices import DEFAULT_CHOICES, Choice, Point
 
-# The fractional part of the golden ratio: its multiples fill a range evenly at every length.
-_GOLDEN = 0.6180339887498949
 # How many draws, and at which limits, tell one space from another.
 _PROBES, _PROBE_LIMITS = 24, (300, 1500, 8000)
 
 
 @dataclass(frozen=True)
 class Space:
-    """A list of choices, and everything that follows from it.
-
-    A point is a value for each choice by its name; one that was drawn before a choice existed has
-    that choice's default.
-    """
+    """A list of choices, and everything that follows from it. A point is a value for each choice
+    by its name; one that was drawn before a choice existed has that choice's default."""
 
     choices: tuple[Choice, ...] = DEFAULT_CHOICES
     earlier_versions: tuple[str, ...] = ()
@@ -74,8 +69,8 @@ class Space:
         full = self.point(point)
         # A millionth of a parameter covers the rounding of a fill computed as n / budget.
         target = int(full["fill"] * limit.parameters + 1e-6)
-        aim = limit.within(max(target, self.smallest().parameters))
-        return _decoded(self, tuple(full.values()), aim)
+        aim = min(limit.parameters, max(target, self.smallest().parameters))
+        return _decoded(self, tuple(full.values()), Limit(aim, limit.others))
 
     def smallest(self) -> Architecture:
         """The network of the space with the fewest parameters."""
@@ -115,8 +110,7 @@ class Space:
             current = next(simpler, None)
 
     def version(self) -> str:
-        """Changes with the choices and with what points decode to, so that a study is not
-        continued in another space."""
+        """Changes with the choices and with what points decode to."""
         parts = [f"{name}={as_json(kind)}" for name, kind in self.distributions.items()]
         draws = random.Random(0)
         for _ in range(_PROBES):
@@ -130,14 +124,14 @@ class Space:
 
     def spread_fill(self, seed: int, number: int) -> float:
         """The `fill` at this index of a sequence that covers its (log-scaled) range evenly,
-        wherever it ends: Weyl's, with the golden ratio."""
+        wherever it ends: Weyl's, with the fractional part of the golden ratio."""
         fill: Any = self.distributions["fill"]
-        share = (seed + 0.5 + number) * _GOLDEN % 1
+        share = (seed + 0.5 + number) * 0.6180339887498949 % 1
         return float(fill.low * (fill.high / fill.low) ** share)
 
     def first_points(self, limit: Limit) -> list[dict[str, Any]]:
-        """What a search tries before it samples: the hand-made networks within the budget and the
-        space, and the proven shapes at several sizes. No network twice."""
+        """What a search tries before it samples, within the budget and the space: a hand-made
+        network, and the proven shapes at several sizes. No network twice."""
         fill: Any = self.distributions["fill"]
         hand_made = references()["s7-dropout-7914"].architecture.parameters
         points: list[dict[str, Any]] = [{**_HAND_MADE, "fill": hand_made / limit.parameters}]
@@ -149,12 +143,8 @@ class Space:
         return list(networks.values())
 
 
-# The hand-made network that the space can express, s7-dropout-7914, with the peak learning rate
-# of the published results that we could repeat.
-_HAND_MADE: dict[str, Any] = {
-    **{"width_ratio_3": 0.6, "entry_ratio": 0.5, "dropout": 0.01},
-    "peak_learning_rate": 0.1,
-}
+# s7-dropout-7914, at the peak learning rate of the published results that we could repeat.
+_HAND_MADE = dict(width_ratio_3=0.6, entry_ratio=0.5, dropout=0.01, peak_learning_rate=0.1)
 # Shapes that did well under the default recipe at every size (`results/first-trials`), and their
 # rates: a search that begins with them has something to prune by, and a front at once.
 _DENSE = {"width_ratio_2": 1.5, "width_ratio_3": 1.17, "peak_learning_rate": 0.2}
@@ -176,9 +166,8 @@ def find_space(text: str) -> Space:
 
 @lru_cache(maxsize=64)  # who draws a point decodes it, and who then runs it does again
 def _decoded(space: Space, values: tuple[Any, ...], limit: Limit) -> Architecture:
-    names = [choice.name for choice in space.choices]
-    for candidate in space.simplified(dict(zip(names, values, strict=True))):
-        template = space.template(candidate)
+    point = dict(zip(space.distributions, values, strict=True))
+    for template in map(space.template, space.simplified(point)):
         if limit.allows(template.narrowest()):
             return fit(template, limit)
     space.check(limit)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nas_mnist.networks.layers.pointwise import dropout
+from nas_mnist.networks.layers.convolution import dropout
 
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
 

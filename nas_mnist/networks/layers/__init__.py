@@ -1,15 +1,13 @@
-"""Layers: one class each, in this folder or in a module of a user's own.
-
-A layer's class holds all that is known of it: shape rule, costs, window, notation, torch module,
-batched forward and the lines of an exported file. Defining the class registers it.
-"""
+"""Layers: one class each, in this folder or in a module of a user's own, with all that is known of
+it: shape rule, costs, window, notation, torch module, batched forward and lines of an exported
+file. Defining the class registers it."""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
@@ -26,12 +24,8 @@ Shape: TypeAlias = tuple[int, int, int]
 INPUT_SHAPE: Shape = (1, 28, 28)
 CLASSES = 10
 
-# Far above any network here; limits so that a mistyped or hostile notation cannot ask for
-# terabytes.
-MAX_CHANNELS = 1024
-MAX_LAYERS = 256
-MAX_DEPTH = 8
-
+# Far above any network here: no mistyped or hostile notation can ask for terabytes.
+MAX_CHANNELS, MAX_LAYERS, MAX_DEPTH = 1024, 256, 8
 # The longest expression of an exported file's forward.
 _EXPRESSION = 72
 
@@ -41,27 +35,25 @@ LAYERS: dict[str, type[Layer]] = {}
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One layer; the defaults are those of a layer that works on each value by itself.
-
-    A subclass that sets `op` is registered under it. One that is a module of torch's names it in
-    `torch_class`; any other has `module`, and `made` and `called` or `forward_lines`.
-    """
+    """One layer; the defaults are those of one that works on each value by itself. If torch has no
+    module for it, it has `module`, and `made` with `called` or `forward_lines`."""
 
     op: ClassVar[str] = ""
-    """name in tables and in references.json"""
+    """name in tables and in references.json; a subclass that sets it is registered"""
     stem: ClassVar[str] = ""
     """of module names such as `conv1`; `op` unless given"""
     pattern: ClassVar[str] = ""
     """regular expression of its notation, with named groups"""
     example: ClassVar[str] = ""
     """its notation, as a person might type it"""
+    form: ClassVar[str] = ""
+    """its notation with {0} for the layer itself, as `str.format` takes it"""
     starts_unit: ClassVar[bool] = False
     """whether a dash goes before it when a network is written"""
     torch_class: ClassVar[str] = ""
     """name in torch.nn"""
     torch_function: ClassVar[str] = ""
-    """name in torch.nn.functional of what does the same with the same arguments, if it can stand
-    for the module: it has no weights, and `arguments` are those of any shape"""
+    """name in torch.nn.functional of what does the same with the same arguments, for any shape"""
 
     def __init_subclass__(cls) -> None:
         if "op" in cls.__dict__:
@@ -74,12 +66,12 @@ class Layer:
         return shape
 
     def parameters(self, shape: Shape) -> int:
-        """Trainable parameters, given the input's shape."""
+        """Trainable parameters."""
         return 0
 
     def macs(self, shape: Shape) -> int:
-        """Multiply-accumulates of one image, given the input's shape. Convolutions alone count:
-        normalization folds into them at inference; pools and activations multiply nothing."""
+        """Multiply-accumulates of one image. Convolutions alone count: normalization folds into
+        them at inference; pools and activations multiply nothing."""
         return 0
 
     def window(self, shape: Shape) -> tuple[int, int]:
@@ -92,13 +84,14 @@ class Layer:
 
     def notation(self) -> str:
         """Its notation, which `parsed` reads back."""
-        raise ArchitectureError(f"layer {self.op!r} cannot be written: it has no `notation`")
+        if not self.form:
+            raise ArchitectureError(f"layer {self.op!r} cannot be written: it has no `notation`")
+        return self.form.format(self)
 
     @classmethod
     def from_match(cls, **groups: str | None) -> Layer:
         """The layer of a match of `pattern`, whose named groups are numbers or flags in fields."""
-        read: dict[Any, Any] = {"int": int, "float": float, "bool": bool}
-        # Where annotations are strings, a field's type is one.
+        read: dict[Any, Any] = {"int": int, "float": float, "bool": bool}  # types may be strings
         kinds: dict[str, Any] = {own.name: read.get(own.type, own.type) for own in fields(cls)}
         return cls(**{name: kinds[name](text) for name, text in groups.items() if text})
 
@@ -112,8 +105,8 @@ class Layer:
         return cls.from_match(**match.groupdict()), match.end()
 
     def arguments(self, shape: Shape) -> tuple[Any, ...]:
-        """What `torch_class` takes by position, given the input's shape."""
-        return ()
+        """What `torch_class` takes by position: the layer's fields, unless it says otherwise."""
+        return tuple(getattr(self, own.name) for own in fields(self))
 
     def options(self, shape: Shape) -> dict[str, Any]:
         """What `torch_class` takes by name."""
@@ -129,15 +122,14 @@ class Layer:
         return make(*self.arguments(shape), **self.options(shape))
 
     def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
-        """What the layers of several networks, side by side, make of their inputs. Unless a layer
-        has a faster way, each network's own module is called in turn: slower, and equal."""
+        """What the layers of several networks, side by side, make of their inputs; unless a layer
+        has a faster way, each network's own module is called in turn."""
         if not self.torch_function:
             return run.one_by_one(values)
         from torch.nn import functional
 
-        apply = getattr(functional, self.torch_function)
-        output: Tensor = apply(values, *self.arguments(INPUT_SHAPE))
-        return output
+        apply: Callable[..., Tensor] = getattr(functional, self.torch_function)
+        return apply(values, *self.arguments(INPUT_SHAPE))
 
     def made(self, name: str, shape: Shape) -> list[str]:
         """Statements of an exported file that make its modules, as attributes `self.<name>`."""
@@ -167,9 +159,8 @@ def _register(cls: type[Layer]) -> None:
     if (known.__module__, known.__name__) != (cls.__module__, cls.__name__):
         raise ArchitectureError(f"layer {cls.op!r} is {known.__module__}.{known.__name__}")
     own = f"its notation {cls.example!r}"
-    for other in LAYERS.values():
-        if other.op == cls.op or not cls.example:
-            continue
+    others = [other for other in LAYERS.values() if other.op != cls.op and cls.example]
+    for other in others:
         if other.parsed(cls.example, 0, 0):
             raise ArchitectureError(f"layer {cls.op!r}: {own} is that of {other.op!r}")
         after = other.parsed(other.example + cls.example, 0, 0)
@@ -247,16 +238,6 @@ def with_shapes(layers: Iterable[Layer], shape: Shape) -> Iterator[tuple[Layer, 
     for layer in layers:
         yield layer, shape
         shape = layer.output_shape(shape)
-
-
-def window_of(layers: Iterable[Layer], shape: Shape) -> tuple[int, int]:
-    """Window and stride of a run of layers: size += (k - 1) * stride, stride *= s."""
-    size, stride = 1, 1
-    for layer, seen in with_shapes(layers, shape):
-        kernel, step = layer.window(seen)
-        size += (kernel - 1) * stride
-        stride *= step
-    return size, stride
 
 
 def check_width(width: int) -> None:

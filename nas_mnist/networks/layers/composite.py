@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from nas_mnist.errors import ArchitectureError
 from nas_mnist.networks.layers import (
-    LAYERS,
     Layer,
     Shape,
     format_layers,
     forward_lines,
     layer_names,
     parse_layers,
-    window_of,
     with_shapes,
 )
-from nas_mnist.networks.layers.convolution import Convolution
-from nas_mnist.networks.layers.pointwise import BatchNorm
+from nas_mnist.networks.layers.convolution import BatchNorm, Conv, Convolution, DepthwiseConv
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -29,32 +27,50 @@ if TYPE_CHECKING:
     from nas_mnist.networks.packing import PackedRun
 
 MAX_TIMES = 16
+# Either kind's pattern, with groups that have no names.
+_CONVOLUTION = "|".join(re.sub(r"\?P<\w+>", "?:", kind.pattern) for kind in (Conv, DepthwiseConv))
 
 
 @dataclass(frozen=True, slots=True)
-class _Composite(Layer):
+class Composite(Layer):
     starts_unit = True
-
-    def applied(self) -> Sequence[Layer]:
-        """The convolutions and other layers that cost something, in the order they are applied."""
-        raise NotImplementedError
 
     def children(self, shape: Shape) -> dict[str, tuple[Layer, Shape]]:
         """The layers within by the names of their modules, each with the shape of its input."""
+        raise NotImplementedError
+
+    def applied(self, shape: Shape) -> Iterable[tuple[Layer, Shape]]:
+        """Those that count in MACs and windows, as often as they are applied."""
+        return self.children(shape).values()
+
+    def forward(self, x: Tensor, *modules: Callable[[Tensor], Tensor]) -> Tensor:
+        """What the children make of an input."""
         raise NotImplementedError
 
     def parameters(self, shape: Shape) -> int:
         return sum(layer.parameters(seen) for layer, seen in self.children(shape).values())
 
     def macs(self, shape: Shape) -> int:
-        return sum(layer.macs(seen) for layer, seen in with_shapes(self.applied(), shape))
+        return sum(layer.macs(seen) for layer, seen in self.applied(shape))
 
     def window(self, shape: Shape) -> tuple[int, int]:
-        return window_of(self.applied(), shape)
+        size, stride = 1, 1
+        for layer, seen in self.applied(shape):
+            kernel, step = layer.window(seen)
+            size += (kernel - 1) * stride
+            stride *= step
+        return size, stride
 
-    def modules(self, shape: Shape) -> OrderedDict[str, nn.Module]:
-        children = self.children(shape).items()
-        return OrderedDict((name, layer.module(seen)) for name, (layer, seen) in children)
+    def module(self, shape: Shape) -> nn.Module:
+        from torch import nn
+
+        forward, children = self.forward, self.children(shape).items()
+
+        class Module(nn.Sequential):
+            def forward(self, x: Tensor) -> Tensor:
+                return forward(x, *self)
+
+        return Module(OrderedDict((name, layer.module(seen)) for name, (layer, seen) in children))
 
     def made(self, name: str, shape: Shape) -> list[str]:
         lines = [f"self.{name} = nn.Module()"]
@@ -64,12 +80,11 @@ class _Composite(Layer):
 
 
 @dataclass(frozen=True, slots=True)
-class Residual(_Composite):
+class Residual(Composite):
     """What `layers` make of their input, and the input itself added (He, Zhang, Ren, Sun: Deep
     Residual Learning for Image Recognition, 2016)."""
 
-    op = "residual"
-    example = "[c16p1rn]"
+    op, example = "residual", "[c16p1rn]"
     layers: tuple[Layer, ...]
 
     def check(self, shape: Shape) -> None:
@@ -84,9 +99,6 @@ class Residual(_Composite):
             raise ArchitectureError(
                 f"its layers make {after} values of {before}; pad them and keep their width"
             )
-
-    def applied(self) -> Sequence[Layer]:
-        return self.layers
 
     def children(self, shape: Shape) -> dict[str, tuple[Layer, Shape]]:
         return dict(zip(layer_names(self.layers), with_shapes(self.layers, shape), strict=True))
@@ -104,24 +116,16 @@ class Residual(_Composite):
         layers, end = parse_layers(text, position + 1, "]", depth + 1)
         return cls(layers), end
 
-    def module(self, shape: Shape) -> nn.Module:
-        from torch import nn
-
-        class Module(nn.Sequential):
-            def forward(self, x: Tensor) -> Tensor:
-                output: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
-                return x + output
-
-        return Module(self.modules(shape))
+    def forward(self, x: Tensor, *modules: Callable[[Tensor], Tensor]) -> Tensor:
+        output = x
+        for module in modules:
+            output = module(output)
+        return x + output
 
     def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
-        inner = [
-            list(with_shapes(layer.layers, shape))
-            for layer, shape in run.layers
-            if isinstance(layer, Residual)
-        ]
-        modules = [list(module.children()) for module in run.modules]
-        return values + run.sequence(values, inner, modules)
+        pairs = ((layer, shape) for layer, shape in run.layers if isinstance(layer, Residual))
+        inner = [list(with_shapes(layer.layers, shape)) for layer, shape in pairs]
+        return values + run.sequence(values, inner, [list(own.children()) for own in run.modules])
 
     def forward_lines(self, name: str, reads: str, writes: str) -> list[str] | None:
         # A variable beside the one that is written: y beside x, z, and then z1, z2…
@@ -131,11 +135,11 @@ class Residual(_Composite):
 
 
 @dataclass(frozen=True, slots=True)
-class Repeat(_Composite):
+class Repeat(Composite):
     """The same convolution applied `times`, each time with ReLU and a normalization of its own."""
 
-    op = "repeat"
-    example = "w2c16p1"
+    op, example = "repeat", "w2c16p1"
+    pattern = rf"w(?P<times>\d{{1,4}})(?P<convolution>{_CONVOLUTION})"
     times: int
     convolution: Layer
 
@@ -144,21 +148,18 @@ class Repeat(_Composite):
             raise ArchitectureError(f"{self.times} times is not within 1 to {MAX_TIMES}")
         if not isinstance(self.convolution, Convolution):
             raise ArchitectureError(f"only a convolution is repeated, not {self.convolution.op}")
-        for convolution, seen in with_shapes(self.applied(), shape):
+        for convolution, seen in self.applied(shape):
             convolution.check(seen)
-            width = convolution.output_shape(seen)[0]
-            if width != shape[0]:
-                raise ArchitectureError(
-                    f"what is repeated keeps its width: {shape[0]} channels, not {width}"
-                )
+            if (width := convolution.output_shape(seen)[0]) != shape[0]:
+                said = f"{shape[0]} channels, not {width}"
+                raise ArchitectureError(f"what is repeated keeps its width: {said}")
 
     def output_shape(self, shape: Shape) -> Shape:
-        for convolution in self.applied():
-            shape = convolution.output_shape(shape)
-        return shape
+        *_, (convolution, seen) = self.applied(shape)
+        return convolution.output_shape(seen)
 
-    def applied(self) -> Sequence[Layer]:
-        return (self.convolution,) * self.times
+    def applied(self, shape: Shape) -> Iterable[tuple[Layer, Shape]]:
+        return with_shapes([self.convolution] * self.times, shape)
 
     def children(self, shape: Shape) -> dict[str, tuple[Layer, Shape]]:
         norms = {f"norm{number}": BatchNorm() for number in range(1, self.times + 1)}
@@ -171,44 +172,25 @@ class Repeat(_Composite):
         return f"w{self.times}{self.convolution.notation()}"
 
     @classmethod
-    def parsed(cls, text: str, position: int, depth: int) -> tuple[Layer, int] | None:
-        times = re.compile(r"w(\d{1,4})", re.ASCII).match(text, position)
-        if times is None:
-            return None
-        kinds = [kind for kind in LAYERS.values() if issubclass(kind, Convolution)]
-        for found in (kind.parsed(text, times.end(), depth) for kind in kinds):
-            if found:
-                return cls(int(times[1]), found[0]), found[1]
-        return None
+    def from_match(cls, **groups: str | None) -> Layer:
+        (convolution,), _ = parse_layers(groups["convolution"] or "")
+        return cls(int(groups["times"] or 0), convolution)
 
-    def module(self, shape: Shape) -> nn.Module:
-        from torch import nn
+    def forward(self, x: Tensor, *modules: Callable[[Tensor], Tensor]) -> Tensor:
         from torch.nn import functional
 
-        class Module(nn.Sequential):
-            def forward(self, x: Tensor) -> Tensor:
-                convolution, *norms = self
-                for norm in norms:
-                    x = norm(functional.relu(convolution(x)))
-                return x
-
-        return Module(self.modules(shape))
+        convolution, *norms = modules
+        for norm in norms:
+            x = norm(functional.relu(convolution(x)))
+        return x
 
     def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
-        from torch.nn import functional
-
-        assert isinstance(self.convolution, Convolution)
-        weights = self.convolution.weights(run)
-        norm = BatchNorm()
-        for _ in range(self.times):
-            values = functional.relu(self.convolution.convolved(values, *weights, run))
-            values = norm.run_packed(values, run)
-        return values
+        own: Any = self.convolution
+        convolution = partial(own.run_packed, run=run, weights=own.weights(run))
+        norm = partial(BatchNorm().run_packed, run=run)
+        return self.forward(values, convolution, *[norm] * self.times)
 
     def forward_lines(self, name: str, reads: str, writes: str) -> list[str] | None:
-        lines = []
-        for number in range(1, self.times + 1):
-            call = f"self.{name}.norm{number}(functional.relu(self.{name}.conv({reads})))"
-            lines.append(f"{writes} = {call}")
-            reads = writes
-        return lines
+        call = f"{writes} = self.{name}.norm{{}}(functional.relu(self.{name}.conv({{}})))"
+        inputs = [reads] + [writes] * (self.times - 1)
+        return [call.format(number, value) for number, value in enumerate(inputs, start=1)]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nas_mnist.errors import ArchitectureError
 from nas_mnist.networks.layers import Layer, Shape, check_width
+from nas_mnist.networks.layers.composite import Composite
+from nas_mnist.networks.layers.convolution import Conv
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from nas_mnist.networks.packing import PackedRun
 
@@ -20,7 +23,7 @@ class MaxPool(Layer):
     """The largest value of each `kernel`×`kernel` square; the stride is the kernel."""
 
     op, stem = "maxpool", "pool"
-    pattern, example = r"m(?P<kernel>\d{1,4})", "m2"
+    pattern, example, form = r"m(?P<kernel>\d{1,4})", "m2", "m{0.kernel}"
     starts_unit = True
     torch_class, torch_function = "MaxPool2d", "max_pool2d"
     kernel: int = 2
@@ -37,19 +40,13 @@ class MaxPool(Layer):
     def window(self, shape: Shape) -> tuple[int, int]:
         return self.kernel, self.kernel
 
-    def notation(self) -> str:
-        return f"m{self.kernel}"
-
-    def arguments(self, shape: Shape) -> tuple[Any, ...]:
-        return (self.kernel,)
-
 
 @dataclass(frozen=True, slots=True)
 class GlobalAveragePool(Layer):
     """The mean of each channel over the whole map."""
 
     op = "gap"
-    pattern = example = "g"
+    pattern = example = form = "g"
     starts_unit = True
     torch_class, torch_function = "AdaptiveAvgPool2d", "adaptive_avg_pool2d"
 
@@ -59,30 +56,31 @@ class GlobalAveragePool(Layer):
     def window(self, shape: Shape) -> tuple[int, int]:
         return shape[1], 1
 
-    def notation(self) -> str:
-        return "g"
-
     def arguments(self, shape: Shape) -> tuple[Any, ...]:
         return (1,)
 
 
+class _Gate(Conv):
+    def options(self, shape: Shape) -> dict[str, Any]:
+        return {}  # its bias is torch's default
+
+
 @dataclass(frozen=True, slots=True)
-class SqueezeExcite(Layer):
+class SqueezeExcite(Composite):
     """Weighs each channel by what all channels' means say, through a layer of `reduced` channels
     (Hu, Shen, Sun: Squeeze-and-Excitation Networks, 2018)."""
 
     op, stem = "squeeze-excite", "excite"
-    pattern, example = r"s(?P<reduced>\d{1,4})", "s4"
+    pattern, example, form = r"s(?P<reduced>\d{1,4})", "s4", "s{0.reduced}"
+    starts_unit = False
     reduced: int
 
     def check(self, shape: Shape) -> None:
         check_width(self.reduced)
 
-    def parameters(self, shape: Shape) -> int:
-        return self.reduced * (shape[0] + 1) + shape[0] * (self.reduced + 1)
-
-    def macs(self, shape: Shape) -> int:
-        return 2 * self.reduced * shape[0]
+    def children(self, shape: Shape) -> dict[str, tuple[Layer, Shape]]:
+        reduce, expand = (_Gate(out, kernel=1, bias=True) for out in (self.reduced, shape[0]))
+        return {"reduce": (reduce, (shape[0], 1, 1)), "expand": (expand, (self.reduced, 1, 1))}
 
     def window(self, shape: Shape) -> tuple[int, int]:
         # A map of side s has windows of 2s - 1 about each value that hold all of it.
@@ -91,40 +89,21 @@ class SqueezeExcite(Layer):
     def topology(self) -> Layer:
         return replace(self, reduced=0)
 
-    def notation(self) -> str:
-        return f"s{self.reduced}"
-
-    def module(self, shape: Shape) -> nn.Module:
-        import torch
-        from torch import nn
+    def forward(self, x: Tensor, *modules: Callable[[Tensor], Tensor]) -> Tensor:
+        from torch import sigmoid
         from torch.nn import functional
 
-        class Module(nn.Sequential):
-            def forward(self, x: Tensor) -> Tensor:
-                reduce, expand = self
-                mean = functional.adaptive_avg_pool2d(x, 1)
-                return x * torch.sigmoid(expand(functional.relu(reduce(mean))))
-
-        reduce, expand = nn.Conv2d(shape[0], self.reduced, 1), nn.Conv2d(self.reduced, shape[0], 1)
-        return Module(OrderedDict(reduce=reduce, expand=expand))
+        reduce, expand = modules
+        mean = functional.adaptive_avg_pool2d(x, 1)
+        return x * sigmoid(expand(functional.relu(reduce(mean))))
 
     def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
-        import torch
         from torch.nn import functional
 
-        weight, bias, back, back_bias = (run.parameter() for _ in range(4))
-        groups = run.folds * run.members
-        mean = functional.adaptive_avg_pool2d(values, 1)
-        reduced = functional.relu(functional.conv2d(mean, weight, bias, groups=groups))
-        gate = torch.sigmoid(functional.conv2d(reduced, back, back_bias, groups=groups))
-        return values * gate
-
-    def made(self, name: str, shape: Shape) -> list[str]:
-        return [
-            f"self.{name} = nn.Module()",
-            f"self.{name}.reduce = nn.Conv2d({shape[0]}, {self.reduced}, 1)",
-            f"self.{name}.expand = nn.Conv2d({self.reduced}, {shape[0]}, 1)",
-        ]
+        weight, bias, back, back_bias = (run.folded(next(run.parameters)) for _ in range(4))
+        convolve = partial(functional.conv2d, groups=run.folds * run.members)
+        reduce = partial(convolve, weight=weight, bias=bias)
+        return self.forward(values, reduce, partial(convolve, weight=back, bias=back_bias))
 
     def forward_lines(self, name: str, reads: str, writes: str) -> list[str] | None:
         mean = f"functional.adaptive_avg_pool2d({reads}, 1)"
