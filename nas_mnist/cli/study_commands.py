@@ -12,7 +12,7 @@ from nas_mnist.cli.options import ArtifactDir, DataDir, Json, Plugins, Storage, 
 
 if TYPE_CHECKING:
     from nas_mnist.execution.records import StudyRecord
-    from nas_mnist.training.lifecycles import Reproduced
+    from nas_mnist.training.runs import Reproduced
 
 ReproducedFiles = Annotated[
     list[Path] | None,

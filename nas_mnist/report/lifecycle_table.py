@@ -14,15 +14,15 @@ from nas_mnist.errors import DataError, RequestError, reason
 from nas_mnist.networks.notation import format_notation
 from nas_mnist.networks.references import Step, references
 from nas_mnist.report.tables import spread_text
-from nas_mnist.training.lifecycles import (
+from nas_mnist.training.recipe import Recipe
+from nas_mnist.training.runs import (
     Reproduced,
+    Run,
     analysis,
     left_out,
     lifecycle_steps,
     step_recipe,
 )
-from nas_mnist.training.recipe import Recipe
-from nas_mnist.training.runs import Run
 from nas_mnist.training.trainer import EpochRecord
 
 _HEADINGS = (

@@ -36,7 +36,7 @@ from nas_mnist.report.study_figures import (
 )
 from nas_mnist.report.tables import LAYER_HEADINGS, layer_rows
 from nas_mnist.training.datasets import Dataset
-from nas_mnist.training.lifecycles import Reproduced
+from nas_mnist.training.runs import Reproduced
 from nas_mnist.training.trainer import logits
 
 # More are no easier to learn from.
