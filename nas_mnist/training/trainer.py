@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import torch
@@ -17,13 +18,7 @@ from nas_mnist.errors import DivergedError
 from nas_mnist.networks.architecture import Architecture, build_network
 from nas_mnist.training.datasets import Images, Normalization
 from nas_mnist.training.optimizers import make_optimizer
-from nas_mnist.training.recipe import (
-    Augmentation,
-    Recipe,
-    average_shares,
-    derived_seed,
-    learning_rates,
-)
+from nas_mnist.training.recipe import Augmentation, Recipe, derived_seed
 
 # Small enough that a layer's maps stay in a core's cache: a quarter less time than at 1,000.
 EVALUATION_BATCH = 250
@@ -51,6 +46,7 @@ class EpochRecord(NamedTuple):
         return {name: round(value, 6) for name, value in values.items()}
 
 
+@dataclass(eq=False, repr=False)
 class Trainer:
     """Trains `network`, built from `architecture` with weights drawn by `seed`, eagerly, on
     images that stay on `device`. `network` is the averaged one if the recipe says so.
@@ -60,31 +56,28 @@ class Trainer:
     own generators are left as they were.
     """
 
-    def __init__(
-        self,
-        architecture: Architecture,
-        recipe: Recipe,
-        train: Images,
-        held_out: Images,
-        *,
-        normalization: Normalization,
-        seed: int,
-        device: torch.device,
-        precision: torch.dtype = torch.float32,
-    ) -> None:
-        """`precision`: of weights and images; float64 is there to check by."""
-        self.recipe, self.seed, self.device = recipe, seed, device
-        self._train, self._held_out = train.to(device), held_out.to(device)
-        self._normalization, self._precision = normalization, precision
-        with seeded(device, seed, 0):
-            self._trained: nn.Module = build_network(architecture).to(device, precision)
-        averaged = recipe.average_epochs > 0
+    architecture: Architecture
+    recipe: Recipe
+    train: Images
+    held_out: Images
+    _: KW_ONLY
+    normalization: Normalization
+    seed: int
+    device: torch.device
+    precision: torch.dtype = torch.float32
+    """of weights and images; float64 is there to check by"""
+
+    def __post_init__(self) -> None:
+        self.train, self.held_out = self.train.to(self.device), self.held_out.to(self.device)
+        wanted = self.architecture, self.seed, self.device, self.precision
+        self._trained = initial_network(*wanted)
+        averaged = self.recipe.average_epochs > 0
         self.network = copy.deepcopy(self._trained) if averaged else self._trained
 
     def __iter__(self) -> Iterator[EpochRecord]:
-        recipe, images = self.recipe, len(self._train)
+        recipe, images = self.recipe, len(self.train)
         steps, size = batches_of(images, recipe)
-        rates, shares = learning_rates(recipe, steps), average_shares(recipe, steps)
+        rates, shares = recipe.learning_rates(steps), recipe.average_shares(steps)
         self._optimizer = make_optimizer(recipe, self._trained.parameters(), rates[0])
         for epoch in range(1, recipe.epochs + 1):
             start = time.perf_counter()
@@ -93,14 +86,10 @@ class Trainer:
             with seeded(self.device, self.seed, epoch):
                 loss, correct = self._train_epoch(*batches, rates[its_steps], shares[its_steps])
             check_finite(loss, epoch, recipe)
-            yield EpochRecord(
-                epoch=epoch,
-                learning_rate=rates[its_steps][-1],
-                train_loss=loss,
-                train_accuracy=100 * correct / (steps * size),
-                accuracy=accuracy(self.network, self._held_out, self._normalization),
-                seconds=time.perf_counter() - start,
-            )
+            right = 100 * correct / (steps * size)
+            held_out = accuracy(self.network, self.held_out, self.normalization)
+            seconds = time.perf_counter() - start
+            yield EpochRecord(epoch, rates[its_steps][-1], loss, right, held_out, seconds)
 
     def _train_epoch(
         self, indices: Tensor, changes: Tensor, rates: list[float], shares: list[float]
@@ -113,10 +102,10 @@ class Trainer:
         for step, (rate, share) in enumerate(zip(rates, shares, strict=True)):
             for group in self._optimizer.param_groups:
                 group["lr"] = rate
-            labels = self._train.labels[indices[step]]
-            images = unit(self._train.images[indices[step]])
+            labels = self.train.labels[indices[step]]
+            images = unit(self.train.images[indices[step]])
             images = augment(images, self.recipe.augmentation, changes[step])
-            images = normalized(images, self._normalization).to(self._precision)
+            images = normalized(images, self.normalization).to(self.precision)
             answers: Tensor = self._trained(images)
             smoothing = self.recipe.label_smoothing
             loss = functional.cross_entropy(answers, labels, label_smoothing=smoothing)
@@ -136,6 +125,14 @@ class Trainer:
         for name, average in self.network.state_dict().items():
             if average.is_floating_point():  # a norm's count of batches is not
                 average.lerp_(trained[name], share)
+
+
+def initial_network(
+    architecture: Architecture, seed: int, device: torch.device, dtype: torch.dtype
+) -> nn.Module:
+    """A network with the weights that `seed` draws."""
+    with seeded(device, seed, 0):
+        return build_network(architecture).to(device, dtype)
 
 
 def batches_of(images: int, recipe: Recipe) -> tuple[int, int]:
