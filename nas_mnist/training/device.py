@@ -34,16 +34,13 @@ def resolve_device(name: str) -> torch.device:
 
 
 def training_precision(device: torch.device) -> torch.dtype:
-    """bfloat16 on a processor that multiplies it itself, else float32.
-
-    Weights, their updates and every evaluation are float32 in both.
-    """
+    """bfloat16 on a processor that multiplies it itself, else float32; weights, their updates and
+    every evaluation are float32 in both."""
     if device.type != "cpu":
         return torch.float32
     # torch before 2.9 has no such list.
     reported: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    has_bfloat16 = any(reported.get(name) for name in _BFLOAT16)
-    return torch.bfloat16 if has_bfloat16 else torch.float32
+    return torch.bfloat16 if any(map(reported.get, _BFLOAT16)) else torch.float32
 
 
 def best_precision(device: str) -> str:

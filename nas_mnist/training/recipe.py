@@ -40,10 +40,7 @@ DATASETS: dict[str, Source] = {
 
 def dataset_source(name: str) -> Source:
     """Where the dataset of that name comes from; a user's own has no files and no recipe.
-
-    Raises:
-        RequestError: for a name that means nothing.
-    """
+    RequestError for a name that means nothing."""
     found = find("--dataset", name, DATASETS)
     return found if isinstance(found, Source) else Source()
 
@@ -157,12 +154,9 @@ class Recipe(_Settings):
         rise = max(1.0, self.warm_up * steps - 1)
         fall = max(1.0, steps - 1 - rise)
         end = start * self.end_factor
-        return [
-            _cosine(start, peak, step / rise)
-            if step <= rise
-            else _cosine(peak, end, (step - rise) / fall)
-            for step in range(steps)
-        ]
+        until = min(steps, math.floor(rise) + 1)
+        up = [_cosine(start, peak, step / rise) for step in range(until)]
+        return up + [_cosine(peak, end, (step - rise) / fall) for step in range(until, steps)]
 
     def average_shares(self, steps_per_epoch: int) -> list[float]:
         """For every step of the run, how far the averaged network then moves towards the trained
@@ -176,11 +170,7 @@ class Recipe(_Settings):
 def _told(error: ValidationError, model: type[BaseModel]) -> str:
     """The first of pydantic's errors in one line."""
     first = error.errors()[0]
-    *tables, name = map(str, first["loc"])
-    for table in tables:
-        inner = model.model_fields[table].annotation
-        model = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else model
-    kind, value = str(first["type"]), first.get("input")
+    name, kind, value = str(first["loc"][-1]), first["type"], first["input"]
     if kind == "extra_forbidden":
         return f"recipe: unknown setting {name!r}; known: {', '.join(model.model_fields)}"
     if kind in ("greater_than_equal", "less_than_equal"):

@@ -77,10 +77,15 @@ def train_runs(
 
     for start in range(0, len(seeds), SEEDS_AT_ONCE):
         runs = [Run(seed) for seed in seeds[start : start + SEEDS_AT_ONCE]]
-        members = [Member(architecture, recipe, run.seed) for run in runs]
-        where: dict[str, Any] = {"device": device, "precision": precision}
-        sets = dataset.train, dataset.test
-        for outcomes in Pack(members, *sets, normalization=dataset.normalization, **where):
+        pack = Pack(
+            [Member(architecture, recipe, run.seed) for run in runs],
+            dataset.train,
+            dataset.test,
+            normalization=dataset.normalization,
+            device=device,
+            precision=precision,
+        )
+        for outcomes in pack:
             for index, outcome in outcomes.items():
                 if isinstance(outcome, DivergedError):
                     raise outcome

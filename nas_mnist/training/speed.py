@@ -159,29 +159,19 @@ def _usual_epochs(request: Request, loop: Loop) -> Iterator[int]:
 
     recipe, device = request.recipe, torch.device(request.device)
     data, change = load_dataset(request.dataset, request.data_dir), recipe.augmentation
-    transform = transforms.Compose(
-        [
-            transforms.ToPILImage(),  # as torchvision's MNIST hands out its images
-            transforms.RandomAffine(
-                change.rotation,
-                (change.shift / 28, change.shift / 28),
-                (1 - change.scale, 1 + change.scale),
-            ),
-            transforms.ToTensor(),
-            transforms.Normalize((data.normalization.mean,), (data.normalization.std,)),
-        ]
-    )
+    shift, scale = change.shift / 28, (1 - change.scale, 1 + change.scale)
+    affine = transforms.RandomAffine(change.rotation, (shift, shift), scale)
+    normalize = transforms.Normalize((data.normalization.mean,), (data.normalization.std,))
+    # From PIL's images, as torchvision's MNIST hands them out.
+    steps = [transforms.ToPILImage(), affine, transforms.ToTensor(), normalize]
+    transformed = partial(_transformed, transforms.Compose(steps))
     images = data.train.images[: _STEPS * recipe.batch_size]
     examples: Any = list(zip(images, data.train.labels.tolist(), strict=False))
-    loader: DataLoader[Any] = DataLoader(
-        examples,
-        recipe.batch_size,
-        shuffle=True,
-        num_workers=loop.loaders,
-        persistent_workers=loop.loaders > 0,
-        drop_last=True,
-        collate_fn=partial(_transformed, transform),
-    )
+    options: dict[str, Any] = {
+        **{"shuffle": True, "drop_last": True, "collate_fn": transformed},
+        **{"num_workers": loop.loaders, "persistent_workers": loop.loaders > 0},
+    }
+    loader: DataLoader[Any] = DataLoader(examples, recipe.batch_size, **options)
     network = build_network(request.architecture).to(device)
     optimizer = make_optimizer(recipe, network.parameters(), recipe.learning_rate)
     yield 0
@@ -210,17 +200,17 @@ def _own_epochs(request: Request, loop: Loop) -> Iterator[int]:
     from nas_mnist.training.trainer import Trainer
 
     keep_freed_memory()
-    recipe, device = request.recipe.changed({"epochs": 10_000}), torch.device(request.device)
+    architecture, recipe = request.architecture, request.recipe.changed({"epochs": 10_000})
     data = load_dataset(request.dataset, request.data_dir)
     train = data.train.at(torch.arange(min(_STEPS * recipe.batch_size, len(data.train))))
-    sets = train, data.test.at(torch.arange(1))
+    sets, device = (train, data.test.at(torch.arange(1))), torch.device(request.device)
     where: dict[str, Any] = {"normalization": data.normalization, "device": device}
     training: Trainer | Pack
     if loop.kind == "eager":
         plain = recipe.changed({"average_epochs": 0})  # plain loops do not average
-        training = Trainer(request.architecture, plain, *sets, seed=0, **where)
+        training = Trainer(architecture, plain, *sets, seed=0, **where)
     else:
-        members = [Member(request.architecture, recipe, seed) for seed in range(loop.members)]
+        members = [Member(architecture, recipe, seed) for seed in range(loop.members)]
         training = Pack(members, *sets, **where)
     yield 0
     for _ in training:
