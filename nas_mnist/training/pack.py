@@ -113,16 +113,13 @@ class Pack:
             accuracies = self._accuracies()
             seconds = (time.perf_counter() - start) / len(members)
             outcomes: dict[int, EpochRecord | DivergedError] = {}
-            last_rates = epoch_rates[-1].tolist()
-            for member, rate, loss, correct, accuracy in zip(
-                members, last_rates, *results, accuracies, strict=True
-            ):
+            columns = zip(epoch_rates[-1].tolist(), *results, accuracies, strict=True)
+            for member, (rate, loss, correct, accuracy) in zip(members, columns, strict=True):
                 right = 100 * correct / (steps * self._size)
-                outcomes[member] = EpochRecord(epoch, rate, loss, right, accuracy, seconds)
-                try:
-                    trainer.check_finite(loss, epoch, self.members[member].recipe)
-                except DivergedError as error:
-                    outcomes[member] = error
+                error = trainer.diverged(loss, epoch, self.members[member].recipe)
+                record = EpochRecord(epoch, rate, loss, right, accuracy, seconds)
+                outcomes[member] = error or record
+                if error:
                     self.stop(member)
             yield outcomes
 

@@ -69,8 +69,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.train, self.held_out = self.train.to(self.device), self.held_out.to(self.device)
-        wanted = self.architecture, self.seed, self.device, self.precision
-        self._trained = initial_network(*wanted)
+        self._trained = initial_network(self.architecture, self.seed, self.device, self.precision)
         averaged = self.recipe.average_epochs > 0
         self.network = copy.deepcopy(self._trained) if averaged else self._trained
 
@@ -85,7 +84,8 @@ class Trainer:
             its_steps = slice((epoch - 1) * steps, epoch * steps)
             with seeded(self.device, self.seed, epoch):
                 loss, correct = self._train_epoch(*batches, rates[its_steps], shares[its_steps])
-            check_finite(loss, epoch, recipe)
+            if error := diverged(loss, epoch, recipe):
+                raise error
             right = 100 * correct / (steps * size)
             held_out = accuracy(self.network, self.held_out, self.normalization)
             seconds = time.perf_counter() - start
@@ -96,6 +96,7 @@ class Trainer:
     ) -> tuple[float, int]:
         """Mean loss and number of correct answers; the device is waited for once, at the end."""
         self._trained.train()
+        smoothing = self.recipe.label_smoothing
         losses = torch.zeros(len(rates), device=self.device)
         correct = torch.zeros((), dtype=torch.long, device=self.device)
         indices, changes = indices.to(self.device), changes.to(self.device)
@@ -107,7 +108,6 @@ class Trainer:
             images = augment(images, self.recipe.augmentation, changes[step])
             images = normalized(images, self.normalization).to(self.precision)
             answers: Tensor = self._trained(images)
-            smoothing = self.recipe.label_smoothing
             loss = functional.cross_entropy(answers, labels, label_smoothing=smoothing)
             self._optimizer.zero_grad()
             torch.autograd.backward(loss)
@@ -231,10 +231,11 @@ def accuracy(network: nn.Module, images: Images, normalization: Normalization) -
     return 100 * int((answers == images.labels).sum()) / len(images)
 
 
-def check_finite(loss: float, epoch: int, recipe: Recipe) -> None:
-    """Raise DivergedError unless the epoch's loss is a number."""
-    if not math.isfinite(loss):
-        raise DivergedError(
-            f"the loss is {loss} after epoch {epoch} "
-            f"(peak learning rate {recipe.learning_rate:g}); lower the learning rate"
-        )
+def diverged(loss: float, epoch: int, recipe: Recipe) -> DivergedError | None:
+    """What is wrong with an epoch whose loss is not a number."""
+    if math.isfinite(loss):
+        return None
+    peak = f"peak learning rate {recipe.learning_rate:g}"
+    return DivergedError(
+        f"the loss is {loss} after epoch {epoch} ({peak}); lower the learning rate"
+    )
