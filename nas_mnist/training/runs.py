@@ -69,23 +69,14 @@ def train_runs(
     precision: torch.dtype | None = None,
 ) -> Iterator[list[Run]]:
     """Train with all `seeds`, a few side by side; after every epoch the growing runs of those in
-    training, in their order. `precision`: see `Pack`.
-
-    Raises DivergedError as soon as one of them diverges.
-    """
+    training, in their order. DivergedError as soon as one of them diverges."""
     from nas_mnist.training.pack import Member, Pack
 
     for start in range(0, len(seeds), SEEDS_AT_ONCE):
         runs = [Run(seed) for seed in seeds[start : start + SEEDS_AT_ONCE]]
-        pack = Pack(
-            [Member(architecture, recipe, run.seed) for run in runs],
-            dataset.train,
-            dataset.test,
-            normalization=dataset.normalization,
-            device=device,
-            precision=precision,
-        )
-        for outcomes in pack:
+        members = [Member(architecture, recipe, run.seed) for run in runs]
+        where: Any = {"normalization": dataset.normalization, "device": device}
+        for outcomes in Pack(members, dataset.train, dataset.test, precision=precision, **where):
             for index, outcome in outcomes.items():
                 if isinstance(outcome, DivergedError):
                     raise outcome
@@ -162,9 +153,7 @@ def reproduce(
     wanted: Sequence[Step], seeds: Sequence[int], workers: int, **settings: Any
 ) -> Generator[Reproduced]:
     """Train the steps with all seeds, up to `workers` of them at a time; each step as it is done.
-
-    `settings`: `epochs`, `dataset`, `data_dir` and `train_samples`, each of which may be left out.
-    """
+    `settings`: `epochs`, `dataset`, `data_dir` and `train_samples`, if not the usual ones."""
     from nas_mnist.training.device import keep_freed_memory
 
     with process_pool(workers, keep_freed_memory) as pool:
@@ -208,8 +197,8 @@ def analysis(step: Reproduced, before: Reproduced | None) -> str:
     if gap > _OVERFIT:
         said.append(f"over-fits: train {gap:.2f} above test")
     elif gap < 0:
-        why = "regularized or augmented, the capacity is the limit"
-        said.append(f"train {-gap:.2f} below test: {why}")
+        because = "regularized or augmented, the capacity is the limit"
+        said.append(f"train {-gap:.2f} below test: {because}")
     else:
         said.append(f"train {gap:.2f} above test: hardly over-fits")
     if step.train_mean < 99 and gap <= _OVERFIT:

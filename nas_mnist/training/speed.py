@@ -100,25 +100,25 @@ def measure(request: Request, wanted: Sequence[Loop], rounds: int) -> Iterator[l
     found = [Measured(loop, []) for loop in wanted]
     for _ in range(rounds):
         for measured in found:
+            start = time.monotonic()
             try:
-                _measure_once(request, measured)
+                starts, rates, peaks = zip(*_results(request, measured.loop), strict=True)
             except Exception as error:  # a process may end in any way
                 said = " ".join(str(error).split()) or type(error).__name__
                 raise WorkerError(f"a process of the benchmark ended: {said}") from error
+            measured.images_per_second.append(sum(rates))
+            measured.start_seconds = max(measured.start_seconds, max(starts) - start)
+            measured.peak_memory_mib = max(measured.peak_memory_mib, *peaks)
             yield found
 
 
-def _measure_once(request: Request, measured: Measured) -> None:
-    loop, start = measured.loop, time.monotonic()
+def _results(request: Request, loop: Loop) -> list[tuple[float, float, float]]:
+    """What `_train` gives in each process."""
     barrier = multiprocessing.get_context("spawn").Barrier(loop.processes)
     with process_pool(loop.processes, partial(_set_up, barrier)) as pool:
         with interrupts_held():
             futures = [pool.submit(_train, request, loop) for _ in range(loop.processes)]
-        results = [future.result() for future in as_completed(futures)]
-    starts, rates, peaks = zip(*results, strict=True)
-    measured.images_per_second.append(sum(rates))
-    measured.start_seconds = max(measured.start_seconds, max(starts) - start)
-    measured.peak_memory_mib = max(measured.peak_memory_mib, *peaks)
+        return [future.result() for future in as_completed(futures)]
 
 
 def _set_up(barrier: Barrier) -> None:
@@ -167,11 +167,10 @@ def _usual_epochs(request: Request, loop: Loop) -> Iterator[int]:
     transformed = partial(_transformed, transforms.Compose(steps))
     images = data.train.images[: _STEPS * recipe.batch_size]
     examples: Any = list(zip(images, data.train.labels.tolist(), strict=False))
-    options: dict[str, Any] = {
-        **{"shuffle": True, "drop_last": True, "collate_fn": transformed},
-        **{"num_workers": loop.loaders, "persistent_workers": loop.loaders > 0},
-    }
-    loader: DataLoader[Any] = DataLoader(examples, recipe.batch_size, **options)
+    workers: Any = {"num_workers": loop.loaders, "persistent_workers": loop.loaders > 0}
+    loader: DataLoader[Any] = DataLoader(
+        examples, recipe.batch_size, shuffle=True, drop_last=True, collate_fn=transformed, **workers
+    )
     network = build_network(request.architecture).to(device)
     optimizer = make_optimizer(recipe, network.parameters(), recipe.learning_rate)
     yield 0
@@ -204,7 +203,7 @@ def _own_epochs(request: Request, loop: Loop) -> Iterator[int]:
     data = load_dataset(request.dataset, request.data_dir)
     train = data.train.at(torch.arange(min(_STEPS * recipe.batch_size, len(data.train))))
     sets, device = (train, data.test.at(torch.arange(1))), torch.device(request.device)
-    where: dict[str, Any] = {"normalization": data.normalization, "device": device}
+    where: Any = {"normalization": data.normalization, "device": device}
     training: Trainer | Pack
     if loop.kind == "eager":
         plain = recipe.changed({"average_epochs": 0})  # plain loops do not average

@@ -96,10 +96,10 @@ class Trainer:
     ) -> tuple[float, int]:
         """Mean loss and number of correct answers; the device is waited for once, at the end."""
         self._trained.train()
-        smoothing = self.recipe.label_smoothing
         losses = torch.zeros(len(rates), device=self.device)
         correct = torch.zeros((), dtype=torch.long, device=self.device)
         indices, changes = indices.to(self.device), changes.to(self.device)
+        smoothing = self.recipe.label_smoothing
         for step, (rate, share) in enumerate(zip(rates, shares, strict=True)):
             for group in self._optimizer.param_groups:
                 group["lr"] = rate
@@ -136,10 +136,8 @@ def initial_network(
 
 
 def batches_of(images: int, recipe: Recipe) -> tuple[int, int]:
-    """Steps an epoch, and the images of each.
-
-    A last batch smaller than the others is left out: its few images would count more.
-    """
+    """Steps an epoch, and the images of each. A last batch smaller than the others is left out:
+    its few images would count more."""
     size = min(recipe.batch_size, images)
     return images // size, size
 
@@ -181,9 +179,8 @@ def random_changes(count: int, generator: torch.Generator | None = None) -> Tens
 def augment(images: Tensor, augmentation: Augmentation, changes: Tensor) -> Tensor:
     """Images each changed in its own way: one affine map, then jitter.
 
-    `images`: (batch, channels, height, width) float32, from 0 (background) to 1. What enters
-    from outside the image is background. `changes`: (batch, 7), of `random_changes`, each a share
-    of its setting. The same shape and range come back.
+    `images`, and what comes back: (batch, channels, height, width) float32, from 0 (background)
+    to 1. `changes`: (batch, 7), of `random_changes`, each a share of its setting.
     """
     if augmentation.rotation or augmentation.shift or augmentation.scale or augmentation.shear:
         maps = _affine_maps(changes, augmentation, images.shape[-1])
@@ -235,7 +232,5 @@ def diverged(loss: float, epoch: int, recipe: Recipe) -> DivergedError | None:
     """What is wrong with an epoch whose loss is not a number."""
     if math.isfinite(loss):
         return None
-    peak = f"peak learning rate {recipe.learning_rate:g}"
-    return DivergedError(
-        f"the loss is {loss} after epoch {epoch} ({peak}); lower the learning rate"
-    )
+    said = f"the loss is {loss} after epoch {epoch} (peak learning rate {recipe.learning_rate:g})"
+    return DivergedError(f"{said}; lower the learning rate")
