@@ -109,7 +109,7 @@ def reproduce(
     from nas_mnist.execution.spec import available_cores
     from nas_mnist.report.lifecycle_table import Lifecycle
     from nas_mnist.training.datasets import first_train_samples, load_dataset
-    from nas_mnist.training.lifecycles import reproduce as train_steps
+    from nas_mnist.training.runs import reproduce as train_steps
 
     wanted = range(seed, seed + seeds)
     run = {"dataset": dataset, "train_samples": train_samples, "epochs": epochs}

@@ -17,7 +17,7 @@ from nas_mnist.errors import NasMnistError, RequestError, StorageError, WorkerEr
 
 if TYPE_CHECKING:
     from nas_mnist.execution.records import StudyRecord
-    from nas_mnist.training.lifecycles import Reproduced
+    from nas_mnist.training.runs import Reproduced
 
 _REFRESH_SECONDS = 10.0
 

@@ -7,7 +7,7 @@ lifecycles with what their authors published: the best epoch of one run, in perc
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,10 @@ class Step:
     test_accuracy: float
     note: str
     recipe: str
+    """in its author's words"""
+    settings: dict[str, Any] = field(hash=False)
+    """what `recipe` says as settings of a `Recipe`; "OneCycle" or "tuned" and no more are that of
+    the default recipe, and two rotations within 7 degrees each spread as one within 10"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,7 @@ def steps() -> tuple[Step, ...]:
             test_accuracy=entry["best_test_accuracy"],
             note=entry.get("note", ""),
             recipe=entry.get("recipe", ""),
+            settings=entry.get("settings", {}),
         )
         for entry in _FACTS["lifecycles"]
     )

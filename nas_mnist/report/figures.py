@@ -17,7 +17,7 @@ from nas_mnist.networks.layers import CLASSES
 from nas_mnist.networks.references import references
 from nas_mnist.report.front_table import EpochUsage
 from nas_mnist.search.front import front_indices
-from nas_mnist.training.lifecycles import Reproduced
+from nas_mnist.training.runs import Reproduced
 
 FRONT_COLOR = "#1f5fbf"
 _CLAIMS, _TRIALS = "#7fa3d9", "#a9c4ea"

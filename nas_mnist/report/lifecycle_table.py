@@ -22,15 +22,15 @@ from nas_mnist.report.tables import (
     spread_text,
     text_table,
 )
-from nas_mnist.training.lifecycles import (
+from nas_mnist.training.recipe import Recipe
+from nas_mnist.training.runs import (
     Reproduced,
+    Run,
     analysis,
     left_out,
     lifecycle_steps,
     step_recipe,
 )
-from nas_mnist.training.recipe import Recipe
-from nas_mnist.training.runs import Run
 from nas_mnist.training.trainer import EpochRecord
 
 _HEADINGS = (

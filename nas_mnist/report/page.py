@@ -41,7 +41,7 @@ from nas_mnist.report.front_table import (
 from nas_mnist.report.tables import TEXT_COLUMNS, layer_rows
 from nas_mnist.search.front import on_log_scale
 from nas_mnist.training.datasets import Dataset
-from nas_mnist.training.lifecycles import Reproduced
+from nas_mnist.training.runs import Reproduced
 from nas_mnist.training.trainer import logits
 
 # Fewer trials say nothing about fifteen choices.

@@ -28,7 +28,7 @@ _FILES = (
     ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 )
 # What torchvision raises on downloads that fail or are cut short.
-_DAMAGE = (OSError, RuntimeError, AssertionError, ValueError, IndexError, KeyError, EOFError)
+_DAMAGE = (OSError, RuntimeError, AssertionError, ValueError, LookupError, EOFError)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,8 +49,7 @@ class Images:
 
 
 class Normalization(NamedTuple):
-    """What every network's input is normalized by: the mean and the standard deviation of the
-    training pixels, as shares of full brightness."""
+    """Of every network's input, by the training pixels, as shares of full brightness."""
 
     mean: float
     std: float
@@ -69,21 +68,17 @@ class Dataset:
     def of(
         cls, name: str, train_images: Any, train_labels: Any, test_images: Any, test_labels: Any
     ) -> Dataset:
-        """A dataset of arrays or tensors.
+        """A dataset of arrays or tensors; DataError if they have other shapes or values.
 
         Args:
-            name: of the dataset.
             train_images, test_images: (n, 28, 28) or (n, 1, 28, 28), whole numbers 0 to 255.
             train_labels, test_labels: (n,), whole numbers 0 to 9.
-
-        Raises:
-            DataError: if the arrays have other shapes or values.
         """
         try:
             train = _images_of(train_images, train_labels)
             test = _images_of(test_images, test_labels)
         except (TypeError, ValueError) as error:
-            raise DataError(f"dataset {name}: {' '.join(str(error).split())}") from None
+            raise DataError(f"dataset {name}: {_line(error)}") from None
         return cls(name, train, test, _normalization(train.images))
 
 
@@ -93,18 +88,27 @@ def load_dataset(name: str, data_dir: Path | None = None) -> Dataset:
     Args:
         name: one of DATASETS; or `module:attribute` or the label of a given object: a Dataset, or
             what makes one of the data folder.
-        data_dir: where files are sought; else in the folder that NAS_MNIST_DATA names, else in the
-            user's cache folder. They are downloaded there if they are missing.
+        data_dir: where files are sought, and downloaded to if they are missing; else in the folder
+            that NAS_MNIST_DATA names, else in the user's cache folder.
 
     Raises:
         RequestError: for a name that means nothing.
         DataError: for files that are missing, unreadable, truncated or corrupt.
     """
     found = find("--dataset", name, DATASETS)
-    if not isinstance(found, Source):
-        return _own_dataset(name, found, data_dir)
-    train, test = _idx_files(name, found.folder, data_dir) if found.folder else _digits()
-    return Dataset(name, train, test, _normalization(train.images))
+    if isinstance(found, Source):
+        train, test = _idx_files(name, found.folder, data_dir) if found.folder else _digits()
+        return Dataset(name, train, test, _normalization(train.images))
+    try:
+        dataset = found if isinstance(found, Dataset) else found(data_dir)
+        if not isinstance(dataset, Dataset):
+            raise TypeError(f"it gives a {type(dataset).__name__}, not a Dataset")
+        train, test = _checked(dataset.train), _checked(dataset.test)
+    except NasMnistError:
+        raise
+    except Exception as error:  # a user's own may fail in any way
+        raise DataError(f"--dataset {name}: {_line(error)}") from None
+    return Dataset(name, train, test, dataset.normalization)
 
 
 def split_dataset(
@@ -112,9 +116,8 @@ def split_dataset(
 ) -> tuple[Images, Images]:
     """The training images as two: to train on and to validate on, drawn by `seed`.
 
-    One image in six validates; of the others, the first `train_samples` train (all if None).
-    The validation images do not depend on `train_samples`. Raises RequestError if there are
-    fewer.
+    One image in six validates; of the others, the first `train_samples` train (all if None),
+    RequestError if there are fewer. The validation images do not depend on `train_samples`.
     """
     order = _shuffled(dataset.train, seed)
     validation, train = order.tensor_split([len(order) // VALIDATION_SHARE])
@@ -183,19 +186,8 @@ def _checked(found: Images) -> Images:
     return found
 
 
-def _own_dataset(name: str, found: Any, data_dir: Path | None) -> Dataset:
-    """A user's own, checked."""
-    try:
-        dataset = found if isinstance(found, Dataset) else found(data_dir)
-        if not isinstance(dataset, Dataset):
-            raise ValueError(f"it gives a {type(dataset).__name__}, not a Dataset")
-        _checked(dataset.train)
-        _checked(dataset.test)
-    except NasMnistError:
-        raise
-    except Exception as error:  # it may fail in any way
-        raise DataError(f"--dataset {name}: {' '.join(str(error).split())}") from None
-    return replace(dataset, name=name)
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _idx_files(name: str, set_folder: str, data_dir: Path | None) -> tuple[Images, Images]:
@@ -236,16 +228,14 @@ def _download(name: str, set_folder: str, folder: Path) -> None:
     from torchvision import datasets
 
     try:
-        # torchvision reports its downloads on standard output, which is for data.
-        with redirect_stdout(sys.stderr):
+        with redirect_stdout(sys.stderr):  # it reports on standard output, which is for data
             getattr(datasets, set_folder)(folder, download=True)
     except PermissionError:
         raise
     except _DAMAGE:
         raise DataError(
-            f"{name}: no files in {folder / set_folder / 'raw'} and none could be "
-            "downloaded; name a folder that has them with --data-dir, or try --dataset digits, "
-            "which needs none"
+            f"{name}: no files in {folder / set_folder / 'raw'} and none could be downloaded; name "
+            "a folder that has them with --data-dir, or try --dataset digits, which needs none"
         ) from None
 
 

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from nas_mnist.errors import RequestError
 
 # glibc's mallopt: return the heap's top beyond M_TRIM_THRESHOLD, extend it by M_TOP_PAD, and map
 # what is above M_MMAP_THRESHOLD by itself.
 _MALLOC_OPTIONS = {-1: 2**31 - 1, -2: 64 * 2**20, -3: 2**30}
-# As many as torch asks for before a capture.
-_WARM_UP_STEPS = 3
 # What a processor reports that multiplies bfloat16 numbers itself; others would emulate them.
 _BFLOAT16 = ("avx512_bf16", "amx_bf16")
 
@@ -38,16 +34,13 @@ def resolve_device(name: str) -> torch.device:
 
 
 def training_precision(device: torch.device) -> torch.dtype:
-    """bfloat16 on a processor that multiplies it itself, else float32.
-
-    Weights, their updates and every evaluation are float32 in both.
-    """
+    """bfloat16 on a processor that multiplies it itself, else float32; weights, their updates and
+    every evaluation are float32 in both."""
     if device.type != "cpu":
         return torch.float32
     # torch before 2.9 has no such list.
     reported: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    has_bfloat16 = any(reported.get(name) for name in _BFLOAT16)
-    return torch.bfloat16 if has_bfloat16 else torch.float32
+    return torch.bfloat16 if any(map(reported.get, _BFLOAT16)) else torch.float32
 
 
 def best_precision(device: str) -> str:
@@ -77,37 +70,3 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         for option, size in _MALLOC_OPTIONS.items():
             mallopt(option, size)
-
-
-def captured(
-    step: Callable[[], None],
-    changed: Sequence[Tensor],
-    rewind: Callable[[], object],
-    device: torch.device,
-) -> Callable[[], None]:
-    """A step as one CUDA graph, to be run again and again.
-
-    What it draws follows torch's generator at each replay. Capturing takes some steps to warm up;
-    what they changed is put back.
-
-    Args:
-        step: reads and writes tensors of the device alone.
-        changed: the tensors that it changes.
-        rewind: called before each step of the warm-up.
-        device: a GPU.
-    """
-    before = [tensor.clone() for tensor in changed]
-    aside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    aside.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(aside):
-        for _ in range(_WARM_UP_STEPS):
-            rewind()
-            step()
-    torch.cuda.current_stream(device).wait_stream(aside)
-    for tensor, value in zip(changed, before, strict=True):
-        tensor.copy_(value)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        step()
-    replay: Callable[[], None] = graph.replay
-    return replay

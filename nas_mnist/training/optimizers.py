@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.adamw import adamw
 from torch.optim.sgd import sgd
 
@@ -30,23 +30,16 @@ class AllAtOnce:
     def __init__(
         self, recipe: Recipe, values: PackedValues, state: Sequence[Tensor] | None = None
     ) -> None:
-        """`state`: what is remembered of earlier steps, see `kept`; none if there were none."""
-        self._recipe, self._values = recipe, values
-        weights = values.values
-        self.state = state or (
-            *(torch.zeros_like(weights), torch.zeros_like(weights)),
-            # On a GPU a captured step advances it, so that it must lie there too.
-            torch.zeros((), dtype=torch.float32, device=weights.device),
-        )
+        """`state`: what it remembers of earlier steps; nothing if it is left out."""
+        self._recipe, self._values, weights = recipe, values, values.values
+        # On a GPU a captured step advances it, so that it must lie there too.
+        steps = torch.zeros((), dtype=torch.float32, device=weights.device)
+        self.state = state or (torch.zeros_like(weights), torch.zeros_like(weights), steps)
 
     @torch.no_grad()
     def step(self, gradient: Tensor, rates: Tensor) -> None:
-        """Move the weights in place.
-
-        Args:
-            gradient: as the weights lie, see `PackedValues.values`.
-            rates: (members,), learning rates.
-        """
+        """Move the weights in place. `gradient`: as `PackedValues.values` lie; `rates`:
+        (members,), learning rates."""
         weights = self._values.values
         # A move is proportional to the rate: all move at 1, and each network then takes its own
         # share of its move.
@@ -64,18 +57,15 @@ class AllAtOnce:
         """Move at rate 1."""
         first, second, steps = self.state
         momentum = self._recipe.momentum
-        same: dict[str, Any] = {
-            **{"lr": 1.0, "weight_decay": self._recipe.weight_decay},
-            **{"foreach": False, "fused": False, "maximize": False},
-        }
+        settings: dict[str, Any] = {"lr": 1.0, "weight_decay": self._recipe.weight_decay}
+        settings |= {"foreach": False, "fused": False, "maximize": False}
         if self._recipe.optimizer == "sgd":
-            memory = [first if momentum > 0 else None]
-            same |= {"momentum": momentum, "dampening": 0.0, "nesterov": momentum > 0}
-            sgd([weights], [gradient], memory, **same)
+            settings |= {"momentum": momentum, "dampening": 0.0, "nesterov": momentum > 0}
+            sgd([weights], [gradient], [first if momentum > 0 else None], **settings)
         else:  # with the betas and epsilon of torch.optim.AdamW
-            same |= {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "amsgrad": False}
-            same |= {"state_steps": [steps], "capturable": weights.is_cuda}
-            adamw([weights], [gradient], [first], [second], [], **same)
+            settings |= {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "amsgrad": False}
+            settings |= {"state_steps": [steps], "capturable": weights.is_cuda}
+            adamw([weights], [gradient], [first], [second], [], **settings)
 
 
 class OneByOne:
@@ -84,35 +74,31 @@ class OneByOne:
     capturable = False
     state = ()
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        values: PackedValues,
-        own: Sequence[tuple[list[Tensor], torch.optim.Optimizer]] = (),
-    ) -> None:
-        """`own`: each network's parameters and their optimizer, new ones if there are none."""
-        self._recipe, self._values, self._own = recipe, values, list(own)
-        for tensors in () if own else values.by_network(values.values):
-            parameters: list[Tensor] = [torch.nn.Parameter(tensor.clone()) for tensor in tensors]
-            self._own.append((parameters, make_optimizer(recipe, parameters, 1.0)))
+    def __init__(self, recipe: Recipe, values: PackedValues) -> None:
+        self._values = values
+        networks = values.by_network(values.values)
+        self._parameters = [[nn.Parameter(own.clone()) for own in tensors] for tensors in networks]
+        self._optimizers = [make_optimizer(recipe, own, 1.0) for own in self._parameters]
 
     def step(self, gradient: Tensor, rates: Tensor) -> None:
-        weights = self._values.by_network(self._values.values)
+        networks = self._values.by_network(self._values.values)
         gradients = self._values.by_network(gradient)
-        for (parameters, optimizer), own, moves, rate in zip(
-            self._own, weights, gradients, rates.tolist(), strict=True
+        for parameters, optimizer, weights, moves, rate in zip(
+            self._parameters, self._optimizers, networks, gradients, rates.tolist(), strict=True
         ):
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            for parameter, weight, move in zip(parameters, own, moves, strict=True):
-                parameter.data.copy_(weight)
+            for parameter, move in zip(parameters, moves, strict=True):
                 parameter.grad = move.clone()
             optimizer.step()
-            for parameter, weight in zip(parameters, own, strict=True):
+            for parameter, weight in zip(parameters, weights, strict=True):
                 weight.copy_(parameter.data)
 
     def kept(self, slots: Sequence[int], values: PackedValues) -> OneByOne:
-        return OneByOne(self._recipe, values, [self._own[slot] for slot in slots])
+        self._values = values
+        self._parameters = [self._parameters[slot] for slot in slots]
+        self._optimizers = [self._optimizers[slot] for slot in slots]
+        return self
 
 
 def make_pack_optimizer(recipe: Recipe, values: PackedValues) -> AllAtOnce | OneByOne:
@@ -123,11 +109,8 @@ def make_pack_optimizer(recipe: Recipe, values: PackedValues) -> AllAtOnce | One
 def make_optimizer(
     recipe: Recipe, parameters: Iterable[Tensor], learning_rate: float
 ) -> torch.optim.Optimizer:
-    """The recipe's optimizer of one network's parameters, in torch's own form.
-
-    Raises:
-        RequestError: if a user's own does not give one.
-    """
+    """The recipe's optimizer of one network's parameters, in torch's own form; RequestError if a
+    user's own does not give one."""
     found: Any = find("--recipe optimizer", recipe.optimizer, OPTIMIZERS)
     settings = {"momentum": recipe.momentum, "weight_decay": recipe.weight_decay}
     if recipe.optimizer == "sgd":

@@ -21,9 +21,8 @@ class PackedValues:
     another, in the vector `values`, and laid side by side on demand."""
 
     def __init__(self, networks: Sequence[Sequence[Tensor]], multiple: int) -> None:
-        """`networks`: the tensors of each. Up to two leading dimensions are channels, which may
-        differ between networks: side by side they are padded to the widest, and on to a multiple
-        of `multiple`."""
+        """`networks`: the tensors of each. Their first two dimensions are channels, which may
+        differ: side by side they are padded to the widest, and on to a multiple of `multiple`."""
         self._networks = networks
         self._sizes = [sum(tensor.numel() for tensor in tensors) for tensors in networks]
         self.values = torch.cat([t.detach().flatten() for tensors in networks for t in tensors])
@@ -35,14 +34,13 @@ class PackedValues:
     def _maps(self) -> tuple[Tensor, Tensor]:
         """Where in `values` each value side by side comes from, padding from one behind its end;
         and where side by side each of `values` lies."""
-        device, end = self.values.device, len(self.values)
-        places = self.by_network(torch.arange(end, device=device))
+        end = len(self.values)
+        places = self.by_network(torch.arange(end, device=self.values.device))
         parts = []
         for shape, *own in zip(self._shapes, *places, strict=True):
-            part = torch.full((len(own), *shape), end, device=device)
-            for padded_to, place in zip(part, own, strict=True):
-                true = place.shape or (1,)
-                padded_to[tuple(slice(side) for side in true)] = place.view(true)
+            part = torch.full((len(own), *shape), end, device=self.values.device)
+            for wide, place in zip(part, own, strict=True):
+                wide[tuple(map(slice, place.shape or (1,)))] = place
             parts.append(part.flatten())
         sources = torch.cat(parts)
         return sources, sources.argsort(stable=True)[:end]
@@ -94,7 +92,7 @@ class PackedNetwork:
     def __init__(
         self, architectures: Sequence[Architecture], networks: Sequence[nn.Module], multiple: int
     ) -> None:
-        """`networks`: as `build_network` makes them. `multiple`: see `PackedValues`."""
+        """`multiple`: see `PackedValues`."""
         self._layers = [list(with_shapes(own.layers, INPUT_SHAPE)) for own in architectures]
         self._modules = [list(network.children())[: len(self._layers[0])] for network in networks]
         self._multiple = multiple
@@ -125,9 +123,8 @@ class PackedNetwork:
         """Class scores of the networks: (batch, folds, members, 10).
 
         Args:
-            images: (batch, folds, members, 28, 28), normalized. In so many folds, side by side,
-                each network's batch lies (two small groups are faster than one); it is one batch
-                all the same.
+            images: (batch, folds, members, 28, 28), normalized. Each network's batch lies in so
+                many folds (two small groups are faster than one); it is one batch all the same.
             weights: as the parameters lie side by side.
             training: whether this is a step of training.
         """

@@ -40,10 +40,7 @@ DATASETS: dict[str, Source] = {
 
 def dataset_source(name: str) -> Source:
     """Where the dataset of that name comes from; a user's own has no files and no recipe.
-
-    Raises:
-        RequestError: for a name that means nothing.
-    """
+    RequestError for a name that means nothing."""
     found = find("--dataset", name, DATASETS)
     return found if isinstance(found, Source) else Source()
 
@@ -134,15 +131,46 @@ class Recipe(_Settings):
             known = ", ".join(SCHEDULES)
             raise RequestError(f"recipe: schedule {self.schedule!r} is not one of {known}")
 
+    def learning_rates(self, steps_per_epoch: int) -> list[float]:
+        """The learning rate of every step of the run.
+
+        - `onecycle`: two half cosines, from start to peak and down to the end (Smith, Topin:
+          Super-Convergence, 2018; the form of `torch.optim.lr_scheduler.OneCycleLR`)
+        - `constant`: the peak
+        - `step`: the peak, multiplied by `step_factor` every `step_epochs`
+        - `cyclic`: triangles between start and peak, one every `step_epochs` (Smith: Cyclical
+          Learning Rates, 2015)
+        """
+        steps = self.epochs * steps_per_epoch
+        period = self.step_epochs * steps_per_epoch
+        peak, start = self.learning_rate, self.learning_rate * self.start_factor
+        if self.schedule == "constant":
+            return [peak] * steps
+        if self.schedule == "step":
+            return [peak * self.step_factor ** (step // period) for step in range(steps)]
+        if self.schedule == "cyclic":
+            heights = (1 - abs(2 * (step % period) / period - 1) for step in range(steps))
+            return [start + (peak - start) * height for height in heights]
+        rise = max(1.0, self.warm_up * steps - 1)
+        fall = max(1.0, steps - 1 - rise)
+        end = start * self.end_factor
+        until = min(steps, math.floor(rise) + 1)
+        up = [_cosine(start, peak, step / rise) for step in range(until)]
+        return up + [_cosine(peak, end, (step - rise) / fall) for step in range(until, steps)]
+
+    def average_shares(self, steps_per_epoch: int) -> list[float]:
+        """For every step of the run, how far the averaged network then moves towards the trained
+        one: a mean of all steps at first, an exponential one when they are as many as
+        `average_epochs` (Polyak, Juditsky: Acceleration of Stochastic Approximation by Averaging,
+        1992)."""
+        horizon = max(1.0, self.average_epochs * steps_per_epoch)
+        return [1 / min(step, horizon) for step in range(1, self.epochs * steps_per_epoch + 1)]
+
 
 def _told(error: ValidationError, model: type[BaseModel]) -> str:
     """The first of pydantic's errors in one line."""
     first = error.errors()[0]
-    *tables, name = map(str, first["loc"])
-    for table in tables:
-        inner = model.model_fields[table].annotation
-        model = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else model
-    kind, value = str(first["type"]), first.get("input")
+    name, kind, value = str(first["loc"][-1]), first["type"], first["input"]
     if kind == "extra_forbidden":
         return f"recipe: unknown setting {name!r}; known: {', '.join(model.model_fields)}"
     if kind in ("greater_than_equal", "less_than_equal"):
@@ -177,45 +205,6 @@ def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
             setting = {key: setting}
         result = merged(result, setting)
     return result
-
-
-def learning_rates(recipe: Recipe, steps_per_epoch: int) -> list[float]:
-    """The learning rate of every step of the run.
-
-    - `onecycle`: two half cosines, from start to peak and down to the end (Smith, Topin:
-      Super-Convergence, 2018; the form of `torch.optim.lr_scheduler.OneCycleLR`)
-    - `constant`: the peak
-    - `step`: the peak, multiplied by `step_factor` every `step_epochs`
-    - `cyclic`: triangles between start and peak, one every `step_epochs` (Smith: Cyclical
-      Learning Rates, 2015)
-    """
-    steps = recipe.epochs * steps_per_epoch
-    period = recipe.step_epochs * steps_per_epoch
-    peak, start = recipe.learning_rate, recipe.learning_rate * recipe.start_factor
-    if recipe.schedule == "constant":
-        return [peak] * steps
-    if recipe.schedule == "step":
-        return [peak * recipe.step_factor ** (step // period) for step in range(steps)]
-    if recipe.schedule == "cyclic":
-        heights = (1 - abs(2 * (step % period) / period - 1) for step in range(steps))
-        return [start + (peak - start) * height for height in heights]
-    rise = max(1.0, recipe.warm_up * steps - 1)
-    fall = max(1.0, steps - 1 - rise)
-    end = start * recipe.end_factor
-    return [
-        _cosine(start, peak, step / rise)
-        if step <= rise
-        else _cosine(peak, end, (step - rise) / fall)
-        for step in range(steps)
-    ]
-
-
-def average_shares(recipe: Recipe, steps_per_epoch: int) -> list[float]:
-    """For every step of the run, how far the averaged network then moves towards the trained one:
-    a mean of all steps at first, an exponential one when they are as many as `average_epochs`
-    (Polyak, Juditsky: Acceleration of Stochastic Approximation by Averaging, 1992)."""
-    horizon = max(1.0, recipe.average_epochs * steps_per_epoch)
-    return [1 / min(step, horizon) for step in range(1, recipe.epochs * steps_per_epoch + 1)]
 
 
 def _cosine(first: float, last: float, share: float) -> float:

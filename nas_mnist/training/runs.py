@@ -1,4 +1,4 @@
-"""One network trained on all training images with several seeds, and what may be quoted of it.
+"""Networks trained on all training images with several seeds: one, or a hand-made lifecycle's.
 
 Here the test images are looked at after every epoch, to report; nothing is chosen by them.
 """
@@ -6,13 +6,17 @@ Here the test images are looked at after every epoch, to report; nothing is chos
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import as_completed
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from nas_mnist.errors import DivergedError
+from nas_mnist.errors import DivergedError, RequestError
 from nas_mnist.networks.architecture import Architecture
-from nas_mnist.training.recipe import Recipe
+from nas_mnist.networks.references import Step, references, steps
+from nas_mnist.processes import interrupts_held, process_pool
+from nas_mnist.training.recipe import Recipe, merged
 
 if TYPE_CHECKING:  # what reads runs need not wait for torch
     import torch
@@ -23,6 +27,19 @@ if TYPE_CHECKING:  # what reads runs need not wait for torch
 LAST_EPOCHS = 4
 # More are no faster on a CPU, and take memory.
 SEEDS_AT_ONCE = 5
+# What the write-ups say of none of their steps, and common notebooks of their time do: SGD at 0.01
+# with momentum 0.9, batches of 128, nothing else.
+_UNPUBLISHED: dict[str, Any] = {
+    **{"batch_size": 128, "epochs": 15, "schedule": "constant", "average_epochs": 0.0},
+    **{"optimizer": "sgd", "learning_rate": 0.01, "momentum": 0.9, "weight_decay": 0.0},
+    "augmentation": {"rotation": 0.0, "shift": 0.0, "scale": 0.0},
+}
+# Of the targets that their authors set themselves.
+_EPOCHS = {"early-14k": {"epochs": 20}, "early-20k": {"epochs": 20}}
+# Differences in percent below this are chance: two standard errors of 99.3% of 10,000 images,
+# and as much between seeds.
+_CHANCE = 0.2
+_OVERFIT = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,23 +69,14 @@ def train_runs(
     precision: torch.dtype | None = None,
 ) -> Iterator[list[Run]]:
     """Train with all `seeds`, a few side by side; after every epoch the growing runs of those in
-    training, in their order. `precision`: see `Pack`.
-
-    Raises DivergedError as soon as one of them diverges.
-    """
+    training, in their order. DivergedError as soon as one of them diverges."""
     from nas_mnist.training.pack import Member, Pack
 
     for start in range(0, len(seeds), SEEDS_AT_ONCE):
         runs = [Run(seed) for seed in seeds[start : start + SEEDS_AT_ONCE]]
-        pack = Pack(
-            [Member(architecture, recipe, run.seed) for run in runs],
-            dataset.train,
-            dataset.test,
-            normalization=dataset.normalization,
-            device=device,
-            precision=precision,
-        )
-        for outcomes in pack:
+        members = [Member(architecture, recipe, run.seed) for run in runs]
+        where: Any = {"normalization": dataset.normalization, "device": device}
+        for outcomes in Pack(members, dataset.train, dataset.test, precision=precision, **where):
             for index, outcome in outcomes.items():
                 if isinstance(outcome, DivergedError):
                     raise outcome
@@ -79,3 +87,123 @@ def train_runs(
 def mean_and_sd(values: Sequence[float]) -> tuple[float, float | None]:
     """Mean and sample standard deviation; None for the deviation of a single value."""
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Reproduced:
+    """A step of a hand-made lifecycle trained here, with one run a seed. In percent."""
+
+    step: Step
+    architecture: Architecture
+    recipe: Recipe
+    runs: tuple[Run, ...]
+
+    @property
+    def test_mean(self) -> float:
+        """After the final epoch."""
+        return statistics.fmean(run.test_accuracy for run in self.runs)
+
+    @property
+    def test_sd(self) -> float | None:
+        return mean_and_sd([run.test_accuracy for run in self.runs])[1]
+
+    @property
+    def test_best(self) -> float:
+        """The best epoch of the best run, as the authors published."""
+        return max(record.accuracy for run in self.runs for record in run.curve)
+
+    @property
+    def train_mean(self) -> float:
+        """Over the final epoch's augmented images, as the network changed."""
+        return statistics.fmean(run.curve[-1].train_accuracy for run in self.runs)
+
+    @property
+    def train_best(self) -> float:
+        """The best epoch of the best run."""
+        return max(record.train_accuracy for run in self.runs for record in run.curve)
+
+
+def lifecycle_steps(name: str) -> list[Step]:
+    """The steps of the lifecycle of that name; RequestError if there is none."""
+    found = [step for step in steps() if step.lifecycle == name]
+    if not found:
+        known = ", ".join(sorted({step.lifecycle for step in steps()}))
+        raise RequestError(f"{name!r} is not a lifecycle; there are {known}")
+    return found
+
+
+def step_recipe(step: Step, epochs: int | None = None) -> Recipe:
+    """The recipe of a step: what its author published, and where nothing is published SGD at a
+    constant 0.01 with momentum 0.9 in batches of 128. `epochs` in place of the author's."""
+    own = {"epochs": epochs} if epochs else _EPOCHS.get(step.lifecycle, {})
+    return Recipe().changed(merged(_UNPUBLISHED, step.settings, own))
+
+
+def left_out(step: Step, most_parameters: int | None) -> str | None:
+    """Why the step is not to be trained; None if it is."""
+    if step.reference is None:
+        return "layers not published"
+    parameters = references()[step.reference].architecture.parameters
+    if most_parameters is not None and parameters > most_parameters:
+        return f"left out: over {most_parameters:,} parameters"
+    return None
+
+
+def reproduce(
+    wanted: Sequence[Step], seeds: Sequence[int], workers: int, **settings: Any
+) -> Generator[Reproduced]:
+    """Train the steps with all seeds, up to `workers` of them at a time; each step as it is done.
+    `settings`: `epochs`, `dataset`, `data_dir` and `train_samples`, if not the usual ones."""
+    from nas_mnist.training.device import keep_freed_memory
+
+    with process_pool(workers, keep_freed_memory) as pool:
+        with interrupts_held():
+            futures = [pool.submit(_train, step, tuple(seeds), **settings) for step in wanted]
+        for future in as_completed(futures):
+            yield future.result()
+
+
+def _train(
+    step: Step,
+    seeds: Sequence[int],
+    *,
+    epochs: int | None = None,
+    dataset: str = "mnist",
+    data_dir: Path | None = None,
+    train_samples: int | None = None,
+) -> Reproduced:
+    from nas_mnist.training.datasets import first_train_samples, load_dataset
+    from nas_mnist.training.device import resolve_device
+
+    assert step.reference is not None
+    architecture, recipe = references()[step.reference].architecture, step_recipe(step, epochs)
+    data = first_train_samples(load_dataset(dataset, data_dir), train_samples)
+    runs: dict[int, Run] = {}
+    for together in train_runs(architecture, recipe, data, seeds, resolve_device("auto")):
+        runs |= {run.seed: run for run in together}
+    return Reproduced(step, architecture, recipe, tuple(runs.values()))
+
+
+def analysis(step: Reproduced, before: Reproduced | None) -> str:
+    """What the measurements say of a step, in the terms of its author's own table."""
+    said = []
+    if before is not None:
+        change = step.test_mean - before.test_mean
+        size = step.architecture.parameters - before.architecture.parameters
+        by = "within chance" if abs(change) < _CHANCE else "more than chance"
+        beside = f" with {size:+,} parameters" if size else ", same size"
+        said.append(f"test {change:+.2f} against step {before.step.number} ({by}){beside}")
+    gap = step.train_mean - step.test_mean
+    if gap > _OVERFIT:
+        said.append(f"over-fits: train {gap:.2f} above test")
+    elif gap < 0:
+        because = "regularized or augmented, the capacity is the limit"
+        said.append(f"train {-gap:.2f} below test: {because}")
+    else:
+        said.append(f"train {gap:.2f} above test: hardly over-fits")
+    if step.train_mean < 99 and gap <= _OVERFIT:
+        said.append("under-fits: train below 99")
+    drop = step.test_best - step.test_mean
+    if drop > _CHANCE:
+        said.append(f"unsteady: its best epoch is {drop:.2f} above its last")
+    return "; ".join(said)

@@ -100,25 +100,25 @@ def measure(request: Request, wanted: Sequence[Loop], rounds: int) -> Iterator[l
     found = [Measured(loop, []) for loop in wanted]
     for _ in range(rounds):
         for measured in found:
+            start = time.monotonic()
             try:
-                _measure_once(request, measured)
+                starts, rates, peaks = zip(*_results(request, measured.loop), strict=True)
             except Exception as error:  # a process may end in any way
                 said = " ".join(str(error).split()) or type(error).__name__
                 raise WorkerError(f"a process of the benchmark ended: {said}") from error
+            measured.images_per_second.append(sum(rates))
+            measured.start_seconds = max(measured.start_seconds, max(starts) - start)
+            measured.peak_memory_mib = max(measured.peak_memory_mib, *peaks)
             yield found
 
 
-def _measure_once(request: Request, measured: Measured) -> None:
-    loop, start = measured.loop, time.monotonic()
+def _results(request: Request, loop: Loop) -> list[tuple[float, float, float]]:
+    """What `_train` gives in each process."""
     barrier = multiprocessing.get_context("spawn").Barrier(loop.processes)
     with process_pool(loop.processes, partial(_set_up, barrier)) as pool:
         with interrupts_held():
             futures = [pool.submit(_train, request, loop) for _ in range(loop.processes)]
-        results = [future.result() for future in as_completed(futures)]
-    starts, rates, peaks = zip(*results, strict=True)
-    measured.images_per_second.append(sum(rates))
-    measured.start_seconds = max(measured.start_seconds, max(starts) - start)
-    measured.peak_memory_mib = max(measured.peak_memory_mib, *peaks)
+        return [future.result() for future in as_completed(futures)]
 
 
 def _set_up(barrier: Barrier) -> None:
@@ -159,28 +159,17 @@ def _usual_epochs(request: Request, loop: Loop) -> Iterator[int]:
 
     recipe, device = request.recipe, torch.device(request.device)
     data, change = load_dataset(request.dataset, request.data_dir), recipe.augmentation
-    transform = transforms.Compose(
-        [
-            transforms.ToPILImage(),  # as torchvision's MNIST hands out its images
-            transforms.RandomAffine(
-                change.rotation,
-                (change.shift / 28, change.shift / 28),
-                (1 - change.scale, 1 + change.scale),
-            ),
-            transforms.ToTensor(),
-            transforms.Normalize((data.normalization.mean,), (data.normalization.std,)),
-        ]
-    )
+    shift, scale = change.shift / 28, (1 - change.scale, 1 + change.scale)
+    affine = transforms.RandomAffine(change.rotation, (shift, shift), scale)
+    normalize = transforms.Normalize((data.normalization.mean,), (data.normalization.std,))
+    # From PIL's images, as torchvision's MNIST hands them out.
+    steps = [transforms.ToPILImage(), affine, transforms.ToTensor(), normalize]
+    transformed = partial(_transformed, transforms.Compose(steps))
     images = data.train.images[: _STEPS * recipe.batch_size]
     examples: Any = list(zip(images, data.train.labels.tolist(), strict=False))
+    workers: Any = {"num_workers": loop.loaders, "persistent_workers": loop.loaders > 0}
     loader: DataLoader[Any] = DataLoader(
-        examples,
-        recipe.batch_size,
-        shuffle=True,
-        num_workers=loop.loaders,
-        persistent_workers=loop.loaders > 0,
-        drop_last=True,
-        collate_fn=partial(_transformed, transform),
+        examples, recipe.batch_size, shuffle=True, drop_last=True, collate_fn=transformed, **workers
     )
     network = build_network(request.architecture).to(device)
     optimizer = make_optimizer(recipe, network.parameters(), recipe.learning_rate)
@@ -210,17 +199,17 @@ def _own_epochs(request: Request, loop: Loop) -> Iterator[int]:
     from nas_mnist.training.trainer import Trainer
 
     keep_freed_memory()
-    recipe, device = request.recipe.changed({"epochs": 10_000}), torch.device(request.device)
+    architecture, recipe = request.architecture, request.recipe.changed({"epochs": 10_000})
     data = load_dataset(request.dataset, request.data_dir)
     train = data.train.at(torch.arange(min(_STEPS * recipe.batch_size, len(data.train))))
-    sets = train, data.test.at(torch.arange(1))
-    where: dict[str, Any] = {"normalization": data.normalization, "device": device}
+    sets, device = (train, data.test.at(torch.arange(1))), torch.device(request.device)
+    where: Any = {"normalization": data.normalization, "device": device}
     training: Trainer | Pack
     if loop.kind == "eager":
         plain = recipe.changed({"average_epochs": 0})  # plain loops do not average
-        training = Trainer(request.architecture, plain, *sets, seed=0, **where)
+        training = Trainer(architecture, plain, *sets, seed=0, **where)
     else:
-        members = [Member(request.architecture, recipe, seed) for seed in range(loop.members)]
+        members = [Member(architecture, recipe, seed) for seed in range(loop.members)]
         training = Pack(members, *sets, **where)
     yield 0
     for _ in training:

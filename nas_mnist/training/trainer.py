@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import torch
@@ -17,13 +18,7 @@ from nas_mnist.errors import DivergedError
 from nas_mnist.networks.architecture import Architecture, build_network
 from nas_mnist.training.datasets import Images, Normalization
 from nas_mnist.training.optimizers import make_optimizer
-from nas_mnist.training.recipe import (
-    Augmentation,
-    Recipe,
-    average_shares,
-    derived_seed,
-    learning_rates,
-)
+from nas_mnist.training.recipe import Augmentation, Recipe, derived_seed
 
 # Small enough that a layer's maps stay in a core's cache: a quarter less time than at 1,000.
 EVALUATION_BATCH = 250
@@ -51,6 +46,7 @@ class EpochRecord(NamedTuple):
         return {name: round(value, 6) for name, value in values.items()}
 
 
+@dataclass(eq=False, repr=False)
 class Trainer:
     """Trains `network`, built from `architecture` with weights drawn by `seed`, eagerly, on
     images that stay on `device`. `network` is the averaged one if the recipe says so.
@@ -60,31 +56,27 @@ class Trainer:
     own generators are left as they were.
     """
 
-    def __init__(
-        self,
-        architecture: Architecture,
-        recipe: Recipe,
-        train: Images,
-        held_out: Images,
-        *,
-        normalization: Normalization,
-        seed: int,
-        device: torch.device,
-        precision: torch.dtype = torch.float32,
-    ) -> None:
-        """`precision`: of weights and images; float64 is there to check by."""
-        self.recipe, self.seed, self.device = recipe, seed, device
-        self._train, self._held_out = train.to(device), held_out.to(device)
-        self._normalization, self._precision = normalization, precision
-        with seeded(device, seed, 0):
-            self._trained: nn.Module = build_network(architecture).to(device, precision)
-        averaged = recipe.average_epochs > 0
+    architecture: Architecture
+    recipe: Recipe
+    train: Images
+    held_out: Images
+    _: KW_ONLY
+    normalization: Normalization
+    seed: int
+    device: torch.device
+    precision: torch.dtype = torch.float32
+    """of weights and images; float64 is there to check by"""
+
+    def __post_init__(self) -> None:
+        self.train, self.held_out = self.train.to(self.device), self.held_out.to(self.device)
+        self._trained = initial_network(self.architecture, self.seed, self.device, self.precision)
+        averaged = self.recipe.average_epochs > 0
         self.network = copy.deepcopy(self._trained) if averaged else self._trained
 
     def __iter__(self) -> Iterator[EpochRecord]:
-        recipe, images = self.recipe, len(self._train)
+        recipe, images = self.recipe, len(self.train)
         steps, size = batches_of(images, recipe)
-        rates, shares = learning_rates(recipe, steps), average_shares(recipe, steps)
+        rates, shares = recipe.learning_rates(steps), recipe.average_shares(steps)
         self._optimizer = make_optimizer(recipe, self._trained.parameters(), rates[0])
         for epoch in range(1, recipe.epochs + 1):
             start = time.perf_counter()
@@ -92,15 +84,12 @@ class Trainer:
             its_steps = slice((epoch - 1) * steps, epoch * steps)
             with seeded(self.device, self.seed, epoch):
                 loss, correct = self._train_epoch(*batches, rates[its_steps], shares[its_steps])
-            check_finite(loss, epoch, recipe)
-            yield EpochRecord(
-                epoch=epoch,
-                learning_rate=rates[its_steps][-1],
-                train_loss=loss,
-                train_accuracy=100 * correct / (steps * size),
-                accuracy=accuracy(self.network, self._held_out, self._normalization),
-                seconds=time.perf_counter() - start,
-            )
+            if error := diverged(loss, epoch, recipe):
+                raise error
+            right = 100 * correct / (steps * size)
+            held_out = accuracy(self.network, self.held_out, self.normalization)
+            seconds = time.perf_counter() - start
+            yield EpochRecord(epoch, rates[its_steps][-1], loss, right, held_out, seconds)
 
     def _train_epoch(
         self, indices: Tensor, changes: Tensor, rates: list[float], shares: list[float]
@@ -110,15 +99,15 @@ class Trainer:
         losses = torch.zeros(len(rates), device=self.device)
         correct = torch.zeros((), dtype=torch.long, device=self.device)
         indices, changes = indices.to(self.device), changes.to(self.device)
+        smoothing = self.recipe.label_smoothing
         for step, (rate, share) in enumerate(zip(rates, shares, strict=True)):
             for group in self._optimizer.param_groups:
                 group["lr"] = rate
-            labels = self._train.labels[indices[step]]
-            images = unit(self._train.images[indices[step]])
+            labels = self.train.labels[indices[step]]
+            images = unit(self.train.images[indices[step]])
             images = augment(images, self.recipe.augmentation, changes[step])
-            images = normalized(images, self._normalization).to(self._precision)
+            images = normalized(images, self.normalization).to(self.precision)
             answers: Tensor = self._trained(images)
-            smoothing = self.recipe.label_smoothing
             loss = functional.cross_entropy(answers, labels, label_smoothing=smoothing)
             self._optimizer.zero_grad()
             torch.autograd.backward(loss)
@@ -138,11 +127,17 @@ class Trainer:
                 average.lerp_(trained[name], share)
 
 
-def batches_of(images: int, recipe: Recipe) -> tuple[int, int]:
-    """Steps an epoch, and the images of each.
+def initial_network(
+    architecture: Architecture, seed: int, device: torch.device, dtype: torch.dtype
+) -> nn.Module:
+    """A network with the weights that `seed` draws."""
+    with seeded(device, seed, 0):
+        return build_network(architecture).to(device, dtype)
 
-    A last batch smaller than the others is left out: its few images would count more.
-    """
+
+def batches_of(images: int, recipe: Recipe) -> tuple[int, int]:
+    """Steps an epoch, and the images of each. A last batch smaller than the others is left out:
+    its few images would count more."""
     size = min(recipe.batch_size, images)
     return images // size, size
 
@@ -184,9 +179,8 @@ def random_changes(count: int, generator: torch.Generator | None = None) -> Tens
 def augment(images: Tensor, augmentation: Augmentation, changes: Tensor) -> Tensor:
     """Images each changed in its own way: one affine map, then jitter.
 
-    `images`: (batch, channels, height, width) float32, from 0 (background) to 1. What enters
-    from outside the image is background. `changes`: (batch, 7), of `random_changes`, each a share
-    of its setting. The same shape and range come back.
+    `images`, and what comes back: (batch, channels, height, width) float32, from 0 (background)
+    to 1. `changes`: (batch, 7), of `random_changes`, each a share of its setting.
     """
     if augmentation.rotation or augmentation.shift or augmentation.scale or augmentation.shear:
         maps = _affine_maps(changes, augmentation, images.shape[-1])
@@ -234,10 +228,9 @@ def accuracy(network: nn.Module, images: Images, normalization: Normalization) -
     return 100 * int((answers == images.labels).sum()) / len(images)
 
 
-def check_finite(loss: float, epoch: int, recipe: Recipe) -> None:
-    """Raise DivergedError unless the epoch's loss is a number."""
-    if not math.isfinite(loss):
-        raise DivergedError(
-            f"the loss is {loss} after epoch {epoch} "
-            f"(peak learning rate {recipe.learning_rate:g}); lower the learning rate"
-        )
+def diverged(loss: float, epoch: int, recipe: Recipe) -> DivergedError | None:
+    """What is wrong with an epoch whose loss is not a number."""
+    if math.isfinite(loss):
+        return None
+    said = f"the loss is {loss} after epoch {epoch} (peak learning rate {recipe.learning_rate:g})"
+    return DivergedError(f"{said}; lower the learning rate")

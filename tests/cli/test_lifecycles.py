@@ -10,14 +10,14 @@ import pytest
 from nas_mnist.errors import DataError, RequestError
 from nas_mnist.networks.references import references, steps
 from nas_mnist.report.lifecycle_table import read_reproduced
-from nas_mnist.training.lifecycles import (
+from nas_mnist.training.runs import (
     Reproduced,
+    Run,
     analysis,
     left_out,
     lifecycle_steps,
     step_recipe,
 )
-from nas_mnist.training.runs import Run
 from nas_mnist.training.trainer import EpochRecord
 from tests.conftest import CommandLine, runner
 

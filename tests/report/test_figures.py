@@ -11,8 +11,7 @@ from nas_mnist.errors import RequestError
 from nas_mnist.networks.references import references
 from nas_mnist.report.figures import front_figure
 from nas_mnist.report.page import write_figure
-from nas_mnist.training.lifecycles import Reproduced, lifecycle_steps, step_recipe
-from nas_mnist.training.runs import Run
+from nas_mnist.training.runs import Reproduced, Run, lifecycle_steps, step_recipe
 from nas_mnist.training.trainer import EpochRecord
 from tests.conftest import Search
 

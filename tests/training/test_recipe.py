@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nas_mnist.errors import RequestError
-from nas_mnist.training.recipe import Augmentation, Recipe, learning_rates, merged, parse_settings
+from nas_mnist.training.recipe import Augmentation, Recipe, merged, parse_settings
 
 STEPS = 20
 
@@ -52,11 +52,11 @@ def torch_rates(kind: str, recipe: Recipe) -> list[float]:
 def test_schedules_equal_torchs(kind: str) -> None:
     recipe = Recipe(epochs=13, learning_rate=0.3, schedule=kind)
     expected = torch_rates(kind, recipe)
-    assert learning_rates(recipe, STEPS) == pytest.approx(expected, rel=1e-9)
+    assert recipe.learning_rates(STEPS) == pytest.approx(expected, rel=1e-9)
 
 
 def test_one_cycle_ends_where_it_says() -> None:
-    rates = learning_rates(Recipe(learning_rate=0.1), 469)
+    rates = Recipe(learning_rate=0.1).learning_rates(469)
     assert len(rates) == 15 * 469
     assert rates[0] == pytest.approx(0.01)
     assert max(rates) == pytest.approx(0.1)
@@ -67,7 +67,7 @@ def test_one_cycle_ends_where_it_says() -> None:
 @pytest.mark.parametrize("epochs", [1, 2])
 @pytest.mark.parametrize("kind", ["onecycle", "constant", "step", "cyclic"])
 def test_the_shortest_runs(kind: str, epochs: int, steps: int) -> None:
-    rates = learning_rates(Recipe(epochs=epochs, schedule=kind), steps)
+    rates = Recipe(epochs=epochs, schedule=kind).learning_rates(steps)
     assert len(rates) == epochs * steps
     assert all(0 < rate <= 0.1 for rate in rates)
 
