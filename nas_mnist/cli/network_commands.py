@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -112,7 +113,7 @@ def reproduce(
     from nas_mnist.training.lifecycles import reproduce as train_steps
 
     wanted = range(seed, seed + seeds)
-    run = {"dataset": dataset, "train_samples": train_samples, "epochs": epochs}
+    run: dict[str, Any] = {"dataset": dataset, "train_samples": train_samples, "epochs": epochs}
     kept = {**run, "most_parameters": most_parameters, "seeds": list(wanted)}
     record = Lifecycle(lifecycle, kept)
     folder = results_dir / lifecycle
@@ -125,19 +126,9 @@ def reproduce(
     for number, why in record.left_out.items():
         note(f"step {number}: {why}")
     note(f"{len(record.done)} steps are trained, {len(missing)} to go")
-    cores = workers or available_cores()
-    with closing(
-        train_steps(
-            missing,
-            wanted,
-            cores,
-            epochs=epochs,
-            dataset=dataset,
-            data_dir=data_dir,
-            train_samples=train_samples,
-        )
-    ) as steps:
-        for step in steps:
+    training = train_steps(missing, wanted, workers or available_cores(), data_dir=data_dir, **run)
+    with closing(training):
+        for step in training:
             record.done[step.step.number] = step
             with writing(folder):
                 files = record.write(folder)
@@ -181,18 +172,15 @@ def bench(
 
     where = resolve_device(device)
     load_dataset(dataset, data_dir)  # what is wrong with it is said once, and first
-    recipe = dataset_source(dataset).recipe
+    recipe, notation = dataset_source(dataset).recipe, format_notation(architecture)
     folder = None if data_dir is None else str(data_dir)
-    notation = format_notation(architecture)
     request = Request(notation, dataset, folder, str(where), seconds, recipe)
     wanted = loops(workers or available_cores(), pack, where.type)
     measured: list[Measured] = []
-    for count, measured in enumerate(measure(request, wanted, rounds), start=1):
-        latest = measured[(count - 1) % len(measured)]
-        note(
-            f"{count}/{rounds * len(wanted)} {latest.loop.name}: "
-            f"{latest.images_per_second[-1]:,.0f} images/s"
-        )
+    for count, measured in enumerate(measure(request, wanted, rounds)):
+        latest = measured[count % len(measured)]
+        done = f"{count + 1}/{rounds * len(wanted)} {latest.loop.name}"
+        note(f"{done}: {latest.images_per_second[-1]:,.0f} images/s")
     machine = {
         "network": name,
         "parameters": architecture.parameters,
@@ -205,7 +193,4 @@ def bench(
         "torch": torch.__version__,
     }
     values = {**machine, **bench_values(measured)}
-    title = (
-        "{network} ({parameters:,} parameters) on {device}, {cores} cores, {vectors}, {precision}"
-    )
-    print_result(values, bench_table(title.format(**machine), values), as_json=as_json)
+    print_result(values, bench_table(values), as_json=as_json)

@@ -23,21 +23,8 @@ from plotly.offline import get_plotlyjs
 from nas_mnist.errors import RequestError
 from nas_mnist.execution.confirmation import Candidate, candidates, chosen, confirmed
 from nas_mnist.execution.records import StudyRecord
+from nas_mnist.report import figures, front_table
 from nas_mnist.report.export import replace_files, trained_network, trained_run
-from nas_mnist.report.figures import (
-    confusion_figure,
-    curves_figure,
-    front_figure,
-    importance_figure,
-    spending_figure,
-)
-from nas_mnist.report.front_table import (
-    confirmed_text,
-    epoch_usage,
-    front_caption,
-    front_rows,
-    spending_text,
-)
 from nas_mnist.report.tables import TEXT_COLUMNS, layer_rows
 from nas_mnist.search.front import on_log_scale
 from nas_mnist.training.datasets import Dataset
@@ -130,29 +117,29 @@ def _report(
     trial, epochs = winner.trial, record.spec.epochs
     said = f"test {trial.test_accuracy:.2f} %, one run, unconfirmed"
     if winner.confirmed:
-        said = f"confirmed {confirmed_text(winner.confirmed)}"
+        said = f"confirmed {front_table.confirmed_text(winner.confirmed)}"
     yield text_part(title, "h1")
     yield text_part(
         f"{counts.finished} trials of {epochs} epochs: {counts.complete} completed, "
         f"{counts.pruned} pruned, {counts.failed} diverged. Most accurate on the validation "
         f"images: trial {trial.number}, {trial.architecture.parameters:,} parameters, {said}."
     )
-    yield figure_part(front_figure(record, reproduced))
+    yield figure_part(figures.front_figure(record, reproduced))
     yield text_part("The front", "h2")
-    yield text_part(front_caption(record, shown))
-    yield table_part(front_rows(shown))
+    yield text_part(front_table.front_caption(record, shown))
+    yield table_part(front_table.front_rows(shown))
     yield text_part("Learning curves of the front", "h2")
-    yield figure_part(curves_figure(record.front(), confirmed(record)))
+    yield figure_part(figures.curves_figure(record.front(), confirmed(record)))
     yield text_part("Where the epochs went", "h2")
-    yield text_part(spending_text(record))
-    yield figure_part(spending_figure(epoch_usage(record), epochs))
+    yield text_part(front_table.spending_text(record))
+    yield figure_part(figures.spending_figure(front_table.epoch_usage(record), epochs))
     yield text_part("Which choices matter", "h2")
     if shares := importances(record):
         yield text_part(
             "For the validation accuracy of completed trials at a given size: shares of the "
             "variance of the error's logarithm, after its fit on the number of parameters (fANOVA)."
         )
-        yield figure_part(importance_figure(shares))
+        yield figure_part(figures.importance_figure(shares))
     else:
         yield text_part(f"Fewer than {_LEAST_TRIALS} completed trials do not say.")
     yield text_part(f"The winner: trial {trial.number}", "h2")
@@ -200,7 +187,7 @@ def _mistakes(record: StudyRecord, winner: Candidate, dataset: Dataset) -> Itera
         f"Trained with seed {trained_run(winner).seed}: {len(wrong)} of {len(labels):,} test "
         f"images wrong, {100 - 100 * len(wrong) / len(labels):.2f} % right."
     )
-    yield figure_part(confusion_figure(labels.tolist(), answers.tolist()))
+    yield figure_part(figures.confusion_figure(labels.tolist(), answers.tolist()))
     if shown:
         some = "All" if len(shown) == len(wrong) else f"The first {len(shown)}"
         yield text_part(f"{some} of them, shown → answered:")

@@ -194,8 +194,11 @@ def bench_values(measured: Sequence[Measured]) -> dict[str, Any]:
     }
 
 
-def bench_table(title: str, values: dict[str, Any]) -> Table:
+def bench_table(values: dict[str, Any]) -> Table:
     """One row a loop; what it says of whole trials is computed from its images a second."""
+    title = (
+        "{network} ({parameters:,} parameters) on {device}, {cores} cores, {vectors}, {precision}"
+    )
     rows = [["loop", "processes × threads", "images/s", "lowest to highest", "s a trial", "MiB"]]
     for loop in values["loops"]:
         rates = loop["images_per_second"]
@@ -210,4 +213,4 @@ def bench_table(title: str, values: dict[str, Any]) -> Table:
         f"images. A trial is 15 epochs of 50,000 images ({TRIAL_IMAGES:,}); s a trial is the "
         "whole machine's time for one."
     )
-    return text_table(title, rows, caption)
+    return text_table(title.format(**values), rows, caption)
