@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nas_mnist.execution.run import ConfirmationProgress, Progress
+from nas_mnist.report.tables import Rows, text_table
 
 _SIZES = 8
 _LINE_SECONDS = 5.0
@@ -21,13 +22,9 @@ _LINE_SECONDS = 5.0
 def show_progress(
     updates: Generator[Progress] | Generator[ConfirmationProgress], *, quiet: bool = False
 ) -> None:
-    """Follow a run to its end, on standard error, and close it: as a live panel on a terminal,
-    elsewhere in one line every few seconds when there was a step, and one at the end.
-
-    Args:
-        updates: how far it is, about twice a second.
-        quiet: show nothing.
-    """
+    """Follow a run to its end, and close it: on standard error as a live panel on a terminal,
+    elsewhere in one line every few seconds when there was a step, and one at the end; `quiet`:
+    nowhere."""
     shown, steps = -_LINE_SECONDS, -1
     with closing(updates):
         if sys.stderr.isatty() and not quiet:
@@ -64,25 +61,16 @@ def _line(progress: Progress | ConfirmationProgress) -> str:
 
 def _panel(progress: Progress | ConfirmationProgress) -> Group:
     done, *more = _texts(progress)
-    bar = Table.grid(padding=(0, 1))
-    shown = [bar]
+    left, bar, shown = _time_left(progress), Table.grid(padding=(0, 1)), []
     if isinstance(progress, ConfirmationProgress):
         total, completed = progress.epochs, progress.epochs_done
     else:
         total, completed = progress.total, progress.counts.finished
-        best = Table(title="best so far", title_justify="left", box=None, padding=(0, 2))
-        best.add_column("parameters", justify="right")
-        best.add_column("validation %", justify="right")
-        for size, accuracy in _spread(progress.best):
-            best.add_row(f"{size:,}", f"{accuracy:.2f}")
-        shown.append(best)
-    bar.add_row(
-        ProgressBar(total=total, completed=completed, width=40, finished_style="green"),
-        Text(done),
-        Text(", ".join(more), style="dim"),
-        Text(_time_left(progress), style="cyan"),
-    )
-    return Group(*shown)
+        rows: Rows = [("parameters", "validation %"), *_spread(progress.best)]
+        shown = [text_table("best so far", rows, box=None, padding=(0, 2))]
+    drawn = ProgressBar(total=total, completed=completed, width=40, finished_style="green")
+    bar.add_row(drawn, Text(done), Text(", ".join(more), "dim"), Text(left, "cyan"))
+    return Group(bar, *shown)
 
 
 def _time_left(progress: Progress | ConfirmationProgress) -> str:

@@ -4,7 +4,7 @@ tables for people. Rows are lists of cells, the headings first, wherever they ar
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -25,7 +25,10 @@ TEXT_COLUMNS = {
 """headings of columns that stand on the left; all others are numbers"""
 
 
-def as_text(rows: Iterable[Sequence[str | float | None]]) -> list[list[str]]:
+Rows = Sequence[Sequence[str | float | None]]
+
+
+def as_text(rows: Rows) -> list[list[str]]:
     """The rows as people read them: counts as 7,884, percents as 99.40, what is missing empty."""
 
     def text(cell: str | float | None) -> str:
@@ -36,12 +39,11 @@ def as_text(rows: Iterable[Sequence[str | float | None]]) -> list[list[str]]:
     return [[text(cell) for cell in row] for row in rows]
 
 
-def text_table(
-    title: str, rows: Iterable[Sequence[str | float | None]], caption: str | None = None
-) -> Table:
-    """The rows as a terminal shows them."""
+def text_table(title: str, rows: Rows, caption: str | None = None, **style: Any) -> Table:
+    """The rows as a terminal shows them, in a style of rich's."""
+    style |= {"title_justify": "left", "caption_justify": "left"}
     headings, *lines = as_text(rows)
-    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
+    table = Table(title=title, caption=caption, **style)
     for heading in headings:
         side: Any = "left" if heading in TEXT_COLUMNS else "right"
         table.add_column(heading, justify=side, overflow="fold")
