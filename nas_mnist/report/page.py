@@ -50,11 +50,9 @@ def text_part(text: str, tag: str = "p") -> str:
 
 
 def figure_part(figure: go.Figure) -> str:
-    # No text in it can end the script.
-    values = figure.to_json().replace("<", "\\u003c")
-    return (
-        f'<div class="plot"></div><script type="application/json" class="figure">{values}</script>'
-    )
+    values = figure.to_json().replace("<", "\\u003c")  # no text in it can end the script
+    script = f'<script type="application/json" class="figure">{values}</script>'
+    return f'<div class="plot"></div>{script}'
 
 
 def table_part(rows: Sequence[Sequence[str]]) -> str:
@@ -100,10 +98,8 @@ def write_report(
     """Write the study's report as HTML: its front beside the retrained networks of `reproduced`,
     how it went, and its winner's mistakes on the dataset's test images.
 
-    Raises:
-        StudyError: if no trial has completed.
-        StorageError: if the winner's weights are missing.
-        OSError: if the file cannot be written.
+    Raises StudyError if no trial has completed, StorageError if the winner's weights are missing,
+    OSError if the file cannot be written.
     """
     spec = record.spec
     title = f"{record.name}: networks within {spec.budget:,} parameters on {spec.dataset}"
@@ -181,11 +177,11 @@ def _mistakes(record: StudyRecord, winner: Candidate, dataset: Dataset) -> Itera
     images, labels = dataset.test.images, dataset.test.labels
     answers = logits(network, dataset.test, dataset.normalization).argmax(dim=1)
     wrong = (answers != labels).nonzero().flatten().tolist()
-    shown = wrong[:_MOST_IMAGES]
+    shown, right = wrong[:_MOST_IMAGES], 100 - 100 * len(wrong) / len(labels)
     yield text_part("What the winner gets wrong", "h2")
     yield text_part(
         f"Trained with seed {trained_run(winner).seed}: {len(wrong)} of {len(labels):,} test "
-        f"images wrong, {100 - 100 * len(wrong) / len(labels):.2f} % right."
+        f"images wrong, {right:.2f} % right."
     )
     yield figure_part(figures.confusion_figure(labels.tolist(), answers.tolist()))
     if shown:
@@ -195,9 +191,8 @@ def _mistakes(record: StudyRecord, winner: Candidate, dataset: Dataset) -> Itera
     for index in shown:
         file = io.BytesIO()  # dark on light, as it was written
         Image.fromarray(255 - images[index, 0].numpy()).save(file, "png")
-        data = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
-        yield (
-            f'<figure><img alt="test image {index}" src="{data}">'
-            f"<figcaption>{int(labels[index])} → {int(answers[index])}</figcaption></figure>"
-        )
+        data = base64.b64encode(file.getvalue()).decode()
+        image = f'<img alt="test image {index}" src="data:image/png;base64,{data}">'
+        caption = text_part(f"{int(labels[index])} → {int(answers[index])}", "figcaption")
+        yield f"<figure>{image}{caption}</figure>"
     yield "</div>"
