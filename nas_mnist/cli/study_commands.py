@@ -34,10 +34,9 @@ def front(
     """Show a study's front: the networks that no other beats in size and accuracy."""
     record = open_study(study, storage)
     if figure is not None:
-        from nas_mnist.report.figures import front_figure
-        from nas_mnist.report.page import check_figure_name, write_figure
+        from nas_mnist.report import figures, page
 
-        check_figure_name(figure)
+        page.check_figure_name(figure)
         beside = _read_reproduced(reproduced, record)
     elif reproduced:
         raise typer.BadParameter("--reproduced goes with --figure")
@@ -49,7 +48,7 @@ def front(
             write_front_csv(record, csv)
     if figure is not None:
         with writing(figure):
-            write_figure(front_figure(record, beside), figure)
+            page.write_figure(figures.front_figure(record, beside), figure)
 
 
 def export(
@@ -75,14 +74,12 @@ def export(
     from nas_mnist.report.front_table import confirmed_text
 
     weights = export_network(record, network, output)
-    found = network.trial
+    found, size = network.trial, network.trial.architecture.parameters
     said = f"test {found.test_accuracy:.2f} % (one run, unconfirmed)"
     if network.confirmed is not None:
         said = f"confirmed {confirmed_text(network.confirmed)}"
-    note(
-        f"trial {found.number}: {found.architecture.parameters:,} parameters, validation "
-        f"{found.val_accuracy:.2f} %, {said}"
-    )
+    validation = f"validation {found.val_accuracy:.2f} %"
+    note(f"trial {found.number}: {size:,} parameters, {validation}, {said}")
     note(f"wrote {output}, {weights}")
 
 

@@ -7,7 +7,7 @@ import tempfile
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import optuna_dashboard
 from optuna.artifacts import upload_artifact
@@ -16,7 +16,7 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from nas_mnist.errors import StorageError
 from nas_mnist.execution.artifacts import artifact_store
 from nas_mnist.execution.confirmation import candidates, chosen, confirmed
-from nas_mnist.execution.optuna_internals import ArtifactStore, forget_artifact
+from nas_mnist.execution.optuna_internals import forget_artifact
 from nas_mnist.execution.records import StudyRecord
 from nas_mnist.execution.store import storage_errors
 from nas_mnist.report.export import export_network, trained_run
@@ -28,7 +28,7 @@ _FIGURE_PIXELS = 450  # the height of the dashboard's own boxes
 _WINNER = "winner"  # user attribute: which winner's files are among the study's artifacts
 
 
-def _store(record: StudyRecord) -> ArtifactStore:
+def _store(record: StudyRecord) -> Any:
     return artifact_store(record.artifact_dir, record.name, record.storage)
 
 
@@ -42,7 +42,8 @@ class StudyArtifacts:
         """Raises ArtifactNotFound if no study has it."""
         for store in self._stores:
             with suppress(ArtifactNotFound):
-                return store.open_reader(artifact_id)
+                file: BinaryIO = store.open_reader(artifact_id)
+                return file
         raise ArtifactNotFound("not found")
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:

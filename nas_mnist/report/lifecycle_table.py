@@ -16,14 +16,9 @@ from nas_mnist.networks.references import Step, references
 from nas_mnist.report import tables
 from nas_mnist.report.export import replace_files
 from nas_mnist.report.tables import spread_text
+from nas_mnist.training import lifecycles
 from nas_mnist.training.epochs import EpochRecord
-from nas_mnist.training.lifecycles import (
-    Reproduced,
-    analysis,
-    left_out,
-    lifecycle_steps,
-    step_recipe,
-)
+from nas_mnist.training.lifecycles import Reproduced, analysis, left_out, step_recipe
 from nas_mnist.training.recipe import Recipe
 from nas_mnist.training.runs import Run
 
@@ -39,7 +34,7 @@ class Lifecycle:
     def __init__(self, name: str, settings: Mapping[str, Any]) -> None:
         """`settings` are what all its runs share beside the recipe, such as dataset and seeds."""
         self.name = name
-        self.steps = lifecycle_steps(name)
+        self.steps = lifecycles.lifecycle_steps(name)
         self.settings = settings
         self.done: dict[int, Reproduced] = {}
         reasons = {step.number: left_out(step, settings["most_parameters"]) for step in self.steps}
@@ -132,14 +127,13 @@ class Lifecycle:
         done = self.done.get(step.number)
         if done is None:
             return {**values, "left_out": self._why_not(step)}
-        names = ("train_best", "train_mean", "test_best", "test_mean", "test_sd")
+        found = ("train_best", "train_mean", "test_best", "test_mean", "test_sd")
+        measured = {name.replace("_", "_accuracy_"): getattr(done, name) for name in found}
+        lowest = min(run.last4_min for run in done.runs)
+        size = done.architecture.parameters
         return {
             **values,
-            "measured": {
-                "parameters": done.architecture.parameters,
-                **{name.replace("_", "_accuracy_"): getattr(done, name) for name in names},
-                "last4_min": min(run.last4_min for run in done.runs),
-            },
+            "measured": {"parameters": size, **measured, "last4_min": lowest},
             "analysis": self._analysis(step),
             "trained": self._trained(step),
             "runs": [{"seed": run.seed, "curve": tables.curve_values(run)} for run in done.runs],
@@ -157,7 +151,7 @@ def read_reproduced(file: Path, dataset: str) -> list[Reproduced]:
             trained_on = entry["trained"]["dataset"]
             if trained_on != dataset:
                 raise RequestError(f"{file} was trained on {trained_on}, not on {dataset}")
-        known = {step.number: step for step in lifecycle_steps(lifecycle)}
+        known = {step.number: step for step in lifecycles.lifecycle_steps(lifecycle)}
         return [_reproduced(known[number], entry) for number, entry in entries.items()]
 
 
