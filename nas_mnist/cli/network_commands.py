@@ -10,7 +10,12 @@ import typer
 
 from nas_mnist.cli.console import note, print_result, writing
 from nas_mnist.errors import RequestError
+from nas_mnist.execution.spec import available_cores
 from nas_mnist.lookup import import_plugin, module_of
+from nas_mnist.networks import references as known
+from nas_mnist.networks.notation import format_notation
+from nas_mnist.report import tables
+from nas_mnist.training.recipe import Recipe, dataset_source, merged, parse_settings
 
 
 def inspect(
@@ -21,21 +26,17 @@ def inspect(
 ) -> None:
     """Show a network's layers: shapes, parameters, MACs and receptive fields."""
     from nas_mnist.execution.target import resolve_target
-    from nas_mnist.report.tables import architecture_table, architecture_values
 
     name, architecture = resolve_target(target, storage)
-    values = architecture_values(name, architecture)
-    print_result(values, architecture_table(name, architecture), as_json=as_json)
+    values = tables.architecture_values(name, architecture)
+    print_result(values, tables.architecture_table(name, architecture), as_json=as_json)
 
 
 def references(as_json: bool = False) -> None:
     """List the hand-made networks and lifecycles, and what was published of each."""
-    from nas_mnist.networks import references as known
-    from nas_mnist.report.tables import lifecycles_table, reference_values, references_table
-
     networks = list(known.references().values())
-    tables = references_table(networks), lifecycles_table(known.steps())
-    print_result([reference_values(network) for network in networks], *tables, as_json=as_json)
+    shown = tables.references_table(networks), tables.lifecycles_table(known.steps())
+    print_result(list(map(tables.reference_values, networks)), *shown, as_json=as_json)
 
 
 def train(
@@ -55,7 +56,6 @@ def train(
 ) -> None:
     """Train one network on all training images and test it after every epoch."""
     from nas_mnist.execution.target import resolve_target
-    from nas_mnist.training.recipe import Recipe, dataset_source, merged, parse_settings
 
     name, architecture = resolve_target(target, storage)
     given = parse_settings(recipe or [])
@@ -66,7 +66,6 @@ def train(
             import_plugin(module)
     settings = Recipe(epochs=epochs).changed(merged(dataset_source(dataset).recipe, given))
 
-    from nas_mnist.report.tables import runs_table, runs_values
     from nas_mnist.training.datasets import first_train_samples, load_dataset
     from nas_mnist.training.device import keep_freed_memory, resolve_device, resolve_precision
     from nas_mnist.training.runs import Run, train_runs
@@ -87,9 +86,9 @@ def train(
                 f"test {record.accuracy:.2f} %, {record.seconds:.1f} s"
             )
     trained = list(runs.values())
-    values = runs_values(name, architecture, settings, dataset, trained)
+    values = tables.runs_values(name, architecture, settings, dataset, trained)
     values["precision"] = str(kind).removeprefix("torch.")
-    print_result(values, runs_table(values, trained), as_json=as_json)
+    print_result(values, tables.runs_table(values, trained), as_json=as_json)
 
 
 def reproduce(
@@ -107,7 +106,6 @@ def reproduce(
 ) -> None:
     """Retrain a hand-made lifecycle: each step under its author's settings, published beside
     measured. The same command goes on where it was stopped."""
-    from nas_mnist.execution.spec import available_cores
     from nas_mnist.report.lifecycle_table import Lifecycle
     from nas_mnist.training.datasets import first_train_samples, load_dataset
     from nas_mnist.training.lifecycles import reproduce as train_steps
@@ -156,18 +154,14 @@ def bench(
         raise RequestError(
             "--study-of is now a script: python studies/storage_benchmark/measure.py TRIALS ..."
         )
-    from nas_mnist.execution.spec import available_cores
     from nas_mnist.execution.target import resolve_target
-    from nas_mnist.networks.notation import format_notation
 
     name, architecture = resolve_target(target, storage)
 
     import torch
 
-    from nas_mnist.report.tables import bench_table, bench_values
     from nas_mnist.training.datasets import load_dataset
     from nas_mnist.training.device import resolve_device, training_precision
-    from nas_mnist.training.recipe import Recipe, dataset_source
     from nas_mnist.training.speed import Measured, Request, loops, measure
 
     where = resolve_device(device)
@@ -192,5 +186,5 @@ def bench(
         "batch_size": Recipe().changed(recipe).batch_size,
         "torch": torch.__version__,
     }
-    values = {**machine, **bench_values(measured)}
-    print_result(values, bench_table(values), as_json=as_json)
+    values = {**machine, **tables.bench_values(measured)}
+    print_result(values, tables.bench_table(values), as_json=as_json)

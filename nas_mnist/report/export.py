@@ -36,7 +36,7 @@ def export_network(record: StudyRecord, network: Candidate, file: Path) -> Path:
     Raises StorageError if the weights are missing or not this network's, or if a file cannot be
     written.
     """
-    weights, content = file.with_suffix(".pt"), stored_weights(record, network)
+    weights, (_, content) = file.with_suffix(".pt"), trained_network(record, network)
     architecture, dataset = network.trial.architecture, record.spec.dataset
     source = module_source(architecture, dataset, record.normalization, _facts(record, network))
     try:
@@ -52,27 +52,21 @@ def trained_run(network: Candidate) -> TrialRecord | ConfirmedRun:
     return network.confirmed.runs[0] if network.confirmed else network.trial
 
 
-def trained_network(record: StudyRecord, network: Candidate) -> nn.Module:
-    """The network with the weights that it was trained to, in evaluation mode.
+def trained_network(record: StudyRecord, network: Candidate) -> tuple[nn.Module, bytes]:
+    """The network with the weights that it was trained to, in evaluation mode, and their file.
 
     Raises StorageError if they are missing or not this network's.
     """
-    return load_weights(network.trial.architecture, stored_weights(record, network))
-
-
-def stored_weights(record: StudyRecord, network: Candidate) -> bytes:
-    """The file of the network's weights, checked; StorageError as `trained_network`."""
     architecture, kept = network.trial.architecture, trained_run(network).weights
     # More than any such file has: float32 parameters, as many buffers, and what torch writes
     # around the tensors of a layer.
     most = 8 * architecture.parameters + 16_384 * len(architecture.layers)
     try:
         weights = read_weights(kept, record.artifact_dir, record.name, record.storage, most)
-        load_weights(architecture, weights)
+        return load_weights(architecture, weights), weights
     except StorageError as error:
         named = f"trial {network.trial.number} of study {record.name!r}"
         raise StorageError(f"{named}: {error}") from None
-    return weights
 
 
 def load_weights(architecture: Architecture, weights: bytes) -> nn.Module:

@@ -149,13 +149,12 @@ def _report(
 
 
 def importances(record: StudyRecord) -> dict[str, float]:
-    """How much of the variance of accuracy at a given size each sampled choice explains, as
-    shares of what all of them explain alone, the largest first; empty with few trials.
+    """Shares of the variance of accuracy at a given size that each choice explains, the largest
+    first; empty with few completed trials.
 
     Accuracy at a given size is the residual of the logarithm of the validation error about its
     quadratic fit on the logarithm of parameters; the shares are those of fANOVA (Hutter, Hoos,
-    Leyton-Brown: An Efficient Approach for Assessing Hyperparameter Importance, 2014). Pruned
-    trials have no final accuracy, and are left out.
+    Leyton-Brown: An Efficient Approach for Assessing Hyperparameter Importance, 2014).
     """
     trials = record.trials(TrialState.COMPLETE)
     if len(trials) < _LEAST_TRIALS:
@@ -173,7 +172,7 @@ def importances(record: StudyRecord) -> dict[str, float]:
 
 def _mistakes(record: StudyRecord, winner: Candidate, dataset: Dataset) -> Iterator[str]:
     """What the winner answers wrongly of the test images."""
-    network = trained_network(record, winner)
+    network, _ = trained_network(record, winner)
     images, labels = dataset.test.images, dataset.test.labels
     answers = logits(network, dataset.test, dataset.normalization).argmax(dim=1)
     wrong = (answers != labels).nonzero().flatten().tolist()
