@@ -50,7 +50,7 @@ class TrainedNetwork:
         """
         from nas_mnist.report.export import trained_network
 
-        return trained_network(self.study, self.candidate)
+        return trained_network(self.study, self.candidate)[0]
 
     def export(self, file: str | Path) -> Path:
         """Write it as a Python module that needs nothing but torch, its weights beside it.

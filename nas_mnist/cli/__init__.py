@@ -1,8 +1,5 @@
-"""Floor 5: the command line. Arguments in, tables and files out; no logic.
-
-What a command needs is imported when it runs: `--help` is instant, and only training waits for
-torch.
-"""
+"""The command line: arguments in, tables and files out. What a command needs is imported when it
+runs: `--help` is instant, and only training waits for torch."""
 
 from nas_mnist.cli.app import main
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import typer
 
 from nas_mnist.cli.console import note, print_result, writing
 from nas_mnist.errors import RequestError
+from nas_mnist.execution.spec import available_cores
 from nas_mnist.lookup import import_plugin, module_of
+from nas_mnist.networks import references as known
+from nas_mnist.report import tables
+from nas_mnist.training.recipe import Recipe, dataset_source, merged, parse_settings
 
 
 def inspect(
@@ -20,21 +25,17 @@ def inspect(
 ) -> None:
     """Show a network's layers: shapes, parameters, MACs and receptive fields."""
     from nas_mnist.execution.target import resolve_target
-    from nas_mnist.report.tables import architecture_table, architecture_values
 
     name, architecture = resolve_target(target, storage)
-    values = architecture_values(name, architecture)
-    print_result(values, architecture_table(name, architecture), as_json=as_json)
+    values = tables.architecture_values(name, architecture)
+    print_result(values, tables.architecture_table(name, architecture), as_json=as_json)
 
 
 def references(as_json: bool = False) -> None:
     """List the hand-made networks and lifecycles, and what was published of each."""
-    from nas_mnist.networks import references as known
-    from nas_mnist.report.tables import lifecycles_table, reference_values, references_table
-
     networks = list(known.references().values())
-    tables = references_table(networks), lifecycles_table(known.steps())
-    print_result([reference_values(network) for network in networks], *tables, as_json=as_json)
+    shown = tables.references_table(networks), tables.lifecycles_table(known.steps())
+    print_result(list(map(tables.reference_values, networks)), *shown, as_json=as_json)
 
 
 def train(
@@ -54,7 +55,6 @@ def train(
 ) -> None:
     """Train one network on all training images and test it after every epoch."""
     from nas_mnist.execution.target import resolve_target
-    from nas_mnist.training.recipe import Recipe, dataset_source, merged, parse_settings
 
     name, architecture = resolve_target(target, storage)
     given = parse_settings(recipe or [])
@@ -65,7 +65,6 @@ def train(
             import_plugin(module)
     settings = Recipe(epochs=epochs).changed(merged(dataset_source(dataset).recipe, given))
 
-    from nas_mnist.report.tables import runs_table, runs_values
     from nas_mnist.training.datasets import first_train_samples, load_dataset
     from nas_mnist.training.device import keep_freed_memory, resolve_device, resolve_precision
     from nas_mnist.training.runs import Run, train_runs
@@ -86,9 +85,9 @@ def train(
                 f"test {record.accuracy:.2f} %, {record.seconds:.1f} s"
             )
     trained = list(runs.values())
-    values = runs_values(name, architecture, settings, dataset, trained)
+    values = tables.runs_values(name, architecture, settings, dataset, trained)
     values["precision"] = str(kind).removeprefix("torch.")
-    print_result(values, runs_table(values, trained), as_json=as_json)
+    print_result(values, tables.runs_table(values, trained), as_json=as_json)
 
 
 def reproduce(
@@ -106,13 +105,12 @@ def reproduce(
 ) -> None:
     """Retrain a hand-made lifecycle: each step under its author's settings, published beside
     measured. The same command goes on where it was stopped."""
-    from nas_mnist.execution.spec import available_cores
     from nas_mnist.report.lifecycle_table import Lifecycle
     from nas_mnist.training.datasets import first_train_samples, load_dataset
     from nas_mnist.training.runs import reproduce as train_steps
 
     wanted = range(seed, seed + seeds)
-    run = {"dataset": dataset, "train_samples": train_samples, "epochs": epochs}
+    run: dict[str, Any] = {"dataset": dataset, "train_samples": train_samples, "epochs": epochs}
     kept = {**run, "most_parameters": most_parameters, "seeds": list(wanted)}
     record = Lifecycle(lifecycle, kept)
     folder = results_dir / lifecycle
@@ -125,19 +123,9 @@ def reproduce(
     for number, why in record.left_out.items():
         note(f"step {number}: {why}")
     note(f"{len(record.done)} steps are trained, {len(missing)} to go")
-    cores = workers or available_cores()
-    with closing(
-        train_steps(
-            missing,
-            wanted,
-            cores,
-            epochs=epochs,
-            dataset=dataset,
-            data_dir=data_dir,
-            train_samples=train_samples,
-        )
-    ) as steps:
-        for step in steps:
+    training = train_steps(missing, wanted, workers or available_cores(), data_dir=data_dir, **run)
+    with closing(training):
+        for step in training:
             record.done[step.step.number] = step
             with writing(folder):
                 files = record.write(folder)
@@ -165,17 +153,14 @@ def bench(
         raise RequestError(
             "--study-of is now a script: python studies/storage_benchmark/measure.py TRIALS ..."
         )
-    from nas_mnist.execution.spec import available_cores
     from nas_mnist.execution.target import resolve_target
 
     name, architecture = resolve_target(target, storage)
 
     import torch
 
-    from nas_mnist.report.tables import bench_table, bench_values
     from nas_mnist.training.datasets import load_dataset
     from nas_mnist.training.device import resolve_device, training_precision
-    from nas_mnist.training.recipe import Recipe, dataset_source
     from nas_mnist.training.speed import Measured, Request, loops, measure
 
     where = resolve_device(device)
@@ -184,12 +169,10 @@ def bench(
     request = Request(architecture, dataset, data_dir, str(where), seconds, recipe)
     wanted = loops(workers or available_cores(), pack, where.type)
     measured: list[Measured] = []
-    for count, measured in enumerate(measure(request, wanted, rounds), start=1):
-        latest = measured[(count - 1) % len(measured)]
-        note(
-            f"{count}/{rounds * len(wanted)} {latest.loop.name}: "
-            f"{latest.images_per_second[-1]:,.0f} images/s"
-        )
+    for count, measured in enumerate(measure(request, wanted, rounds)):
+        latest = measured[count % len(measured)]
+        done = f"{count + 1}/{rounds * len(wanted)} {latest.loop.name}"
+        note(f"{done}: {latest.images_per_second[-1]:,.0f} images/s")
     machine = {
         "network": name,
         "parameters": architecture.parameters,
@@ -201,8 +184,5 @@ def bench(
         "batch_size": recipe.batch_size,
         "torch": torch.__version__,
     }
-    values = {**machine, **bench_values(measured)}
-    title = (
-        "{network} ({parameters:,} parameters) on {device}, {cores} cores, {vectors}, {precision}"
-    )
-    print_result(values, bench_table(title.format(**machine), values), as_json=as_json)
+    values = {**machine, **tables.bench_values(measured)}
+    print_result(values, tables.bench_table(values), as_json=as_json)

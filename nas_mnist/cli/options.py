@@ -24,12 +24,9 @@ def _import_plugins(modules: list[str] | None) -> list[str] | None:
     return modules
 
 
-_SQLITE = "sqlite:///studies/STUDY.db"
-_ARTIFACTS = "STUDY/artifacts by an SQLite file; the server"
-_DATA = "$NAS_MNIST_DATA, else the cache"
 _TARGET = "A notation, a reference's name, or STUDY:TRIAL."
 
-# By parameter, or by command and parameter.
+# By parameter, or by command and parameter; those that are not here are fields of SearchConfig.
 _OPTIONS: dict[str, Any] = {
     "study": Argument(help="Name of the study.", show_default=False),
     "dashboard.study": Argument(help="The study; all of --storage if there is none."),
@@ -37,22 +34,13 @@ _OPTIONS: dict[str, Any] = {
     "bench.target": Argument(help=_TARGET),
     "lifecycle": Argument(help="As `references` lists them.", show_default=False),
     "as_json": Option("--json", help="Print JSON instead of tables."),
-    "storage": Option(
-        help="Database URL of the study.", envvar="NAS_MNIST_STORAGE", show_default=_SQLITE
-    ),
-    "artifact_dir": Option(help="Folder of all weights.", show_default=_ARTIFACTS),
-    "results_dir": Option(help="Where STUDY/front.csv and the rest go.", show_default="results"),
     "reproduce.results_dir": Option(help="Where LIFECYCLE/ goes."),
-    "data_dir": Option(help="Folder of the image files.", show_default=_DATA),
     "dataset": Option(help="mnist, fashion-mnist, kmnist, digits, or MODULE:ATTRIBUTE."),
     "train_samples": Option(help="Training images.", show_default="all"),
-    "workers": Option(help="Processes of one thread.", show_default="one a core"),
     "ray": Option(
         metavar="ADDRESS", help="Let Ray place the workers: auto, or HOST:PORT of a cluster's head."
     ),
     "worker_gpus": Option(min=0, help="GPUs of a worker with --ray; 0.25 puts four on one."),
-    "device": Option(help="auto, cpu or cuda."),
-    "precision": Option(help="auto (what the device is best at), float32 or bfloat16."),
     "seed": Option(min=0, max=2**31 - 1, help="The first seed."),
     "confirm.seeds": Option(min=1, max=100, help="Fresh seeds of each network."),
     "train.seeds": Option(min=1, max=100, help="How many seeds, side by side."),
@@ -105,12 +93,12 @@ _OPTIONS: dict[str, Any] = {
         is_eager=True,
     ),
 }
-# What the options of `search` have as their default where it is worked out from others.
+# What is said of a default that is worked out from others.
 _DERIVED = {
     "study": "DATASET-BUDGET",
-    "storage": _SQLITE,
-    "artifact_dir": _ARTIFACTS,
-    "data_dir": _DATA,
+    "storage": "sqlite:///studies/STUDY.db",
+    "artifact_dir": "STUDY/artifacts by an SQLite file; the server",
+    "data_dir": "$NAS_MNIST_DATA, else the cache",
     "train_samples": "all that do not validate",
     "workers": "one a core",
     "confirm": "confirm",
@@ -121,32 +109,28 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give each parameter of a command its option, and one that takes `**settings` an option for
     every other field of SearchConfig too; of those, what is not given is None."""
     own = dict(inspect.signature(command, eval_str=True).parameters)
-    fields = SearchConfig.model_fields if own.pop("settings", None) else {}
-    parameters = []
-    for name in dict.fromkeys([*fields, *own]):
-        if name in own:
-            kind, default = own[name].annotation, own[name].default
-            option = _OPTIONS.get(f"{command.__name__}.{name}") or _OPTIONS[name]
-        else:
-            kind, default = fields[name].annotation or Any, None
-            flag = f"--{name.replace('_', '-')}"
-            option = Option(
-                f"{flag}/--no-{name}" if kind is bool else flag,
-                help=fields[name].description,
-                show_default=_DERIVED.get(name, str(fields[name].default)),
-                envvar="NAS_MNIST_STORAGE" if name == "storage" else None,
-            )
-            kind = kind | None
-        parameters.append(
-            inspect.Parameter(
-                name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=default,
-                annotation=Annotated[kind, option],
-            )
-        )
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    by_name, only = {}, inspect.Parameter.KEYWORD_ONLY
+    for name, field in SearchConfig.model_fields.items() if own.pop("settings", None) else ():
+        kind: Any = field.annotation
+        kind = Annotated[kind | None, _setting(name, None)]
+        by_name[name] = inspect.Parameter(name, only, default=None, annotation=kind)
+    for name, parameter in own.items():
+        option = _OPTIONS.get(f"{command.__name__}.{name}") or _OPTIONS.get(name)
+        kind = Annotated[parameter.annotation, option or _setting(name, parameter.default)]
+        by_name[name] = parameter.replace(kind=only, annotation=kind)
+    command.__signature__ = inspect.Signature([*by_name.values()])  # type: ignore[attr-defined]
     return command
+
+
+def _setting(name: str, default: Any) -> Any:
+    """The option of a field of SearchConfig; its own default counts where the command has none."""
+    field, flag = SearchConfig.model_fields[name], f"--{name.replace('_', '-')}"
+    return Option(
+        f"{flag}/--no-{name}" if field.annotation is bool else flag,
+        help=field.description,
+        show_default=default is not None or _DERIVED.get(name, str(field.default)),
+        envvar="NAS_MNIST_STORAGE" if name == "storage" else None,
+    )
 
 
 def parse_limits(texts: list[str] | None) -> dict[str, int]:

@@ -34,13 +34,9 @@ def search(
     from nas_mnist.report.progress import show_progress
     from nas_mnist.training.recipe import parse_settings
 
-    given = {
-        **settings,
-        "recipe": parse_settings(recipe or []) or None,  # else the preset's, or the study's
-        "limits": parse_limits(limits) or None,
-        "plugins": plugins,
-    }
-    request = resolve_request(config, given)
+    given = {"recipe": parse_settings(recipe or []) or None, "plugins": plugins}
+    given["limits"] = parse_limits(limits) or None  # else the preset's, or the study's
+    request = resolve_request(config, {**settings, **given})
     quiet_optuna()
     with launching(ray, worker_gpus) as launcher:
         if ray is not None and settings["workers"] is None:
@@ -58,15 +54,12 @@ def search(
         except KeyboardInterrupt:
             if record.front():
                 print_front(record, as_json)
-            note(
-                f"interrupted: {record.counts().finished} of {request.trials} trials are "
-                "finished; the same command goes on"
-            )
+            done = f"{record.counts().finished} of {request.trials} trials are finished"
+            note(f"interrupted: {done}; the same command goes on")
             raise
         if not record.front():
-            raise NasMnistError(
-                "no trial completed: every network diverged; lower the learning rate"
-            )
+            said = "no trial completed: every network diverged; lower the learning rate"
+            raise NasMnistError(said)
         if request.confirm:
             _confirm_front(record, request, launcher, as_json)
         _present(record, results, as_json)
@@ -127,10 +120,9 @@ def _confirm_front(
     front = len(record.front())
     besides = len(networks_to_confirm(record, settings)) - front
     more = f" and {besides} beside it" if besides else ""
-    note(
-        f"confirming {front} networks of the front{more} with {settings.seeds} "
-        f"{'seed' if settings.seeds == 1 else 'seeds'} each, on all {images:,} training images"
-    )
+    seeds = "1 seed" if settings.seeds == 1 else f"{settings.seeds} seeds"
+    networks = f"{front} networks of the front{more}"
+    note(f"confirming {networks} with {seeds} each, on all {images:,} training images")
     try:
         show_progress(run_confirmation(record, settings, launcher))
     except KeyboardInterrupt:
@@ -142,20 +134,16 @@ def _confirm_front(
 def _present(record: StudyRecord, results: Path, as_json: bool) -> None:
     """Print the study's front, and write its files."""
     from nas_mnist.execution.confirmation import chosen, confirmed
-    from nas_mnist.report.dashboard_extras import update_dashboard
-    from nas_mnist.report.export import export_network
-    from nas_mnist.report.figures import front_figure
-    from nas_mnist.report.front_table import UNCONFIRMED, write_front_csv
-    from nas_mnist.report.page import write_figure
+    from nas_mnist.report import dashboard_extras, export, figures, front_table, page
 
     print_front(record, as_json)
     if as_json and not confirmed(record):  # the table says it itself
-        note(UNCONFIRMED)
+        note(front_table.UNCONFIRMED)
     csv, html, winner = (results / name for name in ("front.csv", "front.html", "winner.py"))
     with writing(csv):
-        write_front_csv(record, csv)
+        front_table.write_front_csv(record, csv)
     with writing(html):
-        write_figure(front_figure(record), html)
-    weights = export_network(record, chosen(record), winner)
-    update_dashboard(record)
+        page.write_figure(figures.front_figure(record), html)
+    weights = export.export_network(record, chosen(record), winner)
+    dashboard_extras.update_dashboard(record)
     note(f"wrote {csv}, {html}, {winner}, {weights}")

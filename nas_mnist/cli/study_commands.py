@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any
@@ -34,10 +34,9 @@ def front(
     """Show a study's front: the networks that no other beats in size and accuracy."""
     record = open_study(study, storage)
     if figure is not None:
-        from nas_mnist.report.figures import front_figure
-        from nas_mnist.report.page import check_figure_name, write_figure
+        from nas_mnist.report import figures, page
 
-        check_figure_name(figure)
+        page.check_figure_name(figure)
         beside = _read_reproduced(reproduced, record)
     elif reproduced:
         raise typer.BadParameter("--reproduced goes with --figure")
@@ -49,7 +48,7 @@ def front(
             write_front_csv(record, csv)
     if figure is not None:
         with writing(figure):
-            write_figure(front_figure(record, beside), figure)
+            page.write_figure(figures.front_figure(record, beside), figure)
 
 
 def export(
@@ -75,14 +74,12 @@ def export(
     from nas_mnist.report.front_table import confirmed_text
 
     weights = export_network(record, network, output)
-    found = network.trial
+    found, size = network.trial, network.trial.architecture.parameters
     said = f"test {found.test_accuracy:.2f} % (one run, unconfirmed)"
     if network.confirmed is not None:
         said = f"confirmed {confirmed_text(network.confirmed)}"
-    note(
-        f"trial {found.number}: {found.architecture.parameters:,} parameters, validation "
-        f"{found.val_accuracy:.2f} %, {said}"
-    )
+    validation = f"validation {found.val_accuracy:.2f} %"
+    note(f"trial {found.number}: {size:,} parameters, {validation}, {said}")
     note(f"wrote {output}, {weights}")
 
 
@@ -125,6 +122,7 @@ def dashboard(
     port: int = 8080,
 ) -> None:
     """Serve Optuna's dashboard, with the study's front, learning curves and winner."""
+    from nas_mnist.execution.confirmation import confirmed
     from nas_mnist.execution.records import load_studies
     from nas_mnist.execution.store import open_storage
 
@@ -149,6 +147,21 @@ def dashboard(
             except NasMnistError as error:  # what is in the storage can be looked at all the same
                 note(f"study {record.name} is shown without all that should be added: {error}")
 
+    def state() -> list[object]:
+        runs = [[len(found.runs) for found in confirmed(record)] for record in records]
+        return [[record.counts() for record in records], runs]
+
+    def keep_updated() -> None:
+        """Go on with a search that runs meanwhile, until its user deletes a study."""
+        seen = state()
+        with suppress(KeyError):
+            while True:
+                time.sleep(_REFRESH_SECONDS)
+                with suppress(StorageError):  # the dashboard shows it
+                    if (now := state()) != seen:
+                        update()
+                        seen = now
+
     update()
     # A storage of its own: the dashboard's threads must not wait for the updates.
     its_own = open_storage(records[0].url, create=False)
@@ -159,7 +172,7 @@ def dashboard(
         said = reason(error) if isinstance(error, OSError) else str(error)
         raise WorkerError(f"--host {host} --port {port}: {said}; try another") from None
     with server:
-        threading.Thread(target=_keep_updated, args=(records, update), daemon=True).start()
+        threading.Thread(target=keep_updated, daemon=True).start()
         page = f"/dashboard/studies/{records[0].study_id}" if len(records) == 1 else "/"
         note(f"listening on http://{host}:{server.server_port}{page} until Ctrl-C")
         server.serve_forever()
@@ -172,25 +185,3 @@ class _Server(ThreadingMixIn, WSGIServer):
 class _Handler(WSGIRequestHandler):
     def log_message(self, format: str, *arguments: Any) -> None:
         """A line for each request is nobody's to read."""
-
-
-def _keep_updated(records: list[StudyRecord], update: Callable[[], None]) -> None:
-    """Go on with a search that runs meanwhile."""
-    from nas_mnist.execution.confirmation import confirmed
-
-    def state() -> list[object]:
-        runs = [[len(found.runs) for found in confirmed(record)] for record in records]
-        return [[record.counts() for record in records], runs]
-
-    seen = state()
-    while True:
-        time.sleep(_REFRESH_SECONDS)
-        try:
-            now = state()
-        except KeyError:  # its user has deleted a study
-            return
-        except StorageError:  # the dashboard shows it
-            continue
-        if now != seen:
-            update()
-            seen = now

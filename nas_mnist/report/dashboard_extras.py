@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import optuna_dashboard
 from optuna.artifacts import upload_artifact
@@ -24,23 +25,25 @@ from nas_mnist.report.front_table import confirmed_text, front_caption, front_ro
 from nas_mnist.report.tables import markdown_row
 
 _FIGURE_PIXELS = 450  # the height of the dashboard's own boxes
-_WINNER = "winner"
-"""user attribute: which winner's files are among the study's artifacts"""
+_WINNER = "winner"  # user attribute: which winner's files are among the study's artifacts
+
+
+def _store(record: StudyRecord) -> Any:
+    return artifact_store(record.artifact_dir, record.name, record.storage)
 
 
 class StudyArtifacts:
     """The artifacts of several studies as one store, for a dashboard that shows them all."""
 
     def __init__(self, records: list[StudyRecord]) -> None:
-        self._stores = [
-            artifact_store(record.artifact_dir, record.name, record.storage) for record in records
-        ]
+        self._stores = [_store(record) for record in records]
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
         """Raises ArtifactNotFound if no study has it."""
         for store in self._stores:
             with suppress(ArtifactNotFound):
-                return store.open_reader(artifact_id)
+                file: BinaryIO = store.open_reader(artifact_id)
+                return file
         raise ArtifactNotFound("not found")
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
@@ -84,17 +87,17 @@ def study_note(record: StudyRecord) -> str:
     if not shown:
         return "\n\n".join([about, trials, "No trial has completed yet."])
     headings, *rows = front_rows(shown)
-    rules = ["--:"] * (len(headings) - 1) + [":--"]
     rows = [[*cells, f"`{notation}`"] for *cells, notation in rows]
+    rules = ["--:"] * (len(headings) - 1) + [":--"]
     table = "\n".join(map(markdown_row, [headings, rules, *rows]))
-    winner = chosen(record)
-    said = f", {confirmed_text(winner.confirmed)}" if winner.confirmed else ""
+    trial, found = chosen(record)
     best = (
-        f"Most accurate on the validation images: trial {winner.trial.number}{said}. Its "
-        "module and weights are among the study's artifacts."
+        f"Most accurate on the validation images: trial {trial.number}"
+        f"{f', {confirmed_text(found)}' if found else ''}. Its module and weights are among the "
+        "study's artifacts."
     )
-    caption, spending = front_caption(record, shown), spending_text(record)
-    return "\n\n".join([about, trials, table, caption, spending, best])
+    said = [about, trials, table, front_caption(record, shown), spending_text(record), best]
+    return "\n\n".join(said)
 
 
 def _keep_winner(record: StudyRecord) -> None:
@@ -106,21 +109,14 @@ def _keep_winner(record: StudyRecord) -> None:
     before = before if isinstance(before, dict) else {}
     if before.get("is") == which:
         return
-    store = artifact_store(record.artifact_dir, record.name, record.storage)
+    store = _store(record)
     with tempfile.TemporaryDirectory() as scratch:
         module = Path(scratch) / "winner.py"
         try:
             weights = export_network(record, winner, module)
             kinds = {module: "text/x-python", weights: "application/octet-stream"}
-            made = [
-                upload_artifact(
-                    artifact_store=store,
-                    file_path=str(file),
-                    study_or_trial=record.study,
-                    mimetype=kind,
-                )
-                for file, kind in kinds.items()
-            ]
+            keep = partial(upload_artifact, artifact_store=store, study_or_trial=record.study)
+            made = [keep(file_path=str(file), mimetype=kind) for file, kind in kinds.items()]
         except OSError as error:
             raise StorageError(f"artifacts: {error}") from None
     record.study.set_user_attr(_WINNER, {"is": which, "artifacts": made})

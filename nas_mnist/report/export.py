@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from errno import EISDIR
 from importlib import resources
 from pathlib import Path
 from string import Template
+from textwrap import indent
 
 import torch
 from torch import nn
@@ -28,21 +29,21 @@ from nas_mnist.training.recipe import DATASETS
 
 
 def export_network(record: StudyRecord, network: Candidate, file: Path) -> Path:
-    """Write the network as `file` (.py), its weights beside it (.pt); the weights' path. Of a
-    confirmed network the weights are those of its first seed.
+    """Write the network as `file` (.py), its weights beside it (.pt); the weights' path. Both are
+    whole before either replaces what was there.
 
-    Both are whole before either replaces what was there. Raises StorageError if the weights are
-    missing or not this network's, or if a file cannot be written.
+    Raises StorageError if the weights are missing or not this network's, or if a file cannot be
+    written.
     """
-    weights = stored_weights(record, network)
+    weights, (_, content) = file.with_suffix(".pt"), trained_network(record, network)
     architecture, dataset = network.trial.architecture, record.spec.dataset
     source = module_source(architecture, dataset, record.normalization, _facts(record, network))
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        replace_files({file.with_suffix(".pt"): weights, file: source.encode()})
+        replace_files({weights: content, file: source.encode()})
     except OSError as error:
         raise StorageError(f"{error.filename or file}: {reason(error)}") from None
-    return file.with_suffix(".pt")
+    return weights
 
 
 def trained_run(network: Candidate) -> TrialRecord | ConfirmedRun:
@@ -50,27 +51,21 @@ def trained_run(network: Candidate) -> TrialRecord | ConfirmedRun:
     return network.confirmed.runs[0] if network.confirmed else network.trial
 
 
-def trained_network(record: StudyRecord, network: Candidate) -> nn.Module:
-    """The network with the weights that it was trained to, in evaluation mode.
+def trained_network(record: StudyRecord, network: Candidate) -> tuple[nn.Module, bytes]:
+    """The network with the weights that it was trained to, in evaluation mode, and their file.
 
     Raises StorageError if they are missing or not this network's.
     """
-    return load_weights(network.trial.architecture, stored_weights(record, network))
-
-
-def stored_weights(record: StudyRecord, network: Candidate) -> bytes:
-    """The file of the network's weights, checked; StorageError as `trained_network`."""
     architecture, kept = network.trial.architecture, trained_run(network).weights
     # More than any such file has: float32 parameters, as many buffers, and what torch writes
     # around the tensors of a layer.
     most = 8 * architecture.parameters + 16_384 * len(architecture.layers)
     try:
         weights = read_weights(kept, record.artifact_dir, record.name, record.storage, most)
-        load_weights(architecture, weights)
+        return load_weights(architecture, weights), weights
     except StorageError as error:
         named = f"trial {network.trial.number} of study {record.name!r}"
         raise StorageError(f"{named}: {error}") from None
-    return weights
 
 
 def load_weights(architecture: Architecture, weights: bytes) -> nn.Module:
@@ -130,50 +125,42 @@ def _facts(record: StudyRecord, network: Candidate) -> dict[str, str]:
 
 
 def module_source(
-    architecture: Architecture,
-    dataset: str,
-    normalization: tuple[float, float],
-    facts: Mapping[str, str],
+    network: Architecture, dataset: str, normalization: Sequence[float], facts: Mapping[str, str]
 ) -> str:
     """The text of the module file, which loads the weights file of its own name. Run, it classifies
     a picture, or tests itself on the files of its dataset, if that one comes as files.
 
-    Args:
-        architecture: the network.
-        dataset: the name of its images.
-        normalization: mean and standard deviation of the training pixels, from 0 to 1.
-        facts: what its docstring says beside the layers, by name.
+    `normalization`: mean and standard deviation of the training pixels, from 0 to 1; `facts`: what
+    its docstring says beside the layers, by name.
     """
-    mean, std = normalization
+    mean, std = map(float, normalization)
     folder = DATASETS[dataset].folder if dataset in DATASETS else None
-    named = list(zip(layer_names(architecture.layers), architecture.costs, strict=True))
-    made = [line for name, cost in named for line in cost.layer.made(name, cost.input_shape)]
+    rows, made = [("layer", "output shape", "parameters", "receptive field")], []
+    for name, cost in zip(layer_names(network.layers), network.costs, strict=True):
+        made += cost.layer.made(name, cost.input_shape)
+        count = f"{cost.parameters:,}" if cost.parameters else ""
+        shape = "×".join(map(str, cost.output_shape))
+        rows.append((name, shape, count, str(cost.receptive_field)))
+    first, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
+    table = [
+        "  ".join([f"    {name:<{first}}", *map(str.rjust, cells, widths)]) for name, *cells in rows
+    ]
     template = resources.files(__package__).joinpath("exported.txt").read_text("utf-8")
     # Lines for datasets that come as files begin with F|, those for others with P|.
     kept, left_out = ("F|", "P|") if folder else ("P|", "F|")
     lines = template.splitlines(keepends=True)
     text = "".join(line.removeprefix(kept) for line in lines if not line.startswith(left_out))
     return Template(text).substitute(
-        title=f"A network of {architecture.parameters:,} parameters for the images of {dataset}.",
+        title=_plain(
+            f"A network of {network.parameters:,} parameters for the images of {dataset}."
+        ),
         folder=folder,
-        table=_table(architecture),
+        table="\n".join(table),
         facts="\n".join(f"    {name + ':':<12}{_plain(text)}" for name, text in facts.items()),
-        mean=repr(float(mean)),
-        std=repr(float(std)),
-        layers="\n".join(f"        {line}" for line in made),
-        forward="\n".join(f"        {line}" for line in forward_lines(architecture.layers)),
-    )
-
-
-def _table(architecture: Architecture) -> str:
-    rows = [("layer", "output shape", "parameters", "receptive field")]
-    for name, cost in zip(layer_names(architecture.layers), architecture.costs, strict=True):
-        count = f"{cost.parameters:,}" if cost.parameters else ""
-        shape = "×".join(map(str, cost.output_shape))
-        rows.append((name, shape, count, str(cost.receptive_field)))
-    first, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
-    return "\n".join(
-        "  ".join([f"    {name:<{first}}", *map(str.rjust, cells, widths)]) for name, *cells in rows
+        mean=mean,
+        std=std,
+        layers=indent("\n".join(made), " " * 8),
+        forward=indent("\n".join(forward_lines(network.layers)), " " * 8),
     )
 
 

@@ -22,24 +22,26 @@ from nas_mnist.training.runs import Reproduced
 FRONT_COLOR = "#1f5fbf"
 _CLAIMS, _TRIALS = "#7fa3d9", "#a9c4ea"
 _REFERENCES, _RETRAINED, _BUDGET, _STOPPED = "#8a8a8a", "#5f5f5f", "#b03030", "#c98a2b"
-_SIZE_TICKS = [base * 10**power for power in range(1, 8) for base in (1, 2, 5)]
-_ACCURACY_TICKS = [0, 50, 80, 90, 95, 98, 99, 99.2, 99.4, 99.5, 99.6, 99.7, 99.8, 99.9]
 # One image of 10,000: where an error of 0 is drawn on the logarithmic axis.
 _DRAWN_MIN_ERROR = 0.01
 _LINE: dict[str, Any] = {"line": {"shape": "hv", "color": FRONT_COLOR, "width": 2}}
 _DOT: dict[str, Any] = {"marker": {"size": 9, "color": FRONT_COLOR}}
+
+Point = tuple[Architecture, float, str]
+"""a network in a picture: its accuracy in percent, and what else to say of it"""
 
 
 def _drawn_error(accuracy: float) -> float:
     return max(_DRAWN_MIN_ERROR, 100 - accuracy)
 
 
-_ACCURACIES = {
-    "tickvals": [_drawn_error(accuracy) for accuracy in _ACCURACY_TICKS],
-    "ticktext": [f"{accuracy:g}" for accuracy in _ACCURACY_TICKS],
+_SIZES = [base * 10**power for power in range(1, 8) for base in (1, 2, 5)]
+_SIZE_AXIS = {"title": "parameters", "type": "log", "tickvals": _SIZES, "showline": True}
+_ACCURACIES = [0, 50, 80, 90, 95, 98, 99, 99.2, 99.4, 99.5, 99.6, 99.7, 99.8, 99.9]
+_ACCURACY_AXIS = {
+    **{"title": "accuracy (%)", "type": "log", "tickvals": [*map(_drawn_error, _ACCURACIES)]},
+    "ticktext": [f"{accuracy:g}" for accuracy in _ACCURACIES],
 }
-Point = tuple[Architecture, float, str]
-"""a network in a picture: its accuracy in percent, and what else to say of it"""
 
 
 def front_figure(record: StudyRecord, reproduced: Sequence[Reproduced] = ()) -> go.Figure:
@@ -78,35 +80,44 @@ def front_figure(record: StudyRecord, reproduced: Sequence[Reproduced] = ()) -> 
     sizes = [trial.architecture.parameters for trial in front]
     sizes += [budget, *(step.architecture.parameters for step in reproduced)]
     errors = [error for trace in figure.data[1:] for error in trace.y] or [_DRAWN_MIN_ERROR, 100]
-    highest, lowest = min(100, max(errors) * 1.2), min(errors) / 1.2
     title = f"{record.name}: what parameters buy in {record.spec.epochs} epochs"
+    text = "Unconfirmed: one run of each network."
+    if known:
+        counts = sorted({len(found.runs) for found in known})
+        seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+        text = f"Confirmed with fresh seeds ({seeds}): test accuracy at the final epoch, mean ± sd."
     figure.update_layout(
         template="plotly_white",
-        title={"text": title, "subtitle": {"text": _subtitle(known)}},
-        xaxis=_log_axis("parameters", min(sizes) / 1.3, max(sizes) * 1.8),
-        yaxis=_log_axis("accuracy (%)", highest, lowest) | _ACCURACIES,
+        title={"text": title, "subtitle": {"text": text}},
+        xaxis={**_SIZE_AXIS, "ticktext": [f"{size:,}" for size in _SIZES]},
+        xaxis_range=np.log10([min(sizes) / 1.3, max(sizes) * 1.8]).tolist(),
+        yaxis={**_ACCURACY_AXIS, "showline": True},
+        yaxis_range=np.log10([min(100, max(errors) * 1.2), min(errors) / 1.2]).tolist(),
         height=560,
         legend={"orientation": "h", "y": -0.16},
         margin={"t": 90, "r": 30},
     )
-    figure.update_xaxes(tickvals=_SIZE_TICKS, ticktext=[f"{size:,}" for size in _SIZE_TICKS])
     figure.add_vline(x=budget, line={"dash": "dash", "color": _BUDGET})
     log = math.log10(budget)  # shapes take the value, annotations its logarithm
     low = {"y": 0, "yref": "paper", "xanchor": "right", "yanchor": "bottom", "textangle": -90}
-    text = {"text": f"budget {budget:,}", "font_color": _BUDGET, "showarrow": False}
-    return figure.add_annotation(x=log, **low, **text)
+    said = {"text": f"budget {budget:,}", "font_color": _BUDGET, "showarrow": False}
+    return figure.add_annotation(x=log, **low, **said)
 
 
-def _log_axis(title: str, first: float, last: float) -> dict[str, Any]:
-    ends = [math.log10(first), math.log10(last)]
-    return {"title": title, "type": "log", "range": ends, "showline": True}
-
-
-def _add(figure: go.Figure, name: str, points: Iterable[Point], **style: Any) -> None:
+def _add(
+    figure: go.Figure,
+    name: str,
+    points: Iterable[Point],
+    bars: Sequence[float | None] = (),
+    **style: Any,
+) -> None:
     shown = list(points)
     tip = "%{customdata[0]}<br>%{x:,} parameters, %{customdata[1]:.2f} %<br>%{customdata[2]}"
     if "hoverinfo" not in style:
         style["hovertemplate"] = f"{tip}<extra></extra>"
+    if bars:
+        array, color = [spread or 0 for spread in bars], style["marker"]["color"]
+        style["error_y"] = {"type": "data", "array": array, "thickness": 1.5, "color": color}
     figure.add_scatter(
         x=[network.parameters for network, _, _ in shown],
         y=[_drawn_error(accuracy) for _, accuracy, _ in shown],
@@ -131,8 +142,7 @@ def _add_retrained(figure: go.Figure, reproduced: Sequence[Reproduced]) -> None:
         points.append((network, found.test_mean, more))
     name = "hand-made, retrained here: test, final epoch, mean ± sd"
     marker = {"color": _RETRAINED, "size": 8, "symbol": "diamond"}
-    bars = _bars([found.test_sd for found in best.values()], _RETRAINED)
-    _add(figure, name, points, marker=marker, error_y=bars)
+    _add(figure, name, points, [found.test_sd for found in best.values()], marker=marker)
 
 
 def _add_confirmed(figure: go.Figure, known: Sequence[Confirmed]) -> None:
@@ -144,23 +154,10 @@ def _add_confirmed(figure: go.Figure, known: Sequence[Confirmed]) -> None:
         points.append((found.architecture, found.mean, more))
     indices = front_indices([(network.parameters, mean) for network, mean, _ in points])
     best = [(*points[index][:2], "") for index in indices]
-    bare = {"mode": "lines", "showlegend": False, "hoverinfo": "skip"}
+    bare: dict[str, Any] = {"mode": "lines", "showlegend": False, "hoverinfo": "skip"}
     _add(figure, "confirmed front", best, **bare, **_LINE)
-    bars = _bars([found.sd for found in known], FRONT_COLOR)
-    _add(figure, "confirmed: test, mean ± sd of fresh seeds", points, error_y=bars, **_DOT)
-
-
-def _bars(spreads: Iterable[float | None], color: str) -> dict[str, Any]:
-    array = [spread or 0 for spread in spreads]
-    return {"type": "data", "array": array, "thickness": 1.5, "color": color}
-
-
-def _subtitle(known: Sequence[Confirmed]) -> str:
-    if not known:
-        return "Unconfirmed: one run of each network."
-    counts = sorted({len(found.runs) for found in known})
-    seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    return f"Confirmed with fresh seeds ({seeds}): test accuracy at the final epoch, mean ± sd."
+    name = "confirmed: test, mean ± sd of fresh seeds"
+    _add(figure, name, points, [found.sd for found in known], **_DOT)
 
 
 def curves_figure(front: Sequence[TrialRecord], known: Sequence[Confirmed]) -> go.Figure:
@@ -185,8 +182,8 @@ def curves_figure(front: Sequence[TrialRecord], known: Sequence[Confirmed]) -> g
                 mode="lines",
                 line={"color": color, "dash": dash, "width": 2 if dash == "solid" else 1.5},
             )
-    accuracy = {"title": "accuracy (%)", "type": "log", "autorange": "reversed", **_ACCURACIES}
-    axes = {"xaxis": {"title": "epoch", "dtick": 1}, "yaxis": accuracy}
+    downwards = {**_ACCURACY_AXIS, "autorange": "reversed"}
+    axes = {"xaxis": {"title": "epoch", "dtick": 1}, "yaxis": downwards}
     return figure.update_layout(_box(520, **axes), legend_title="parameters")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
 from nas_mnist.execution.confirmation import Candidate, Confirmed, candidates, confirmed
@@ -30,37 +30,29 @@ _CSV_COLUMNS = (
 class EpochUsage(NamedTuple):
     """What a study's finished trials cost."""
 
-    epochs: int
-    """that were trained"""
-    epochs_unpruned: int
-    """that the same trials would have cost without pruning"""
-    stopped: dict[int, int]
-    """stopped trials by the epoch they were stopped after"""
-    exempt: int
-    """completed trials that the pruner was not allowed to stop"""
-    spared: int
-    """those of them that it would have stopped"""
-    wrongful: int
-    """those of the spared that are on the front: it would have lost them"""
+    epochs: int  # that were trained
+    epochs_unpruned: int  # that the same trials would have cost without pruning
+    stopped: dict[int, int]  # stopped trials by the epoch they were stopped after
+    exempt: int  # completed trials that the pruner was not allowed to stop
+    spared: int  # those of them that it would have stopped
+    wrongful: int  # those of the spared that are on the front: it would have lost them
 
 
 def epoch_usage(record: StudyRecord) -> EpochUsage:
-    trials = record.trials(TrialState.COMPLETE, TrialState.PRUNED)
-    curves = [trial.user_attrs.get("curve") for trial in trials]
-    # The database may be anyone's.
-    spent = [len(curve) if isinstance(curve, list) else 0 for curve in curves]
-    pairs = list(zip(trials, spent, strict=True))
-    stopped = Counter(epochs for trial, epochs in pairs if trial.state == TrialState.PRUNED)
-    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    def epochs(trial: FrozenTrial) -> int:
+        curve = trial.user_attrs.get("curve")
+        return len(curve) if isinstance(curve, list) else 0  # the database may be anyone's
+
+    complete, pruned = record.trials(TrialState.COMPLETE), record.trials(TrialState.PRUNED)
     spared = [trial for trial in complete if trial.user_attrs.get("would_be_pruned") is not None]
     on_front = {trial.number for trial in record.front()}
     return EpochUsage(
-        sum(spent),
-        len(trials) * record.spec.epochs,
-        dict(sorted(stopped.items())),
-        sum(bool(trial.user_attrs.get("exempt")) for trial in complete),
-        len(spared),
-        sum(trial.number in on_front for trial in spared),
+        epochs=sum(map(epochs, [*complete, *pruned])),
+        epochs_unpruned=len([*complete, *pruned]) * record.spec.epochs,
+        stopped=dict(sorted(Counter(map(epochs, pruned)).items())),
+        exempt=sum(bool(trial.user_attrs.get("exempt")) for trial in complete),
+        spared=len(spared),
+        wrongful=sum(trial.number in on_front for trial in spared),
     )
 
 
@@ -94,34 +86,23 @@ def _confirmed_values(found: Confirmed) -> dict[str, Any]:
 
 
 def front_table(record: StudyRecord, width: int | None = None) -> Table:
-    """The front; with what its confirmation found, once that has begun.
-
-    Given a terminal's `width` in characters, with the columns that it has room for, their numbers
-    full.
-    """
+    """The front; with what its confirmation found, once that has begun. Given a terminal's `width`
+    in characters, with the columns that it has room for, their numbers full."""
     spec, shown = record.spec, candidates(record)
-    rows = front_rows(shown)
+    columns = list(zip(*front_rows(shown), strict=True))
     # A heading can wrap, a number cannot; notations can be folded.
-    widths = {
-        heading: _NOTATION_WIDTH
-        if heading == "notation"
-        else max(map(len, [*heading.split(), *cells]))
-        for heading, *cells in zip(*rows, strict=True)
-    }
+    widths = {head: max(map(len, [*head.split(), *cells])) for head, *cells in columns}
+    widths["notation"] = _NOTATION_WIDTH
     for heading in _LEFT_OUT_FIRST:
         if width is not None and 1 + sum(least + 3 for least in widths.values()) > width:
             widths.pop(heading, None)
     caption = f"{front_caption(record, shown)}\n{spending_text(record)}"
-    left_out = ", ".join(heading for heading in rows[0] if heading not in widths)
+    left_out = ", ".join(heading for heading, *_ in columns if heading not in widths)
     if left_out:
         caption += f"\nNo room here for {left_out}; --json, --csv and wider terminals have it."
-    indices = [index for index, heading in enumerate(rows[0]) if heading in widths]
-    table = text_table(
-        f"{record.name}: front within {spec.budget:,} parameters "
-        f"on {spec.dataset}, {spec.epochs} epochs",
-        [[row[index] for index in indices] for row in rows],
-        caption,
-    )
+    within = f"front within {spec.budget:,} parameters on {spec.dataset}, {spec.epochs} epochs"
+    kept = zip(*(column for column in columns if column[0] in widths), strict=True)
+    table = text_table(f"{record.name}: {within}", list(kept), caption)
     for column in table.columns:
         if width is not None and column.header != "notation":
             column.width = widths[str(column.header)]
@@ -176,18 +157,18 @@ def front_caption(record: StudyRecord, shown: Sequence[Candidate]) -> str:
 def spending_text(record: StudyRecord) -> str:
     """Where the epochs went, and what is known of the pruner's mistakes."""
     spent = epoch_usage(record)
-    text = f"{spent.epochs:,} of {spent.epochs_unpruned:,} epochs run"
+    said = [f"{spent.epochs:,} of {spent.epochs_unpruned:,} epochs run"]
     if spent.stopped:
-        rungs = ", ".join(f"{count} after epoch {epoch}" for epoch, count in spent.stopped.items())
-        text += f"; stopped: {rungs}"
-    if record.spec.pruner != "none":
-        text += (
-            f"; of the {spent.exempt} exempt from stopping the pruner would have stopped "
+        rungs = (f"{count} after epoch {epoch}" for epoch, count in spent.stopped.items())
+        said.append(f"stopped: {', '.join(rungs)}")
+    if record.spec.pruner != "none" and not spent.exempt:
+        said.append("no trial was exempt from stopping")
+    elif record.spec.pruner != "none":
+        said.append(
+            f"of the {spent.exempt} exempt from stopping the pruner would have stopped "
             f"{spent.spared}, {spent.wrongful} of them wrongly"
-            if spent.exempt
-            else "; no trial was exempt from stopping"
         )
-    return f"{text}."
+    return f"{'; '.join(said)}."
 
 
 def write_front_csv(record: StudyRecord, file: Path) -> None:

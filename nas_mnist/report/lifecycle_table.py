@@ -13,15 +13,9 @@ from rich.table import Table
 from nas_mnist.errors import DataError, RequestError, reason
 from nas_mnist.networks.architecture import format_notation
 from nas_mnist.networks.references import Step, references
+from nas_mnist.report import tables
 from nas_mnist.report.export import replace_files
-from nas_mnist.report.tables import (
-    as_text,
-    curve_values,
-    markdown_row,
-    picked,
-    spread_text,
-    text_table,
-)
+from nas_mnist.report.tables import spread_text
 from nas_mnist.training.recipe import Recipe
 from nas_mnist.training.runs import (
     Reproduced,
@@ -56,7 +50,7 @@ class Lifecycle:
         return [step for step in self.steps if step.number not in self.left_out | self.done]
 
     def read(self, file: Path) -> None:
-        """Take over the steps that `file` has.
+        """Take over the steps that `file` has, if there is one.
 
         Raises DataError if it cannot be read, and RequestError if it has steps of other recipes,
         data or seeds: they are not written over.
@@ -64,10 +58,8 @@ class Lifecycle:
         if not file.exists():
             return
         with _kept(file) as (_, entries):
-            for step in self.missing():
-                entry = entries.get(step.number)
-                if entry is None:
-                    continue
+            for step in [step for step in self.missing() if step.number in entries]:
+                entry = entries[step.number]
                 if entry["trained"] != self._trained(step):
                     raise RequestError(
                         f"{file} has step {step.number} under other settings; give the same ones "
@@ -84,21 +76,19 @@ class Lifecycle:
         """Keep steps.json, from which the same command goes on, and table.md."""
         folder.mkdir(parents=True, exist_ok=True)
         headings, *rows = self._rows()
-        lines = map(markdown_row, [headings, ["---"] * len(headings), *rows])
-        texts = {
-            folder / "steps.json": json.dumps(self.values(), indent=1),
-            folder / "table.md": "\n".join(lines),
-        }
+        lines = map(tables.markdown_row, [headings, ["---"] * len(headings), *rows])
+        steps, table = folder / "steps.json", folder / "table.md"
+        texts = {steps: json.dumps(self.values(), indent=1), table: "\n".join(lines)}
         replace_files({file: f"{text}\n".encode() for file, text in texts.items()})
-        return list(texts)
+        return [steps, table]
 
     def table(self) -> Table:
-        return text_table(
-            f"{self.name}: published, and retrained here",
-            self._rows(),
+        caption = (
             "Published: the best epochs of one run. Train accuracies are those of the "
-            "network as it changed, over augmented images.",
+            "network as it changed, over augmented images."
         )
+        title = f"{self.name}: published, and retrained here"
+        return tables.text_table(title, self._rows(), caption)
 
     def step_line(self, found: Reproduced) -> str:
         """A step in a line, as it is done."""
@@ -125,42 +115,33 @@ class Lifecycle:
                 final, said = spread_text(done.test_mean, done.test_sd), self._analysis(step)
             published = step.train_accuracy, train, step.test_accuracy, test
             rows.append([step.number, step.title, size, *published, final, said])
-        return as_text(rows)
+        return tables.as_text(rows)
 
     def _trained(self, step: Step) -> dict[str, Any]:
         """What a step's result depends on."""
-        shared = ("dataset", "train_samples", "seeds")
         return {
             "notation": format_notation(references()[str(step.reference)].architecture),
-            **{name: self.settings[name] for name in shared},
+            **{name: self.settings[name] for name in ("dataset", "train_samples", "seeds")},
             "recipe": step_recipe(step, self.settings["epochs"]).as_dict(),
         }
 
     def _values(self, step: Step) -> dict[str, Any]:
-        kept = ("parameters", "train_accuracy", "test_accuracy", "recipe", "note")
-        values = {
-            "step": step.number,
-            "title": step.title,
-            "network": step.reference,
-            "published": picked(step, *kept),
-        }
+        published = ("parameters", "train_accuracy", "test_accuracy", "recipe", "note")
+        values = {"step": step.number, "title": step.title, "network": step.reference}
+        values |= {"published": tables.picked(step, *published)}
         done = self.done.get(step.number)
         if done is None:
             return {**values, "left_out": self._why_not(step)}
+        found = ("train_best", "train_mean", "test_best", "test_mean", "test_sd")
+        measured = {name.replace("_", "_accuracy_"): getattr(done, name) for name in found}
+        lowest = min(run.last4_min for run in done.runs)
+        size = done.architecture.parameters
         return {
             **values,
-            "measured": {
-                "parameters": done.architecture.parameters,
-                "train_accuracy_best": done.train_best,
-                "train_accuracy_mean": done.train_mean,
-                "test_accuracy_best": done.test_best,
-                "test_accuracy_mean": done.test_mean,
-                "test_accuracy_sd": done.test_sd,
-                "last4_min": min(run.last4_min for run in done.runs),
-            },
+            "measured": {"parameters": size, **measured, "last4_min": lowest},
             "analysis": self._analysis(step),
             "trained": self._trained(step),
-            "runs": [{"seed": run.seed, "curve": curve_values(run)} for run in done.runs],
+            "runs": [{"seed": run.seed, "curve": tables.curve_values(run)} for run in done.runs],
         }
 
 
@@ -197,13 +178,14 @@ def _kept(file: Path) -> Iterator[tuple[str, dict[int, dict[str, Any]]]]:
 
 
 def _reproduced(step: Step, entry: Mapping[str, Any]) -> Reproduced:
-    runs = [Run(run["seed"], [_record(**epoch) for epoch in run["curve"]]) for run in entry["runs"]]
+    runs = []
+    for run in entry["runs"]:
+        curve = [
+            EpochRecord(accuracy=epoch.pop("test_accuracy"), **epoch) for epoch in run["curve"]
+        ]
+        runs.append(Run(run["seed"], curve))
     try:
         recipe = Recipe().changed(entry["trained"]["recipe"])
     except RequestError as error:
         raise ValueError(str(error)) from None
     return Reproduced(step, references()[str(step.reference)].architecture, recipe, tuple(runs))
-
-
-def _record(*, test_accuracy: float, epoch: int, **record: float) -> EpochRecord:
-    return EpochRecord(epoch=int(epoch), accuracy=test_accuracy, **record)

@@ -23,21 +23,8 @@ from plotly.offline import get_plotlyjs
 from nas_mnist.errors import RequestError
 from nas_mnist.execution.confirmation import Candidate, candidates, chosen, confirmed
 from nas_mnist.execution.records import StudyRecord
+from nas_mnist.report import figures, front_table
 from nas_mnist.report.export import replace_files, trained_network, trained_run
-from nas_mnist.report.figures import (
-    confusion_figure,
-    curves_figure,
-    front_figure,
-    importance_figure,
-    spending_figure,
-)
-from nas_mnist.report.front_table import (
-    confirmed_text,
-    epoch_usage,
-    front_caption,
-    front_rows,
-    spending_text,
-)
 from nas_mnist.report.tables import TEXT_COLUMNS, layer_rows
 from nas_mnist.search.front import on_log_scale
 from nas_mnist.training.datasets import Dataset
@@ -63,11 +50,9 @@ def text_part(text: str, tag: str = "p") -> str:
 
 
 def figure_part(figure: go.Figure) -> str:
-    # No text in it can end the script.
-    values = figure.to_json().replace("<", "\\u003c")
-    return (
-        f'<div class="plot"></div><script type="application/json" class="figure">{values}</script>'
-    )
+    values = figure.to_json().replace("<", "\\u003c")  # no text in it can end the script
+    script = f'<script type="application/json" class="figure">{values}</script>'
+    return f'<div class="plot"></div>{script}'
 
 
 def table_part(rows: Sequence[Sequence[str]]) -> str:
@@ -113,10 +98,8 @@ def write_report(
     """Write the study's report as HTML: its front beside the retrained networks of `reproduced`,
     how it went, and its winner's mistakes on the dataset's test images.
 
-    Raises:
-        StudyError: if no trial has completed.
-        StorageError: if the winner's weights are missing.
-        OSError: if the file cannot be written.
+    Raises StudyError if no trial has completed, StorageError if the winner's weights are missing,
+    OSError if the file cannot be written.
     """
     spec = record.spec
     title = f"{record.name}: networks within {spec.budget:,} parameters on {spec.dataset}"
@@ -130,29 +113,29 @@ def _report(
     trial, epochs = winner.trial, record.spec.epochs
     said = f"test {trial.test_accuracy:.2f} %, one run, unconfirmed"
     if winner.confirmed:
-        said = f"confirmed {confirmed_text(winner.confirmed)}"
+        said = f"confirmed {front_table.confirmed_text(winner.confirmed)}"
     yield text_part(title, "h1")
     yield text_part(
         f"{counts.finished} trials of {epochs} epochs: {counts.complete} completed, "
         f"{counts.pruned} pruned, {counts.failed} diverged. Most accurate on the validation "
         f"images: trial {trial.number}, {trial.architecture.parameters:,} parameters, {said}."
     )
-    yield figure_part(front_figure(record, reproduced))
+    yield figure_part(figures.front_figure(record, reproduced))
     yield text_part("The front", "h2")
-    yield text_part(front_caption(record, shown))
-    yield table_part(front_rows(shown))
+    yield text_part(front_table.front_caption(record, shown))
+    yield table_part(front_table.front_rows(shown))
     yield text_part("Learning curves of the front", "h2")
-    yield figure_part(curves_figure(record.front(), confirmed(record)))
+    yield figure_part(figures.curves_figure(record.front(), confirmed(record)))
     yield text_part("Where the epochs went", "h2")
-    yield text_part(spending_text(record))
-    yield figure_part(spending_figure(epoch_usage(record), epochs))
+    yield text_part(front_table.spending_text(record))
+    yield figure_part(figures.spending_figure(front_table.epoch_usage(record), epochs))
     yield text_part("Which choices matter", "h2")
     if shares := importances(record):
         yield text_part(
             "For the validation accuracy of completed trials at a given size: shares of the "
             "variance of the error's logarithm, after its fit on the number of parameters (fANOVA)."
         )
-        yield figure_part(importance_figure(shares))
+        yield figure_part(figures.importance_figure(shares))
     else:
         yield text_part(f"Fewer than {_LEAST_TRIALS} completed trials do not say.")
     yield text_part(f"The winner: trial {trial.number}", "h2")
@@ -166,13 +149,12 @@ def _report(
 
 
 def importances(record: StudyRecord) -> dict[str, float]:
-    """How much of the variance of accuracy at a given size each sampled choice explains, as
-    shares of what all of them explain alone, the largest first; empty with few trials.
+    """Shares of the variance of accuracy at a given size that each choice explains, the largest
+    first; empty with few completed trials.
 
     Accuracy at a given size is the residual of the logarithm of the validation error about its
     quadratic fit on the logarithm of parameters; the shares are those of fANOVA (Hutter, Hoos,
-    Leyton-Brown: An Efficient Approach for Assessing Hyperparameter Importance, 2014). Pruned
-    trials have no final accuracy, and are left out.
+    Leyton-Brown: An Efficient Approach for Assessing Hyperparameter Importance, 2014).
     """
     trials = record.trials(TrialState.COMPLETE)
     if len(trials) < _LEAST_TRIALS:
@@ -190,17 +172,17 @@ def importances(record: StudyRecord) -> dict[str, float]:
 
 def _mistakes(record: StudyRecord, winner: Candidate, dataset: Dataset) -> Iterator[str]:
     """What the winner answers wrongly of the test images."""
-    network = trained_network(record, winner)
+    network, _ = trained_network(record, winner)
     images, labels = dataset.test.images, dataset.test.labels
     answers = logits(network, dataset.test, dataset.normalization).argmax(dim=1)
     wrong = (answers != labels).nonzero().flatten().tolist()
-    shown = wrong[:_MOST_IMAGES]
+    shown, right = wrong[:_MOST_IMAGES], 100 - 100 * len(wrong) / len(labels)
     yield text_part("What the winner gets wrong", "h2")
     yield text_part(
         f"Trained with seed {trained_run(winner).seed}: {len(wrong)} of {len(labels):,} test "
-        f"images wrong, {100 - 100 * len(wrong) / len(labels):.2f} % right."
+        f"images wrong, {right:.2f} % right."
     )
-    yield figure_part(confusion_figure(labels.tolist(), answers.tolist()))
+    yield figure_part(figures.confusion_figure(labels.tolist(), answers.tolist()))
     if shown:
         some = "All" if len(shown) == len(wrong) else f"The first {len(shown)}"
         yield text_part(f"{some} of them, shown → answered:")
@@ -208,9 +190,8 @@ def _mistakes(record: StudyRecord, winner: Candidate, dataset: Dataset) -> Itera
     for index in shown:
         file = io.BytesIO()  # dark on light, as it was written
         Image.fromarray(255 - images[index, 0].numpy()).save(file, "png")
-        data = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
-        yield (
-            f'<figure><img alt="test image {index}" src="{data}">'
-            f"<figcaption>{int(labels[index])} → {int(answers[index])}</figcaption></figure>"
-        )
+        data = base64.b64encode(file.getvalue()).decode()
+        image = f'<img alt="test image {index}" src="data:image/png;base64,{data}">'
+        caption = text_part(f"{int(labels[index])} → {int(answers[index])}", "figcaption")
+        yield f"<figure>{image}{caption}</figure>"
     yield "</div>"

@@ -4,7 +4,7 @@ tables for people. Rows are lists of cells, the headings first, wherever they ar
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -24,7 +24,10 @@ TEXT_COLUMNS = {
 """headings of columns that stand on the left; all others are numbers"""
 
 
-def as_text(rows: Iterable[Sequence[str | float | None]]) -> list[list[str]]:
+Rows = Sequence[Sequence[str | float | None]]
+
+
+def as_text(rows: Rows) -> list[list[str]]:
     """The rows as people read them: counts as 7,884, percents as 99.40, what is missing empty."""
 
     def text(cell: str | float | None) -> str:
@@ -35,12 +38,11 @@ def as_text(rows: Iterable[Sequence[str | float | None]]) -> list[list[str]]:
     return [[text(cell) for cell in row] for row in rows]
 
 
-def text_table(
-    title: str, rows: Iterable[Sequence[str | float | None]], caption: str | None = None
-) -> Table:
-    """The rows as a terminal shows them."""
+def text_table(title: str, rows: Rows, caption: str | None = None, **style: Any) -> Table:
+    """The rows as a terminal shows them, in a style of rich's."""
+    style |= {"title_justify": "left", "caption_justify": "left"}
     headings, *lines = as_text(rows)
-    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
+    table = Table(title=title, caption=caption, **style)
     for heading in headings:
         side: Any = "left" if heading in TEXT_COLUMNS else "right"
         table.add_column(heading, justify=side, overflow="fold")
@@ -193,8 +195,11 @@ def bench_values(measured: Sequence[Measured]) -> dict[str, Any]:
     }
 
 
-def bench_table(title: str, values: dict[str, Any]) -> Table:
+def bench_table(values: dict[str, Any]) -> Table:
     """One row a loop; what it says of whole trials is computed from its images a second."""
+    title = (
+        "{network} ({parameters:,} parameters) on {device}, {cores} cores, {vectors}, {precision}"
+    )
     rows = [["loop", "processes × threads", "images/s", "lowest to highest", "s a trial", "MiB"]]
     for loop in values["loops"]:
         rates = loop["images_per_second"]
@@ -209,4 +214,4 @@ def bench_table(title: str, values: dict[str, Any]) -> Table:
         f"images. A trial is 15 epochs of 50,000 images ({TRIAL_IMAGES:,}); s a trial is the "
         "whole machine's time for one."
     )
-    return text_table(title, rows, caption)
+    return text_table(title.format(**values), rows, caption)
