@@ -147,7 +147,7 @@ def test_a_study_of_the_command_line(digits_search: Search, tmp_path: Path) -> N
         ({"sampler": "no_such_module:thing"}, "module 'no_such_module' cannot be imported"),
         ({"sampler": "optuna.samplers:Nothing"}, "optuna.samplers has no 'Nothing'"),
         ({"trials": 0}, "--trials 0 is not within 1"),
-        ({"no_such_setting": 3}, "unknown key 'no-such-setting'; known: "),
+        ({"no_such_setting": 3}, "unknown setting 'no_such_setting'; known: "),
     ],
     ids=lambda value: "" if isinstance(value, str) else next(iter(value)),
 )

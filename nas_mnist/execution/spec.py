@@ -16,7 +16,7 @@ from sqlalchemy.exc import ArgumentError
 from nas_mnist.errors import RequestError, reason
 from nas_mnist.lookup import import_plugin, module_of
 from nas_mnist.networks.architecture import Limit
-from nas_mnist.training.recipe import Recipe, dataset_source, merged
+from nas_mnist.training.recipe import Recipe, dataset_source, merged, refusal
 
 # Settings that a result depends on: a study goes on only under the same ones.
 IDENTITY = (
@@ -34,8 +34,6 @@ CONFIRMATION = ".confirmation"
 # The search sets these itself.
 _NOT_IN_RECIPE = {"epochs": "--epochs sets it", "learning_rate": "each trial samples its own"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
-# How pydantic's errors begin, and what Python calls the kind of value they want.
-_KINDS = {"string": "str", "dict": "dict", "tuple": "list", "bool": "bool", "float": "float"}
 
 
 def available_cores() -> int:
@@ -79,7 +77,7 @@ class StudySpec(BaseModel):
         try:
             super().__init__(**settings)
         except ValidationError as error:
-            raise RequestError(_told(error, type(self), None, ())) from None
+            raise _refused(error, type(self)) from None
 
     def limit(self) -> Limit:
         """The most that a network may cost."""
@@ -174,7 +172,7 @@ def resolve_config(
     Modules of the user's own that a setting names are imported, and become plugins.
 
     Raises:
-        RequestError: for an unreadable preset, an unknown key or a value of the wrong kind.
+        RequestError: for an unreadable preset, an unknown setting or a value of the wrong kind.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     for name, value in given.items():
@@ -195,7 +193,7 @@ def resolve_config(
     try:
         BaseModel.__init__(checked := SearchConfig.__new__(SearchConfig), **settled)
     except ValidationError as error:
-        raise RequestError(_told(error, SearchConfig, preset, from_preset)) from None
+        raise _refused(error, SearchConfig, preset, from_preset) from None
     return checked
 
 
@@ -209,29 +207,18 @@ def _read_preset(path: Path) -> dict[str, Any]:
     return {name.replace("-", "_"): value for name, value in settings.items()}
 
 
-def _told(
+def _refused(
     error: ValidationError,
     model: type[BaseModel],
-    preset: Path | None,
-    from_preset: Collection[str],
-) -> str:
-    """The first of pydantic's errors in one line."""
+    preset: Path | None = None,
+    from_preset: Collection[str] = (),
+) -> RequestError:
     first = error.errors()[0]
-    name, kind, value = str(first["loc"][0]), str(first["type"]), first.get("input")
-    flag = name.replace("_", "-")
-    source = f"--config {preset}: {name}" if name in from_preset else f"--{flag}"
-    if kind == "extra_forbidden":
-        known = ", ".join(sorted(model.model_fields))
-        prefix = f"--config {preset}: " if name in from_preset else ""
-        return f"{prefix}unknown key {flag!r}; known: {known}"
-    if kind in ("greater_than_equal", "less_than_equal"):
-        bounds = {type(rule).__name__: rule for rule in model.model_fields[name].metadata}
-        low, high = bounds["Ge"].ge, bounds["Le"].le
-        if name == "budget" and kind == "greater_than_equal":
-            return f"budget {value:,} is below the smallest network of any skeleton; raise --budget"
-        return f"{source} {_readable(value)} is not within {_readable(low)} to {_readable(high)}"
-    wanted = "int" if kind.startswith("int") else _KINDS.get(kind.partition("_")[0], kind)
-    return f"{source} must be {wanted}, not {value!r}"
+    if first["loc"] == ("budget",) and first["type"] == "greater_than_equal":
+        said = f"budget {first['input']:,} is below the smallest network of any skeleton"
+        return RequestError(f"{said}; raise --budget")
+    source = f"--config {preset}: " if first["loc"][0] in from_preset else ""
+    return RequestError(refusal(error, model, source))
 
 
 def parse_url(storage: str | URL) -> URL:
@@ -271,7 +258,3 @@ def check_study_name(name: str) -> None:
             f"study name {name!r} must be 1 to 100 letters, digits, dots, dashes and "
             "underscores, and start with a letter or digit"
         )
-
-
-def _readable(number: float) -> str:
-    return f"{number:,}" if isinstance(number, int) else f"{number:g}"

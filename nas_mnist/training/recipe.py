@@ -9,7 +9,7 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from nas_mnist.errors import RequestError
@@ -18,6 +18,11 @@ from nas_mnist.lookup import find
 OPTIMIZERS = {"sgd": "SGD", "adamw": "AdamW"}
 """torch's names of those that have one here, see `training/optimizers.py`"""
 SCHEDULES = ("onecycle", "constant", "step", "cyclic")
+# How the types of pydantic's errors begin, and what they want; others want a table.
+_KINDS = {
+    **{"int": "a whole number", "finite": "a whole number", "float": "a number"},
+    **{"str": "text", "tuple": "a list", "bool": "true or false"},
+}
 
 
 class Source(NamedTuple):
@@ -54,7 +59,7 @@ class _Settings(BaseModel):
         try:
             super().__init__(**settings)
         except ValidationError as error:
-            raise RequestError(_told(error, type(self))) from None
+            raise RequestError(refusal(error, type(self), "recipe: ")) from None
 
     def changed(self, changes: Mapping[str, Any]) -> Self:
         """A copy with the named settings changed; RequestError for an unknown name or a value
@@ -67,10 +72,11 @@ class _Settings(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _number(cls, value: Any) -> Any:
+    def _number(cls, value: Any, info: ValidationInfo) -> Any:
         """Booleans are numbers in Python, and never meant as such; 1e2 is a whole number."""
         if isinstance(value, bool):
-            raise PydanticCustomError("number", "not a number")
+            wanted: Any = cls.model_fields[str(info.field_name)].annotation
+            raise PydanticCustomError(wanted.__name__, "a boolean")
         with suppress(ValueError, TypeError):
             return float(value)
         return value
@@ -167,19 +173,24 @@ class Recipe(_Settings):
         return [1 / min(step, horizon) for step in range(1, self.epochs * steps_per_epoch + 1)]
 
 
-def _told(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first of pydantic's errors in one line."""
+def refusal(error: ValidationError, model: type[BaseModel], source: str = "") -> str:
+    """The first of pydantic's errors in one line. `source`: where the setting is from, such as
+    "recipe: "; without it, the command line's option is named."""
     first = error.errors()[0]
-    name, kind, value = str(first["loc"][-1]), first["type"], first["input"]
+    name, kind, value = str(first["loc"][0]), first["type"], first["input"]
     if kind == "extra_forbidden":
-        return f"recipe: unknown setting {name!r}; known: {', '.join(model.model_fields)}"
+        return f"{source}unknown setting {name!r}; known: {', '.join(model.model_fields)}"
+    said = f"{source}{name}" if source else f"--{name.replace('_', '-')}"
     if kind in ("greater_than_equal", "less_than_equal"):
         bounds = {type(rule).__name__: rule for rule in model.model_fields[name].metadata}
         low, high = bounds["Ge"].ge, bounds["Le"].le
-        return f"recipe: {name} {float(value):g} is not within {low:g} to {high:g}"
-    kinds = {"int": "a whole number", "float": "a number", "str": "text"}
-    wanted = kinds.get(getattr(model.model_fields[name].annotation, "__name__", ""), "a table")
-    return f"recipe: {name} must be {wanted}, not {value!r}"
+        return f"{said} {_figure(value)} is not within {_figure(low)} to {_figure(high)}"
+    wanted = next((words for begin, words in _KINDS.items() if kind.startswith(begin)), "a table")
+    return f"{said} must be {wanted}, not {value!r}"
+
+
+def _figure(number: float) -> str:
+    return f"{number:,}" if isinstance(number, int) else f"{number:g}"
 
 
 def merged(*settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -38,7 +38,10 @@ def test_bench_on_digits(tmp_path: Path) -> None:
         assert 50 < loop["peak_memory_mib"] < 1536
     usual = max(loop["median"] for loop in values["loops"][:2])
     own = max(loop["median"] for loop in values["loops"][3:])
-    assert values["ratio_to_usual"]["median"] == pytest.approx(own / usual, abs=0.01)
+    # The ratio is of the rates as measured; those printed are rounded to 0.1 images a second.
+    rounding = 0.2 / usual
+    ratio = values["ratio_to_usual"]["median"]
+    assert ratio == pytest.approx(own / usual, rel=rounding, abs=0.01)
 
 
 @pytest.mark.parametrize(

@@ -74,13 +74,13 @@ def test_the_command_line_overrides_the_preset(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("budgets = 1", "unknown key 'budgets'; known: "),
-        ("budget = 'many'", "budget must be int, not 'many'"),
-        ("budget = true", "budget must be int, not True"),
-        ("budget = 8000.5", "budget must be int, not 8000.5"),
+        ("budgets = 1", "unknown setting 'budgets'; known: "),
+        ("budget = 'many'", "budget must be a whole number, not 'many'"),
+        ("budget = true", "budget must be a whole number, not True"),
+        ("budget = 8000.5", "budget must be a whole number, not 8000.5"),
         ("budget = ", "not TOML"),
         ("\xff", "not TOML"),
-        ("recipe = 3", "recipe must be dict"),
+        ("recipe = 3", "recipe must be a table, not 3"),
         ("[recipe]\nbatch = 3", "recipe: unknown setting 'batch'"),
         ("[recipe]\nlearning_rate = 0.1", "learning_rate cannot be set in a search"),
         ("[recipe]\nepochs = 3", "epochs cannot be set in a search: --epochs sets it"),
