@@ -14,7 +14,7 @@ from nas_mnist.execution.spec import available_cores
 from nas_mnist.lookup import import_plugin, module_of
 from nas_mnist.networks import references as known
 from nas_mnist.report import tables
-from nas_mnist.training.recipe import Recipe, dataset_source, merged, parse_settings
+from nas_mnist.training.recipe import Recipe, dataset_recipe, merged, parse_settings
 
 
 def inspect(
@@ -63,7 +63,7 @@ def train(
     for text in (dataset, str(given.get("optimizer", ""))):
         if module := module_of(text):
             import_plugin(module)
-    settings = Recipe(epochs=epochs).changed(merged(dataset_source(dataset).recipe, given))
+    settings = Recipe(epochs=epochs).changed(merged(dataset_recipe(dataset), given))
 
     from nas_mnist.training.datasets import first_train_samples, load_dataset
     from nas_mnist.training.device import keep_freed_memory, resolve_device, resolve_precision
@@ -160,12 +160,12 @@ def bench(
     import torch
 
     from nas_mnist.training.datasets import load_dataset
-    from nas_mnist.training.device import resolve_device, training_precision
+    from nas_mnist.training.device import resolve_device, resolve_precision
     from nas_mnist.training.speed import Measured, Request, loops, measure
 
     where = resolve_device(device)
     load_dataset(dataset, data_dir)  # what is wrong with it is said once, and first
-    recipe = Recipe().changed(dataset_source(dataset).recipe)
+    recipe = Recipe().changed(dataset_recipe(dataset))
     request = Request(architecture, dataset, data_dir, str(where), seconds, recipe)
     wanted = loops(workers or available_cores(), pack, where.type)
     measured: list[Measured] = []
@@ -180,7 +180,7 @@ def bench(
         "device": torch.cuda.get_device_name(where) if where.type == "cuda" else "cpu",
         "vectors": torch.backends.cpu.get_cpu_capability(),
         "cores": available_cores(),
-        "precision": str(training_precision(where)).removeprefix("torch."),
+        "precision": str(resolve_precision("auto", where)).removeprefix("torch."),
         "batch_size": recipe.batch_size,
         "torch": torch.__version__,
     }

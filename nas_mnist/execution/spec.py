@@ -16,7 +16,7 @@ from sqlalchemy.exc import ArgumentError
 from nas_mnist.errors import RequestError, reason
 from nas_mnist.lookup import import_plugin, module_of
 from nas_mnist.networks.architecture import Limit
-from nas_mnist.training.recipe import Recipe, dataset_source, merged, refusal
+from nas_mnist.training.recipe import Recipe, dataset_recipe, merged, refusal
 
 # Settings that a result depends on: a study goes on only under the same ones.
 IDENTITY = (
@@ -146,7 +146,7 @@ class SearchConfig(StudySpec):
         if refused:
             name = refused[0]
             raise RequestError(f"recipe: {name} cannot be set in a search: {_NOT_IN_RECIPE[name]}")
-        defaults = dataset_source(self.dataset).recipe
+        defaults = dataset_recipe(self.dataset)
         settings = Recipe().changed(merged(defaults, self.recipe)).as_dict()
         self._set("recipe", {n: v for n, v in settings.items() if n not in _NOT_IN_RECIPE})
 

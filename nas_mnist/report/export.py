@@ -134,7 +134,7 @@ def module_source(
     its docstring says beside the layers, by name.
     """
     mean, std = map(float, normalization)
-    folder = DATASETS[dataset].folder if dataset in DATASETS else None
+    folder = DATASETS.get(dataset)
     rows, made = [("layer", "output shape", "parameters", "receptive field")], []
     for name, cost in zip(layer_names(network.layers), network.costs, strict=True):
         made += cost.layer.made(name, cost.input_shape)

@@ -27,45 +27,32 @@ def resolve_device(name: str) -> torch.device:
             raise RuntimeError
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError):
-        raise RequestError(
-            f"device {name!r} is not usable here; take auto, which is what there is, or cpu"
-        ) from None
+        way_out = "take auto, which is what there is, or cpu"
+        raise RequestError(f"device {name!r} is not usable here; {way_out}") from None
     return device
 
 
-def training_precision(device: torch.device) -> torch.dtype:
-    """bfloat16 on a processor that multiplies it itself, else float32; weights, their updates and
-    every evaluation are float32 in both."""
-    if device.type != "cpu":
-        return torch.float32
+def resolve_precision(name: str, device: torch.device) -> torch.dtype:
+    """That of training; weights, their updates and every evaluation are float32 in both. `auto` is
+    bfloat16 on a processor that multiplies it itself, else float32. RequestError for others."""
+    known = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16}
+    if name not in known:
+        raise RequestError(f"precision {name!r} is not one of {', '.join(known)}")
     # torch before 2.9 has no such list.
     reported: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return torch.bfloat16 if any(map(reported.get, _BFLOAT16)) else torch.float32
+    fast = device.type == "cpu" and any(map(reported.get, _BFLOAT16))
+    return known[name] or (torch.bfloat16 if fast else torch.float32)
 
 
 def best_precision(device: str) -> str:
     """The name of the precision that training on this device is best at."""
-    if device not in ("auto", "cpu"):
-        return "float32"
-    return str(training_precision(resolve_device(device))).removeprefix("torch.")
-
-
-def resolve_precision(name: str, device: torch.device) -> torch.dtype:
-    """`auto` is what the device is best at. Raises RequestError for an unknown name."""
-    if name == "auto":
-        return training_precision(device)
-    known = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-    if name not in known:
-        raise RequestError(f"precision {name!r} is not one of auto, {', '.join(known)}")
-    return known[name]
+    here = resolve_device(device) if device in ("auto", "cpu") else torch.device("cuda")
+    return str(resolve_precision("auto", here)).removeprefix("torch.")
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep what it frees instead of returning it to the system.
-
-    A step takes and frees the same large blocks as the last one; fetching their pages anew each
-    time costs a tenth of the time. Does nothing where the C library is not glibc.
-    """
+    """Let this process keep what it frees, where the C library is glibc: a step takes and frees
+    the same large blocks as the last one, and fetching their pages anew is a tenth of its time."""
     with suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
         for option, size in _MALLOC_OPTIONS.items():

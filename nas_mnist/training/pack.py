@@ -16,16 +16,14 @@ from nas_mnist.errors import DivergedError
 from nas_mnist.networks.architecture import Architecture
 from nas_mnist.training import trainer
 from nas_mnist.training.datasets import Images, Normalization
-from nas_mnist.training.device import training_precision
-from nas_mnist.training.optimizers import make_pack_optimizer
-from nas_mnist.training.packed import PackedNetwork, by_member
-from nas_mnist.training.recipe import Recipe
+from nas_mnist.training.device import resolve_precision
+from nas_mnist.training.packed import AllAtOnce, OneByOne, PackedNetwork, by_member
+from nas_mnist.training.recipe import OPTIMIZERS, Recipe
 from nas_mnist.training.trainer import EpochRecord, seeded
 
 # In bfloat16 a processor's vectors want channels in sixteens; in float32, no padding is faster.
 _LANES = 16
-# As many as torch asks for before a capture.
-_WARM_UP_STEPS = 3
+_WARM_UP_STEPS = 3  # as many as torch asks for before a capture
 
 
 class _EpochTable(NamedTuple):
@@ -54,9 +52,8 @@ class Pack:
     learning rate. ValueError for others.
 
     Iterate over it once: an epoch yields, by the index of each member still in training, its
-    EpochRecord, or the DivergedError that ended its training. A member's weights at the start,
-    order and augmentation are those of its seed, as `Trainer` draws them; dropout is drawn for
-    the pack.
+    EpochRecord, or the DivergedError that ended it. A member's first weights, order and
+    augmentation are those of its seed, as `Trainer` draws them; dropout is drawn for the pack.
     """
 
     members: Sequence[Member]
@@ -67,34 +64,32 @@ class Pack:
     device: torch.device
     precision: torch.dtype | None = None
     """that of training, by default what the device is best at; float64 is there to check by"""
-    graphs: bool = True
-    """capture the step on a GPU"""
+    graphs: bool = True  # capture the step on a GPU
     on_step: Callable[[], None] | None = None
     """called before every step; it may raise to end the training there"""
 
     def __post_init__(self) -> None:
         topology, self._recipe = self.members[0].architecture.topology, self.members[0].recipe
         rate = {"learning_rate": self._recipe.learning_rate}
-        for member in self.members:
-            if (
-                member.architecture.topology != topology
-                or member.recipe.changed(rate) != self._recipe
-            ):
+        for own in self.members:
+            if own.architecture.topology != topology or own.recipe.changed(rate) != self._recipe:
                 raise ValueError("a pack's members are of one topology and one recipe")
-        precision = self.precision or training_precision(self.device)
+        precision = self.precision or resolve_precision("auto", self.device)
         self._low = precision == torch.bfloat16
         self._dtype = torch.float64 if precision == torch.float64 else torch.float32
         self.train, self.held_out = self.train.to(self.device), self.held_out.to(self.device)
         self._steps, self._size = trainer.batches_of(len(self.train), self._recipe)
-        self._networks = [
+        networks = [
             trainer.initial_network(architecture, seed, self.device, self._dtype)
             for architecture, _, seed in self.members
         ]
-        averaged = self._recipe.average_epochs > 0
-        self._averages = copy.deepcopy(self._networks) if averaged else self._networks
+        # As they are trained, and their averages if the recipe says so.
+        averages = [copy.deepcopy(networks)] if self._recipe.average_epochs > 0 else []
+        self._networks = [networks, *averages]
         self._active, self._stopped = list(range(len(self.members))), set[int]()
         self._join()
-        self._optimizer = make_pack_optimizer(self._recipe, self._packed.parameters)
+        optimizer = AllAtOnce if self._recipe.optimizer in OPTIMIZERS else OneByOne
+        self._optimizer = optimizer(self._recipe, self._packed.parameters)
 
     def __iter__(self) -> Iterator[dict[int, EpochRecord | DivergedError]]:
         steps = self._steps
@@ -106,18 +101,17 @@ class Pack:
             members = self._active
             if not members:
                 return
-            start = time.perf_counter()
-            its_steps = slice((epoch - 1) * steps, epoch * steps)
+            start, its_steps = time.perf_counter(), slice((epoch - 1) * steps, epoch * steps)
             epoch_rates = rates[members, its_steps].T
             results = self._train_epoch(epoch, epoch_rates, shares[its_steps])
             accuracies = self._accuracies()
             seconds = (time.perf_counter() - start) / len(members)
             outcomes: dict[int, EpochRecord | DivergedError] = {}
-            columns = zip(epoch_rates[-1].tolist(), *results, accuracies, strict=True)
-            for member, (rate, loss, correct, accuracy) in zip(members, columns, strict=True):
+            columns = members, epoch_rates[-1].tolist(), *results, accuracies
+            for member, rate, loss, correct, accuracy in zip(*columns, strict=True):
                 right = 100 * correct / (steps * self._size)
-                error = trainer.diverged(loss, epoch, self.members[member].recipe)
                 record = EpochRecord(epoch, rate, loss, right, accuracy, seconds)
+                error = trainer.diverged(loss, epoch, self.members[member].recipe)
                 outcomes[member] = error or record
                 if error:
                     self.stop(member)
@@ -132,21 +126,16 @@ class Pack:
         device: (n, 1, 28, 28) to (n, 10)."""
         if member in self._active:
             self._averaged.store()
-        return self._averages[member]
+        return self._networks[-1][member]
 
     def _join(self) -> None:
         """Make the networks in training one, as they stand."""
-        alone = len(self._active) == 1
+        active, alone = self._active, len(self._active) == 1
         multiple = _LANES if self._low and not alone else 1
-        architectures = [self.members[member].architecture for member in self._active]
-
-        def packed(networks: Sequence[nn.Module]) -> PackedNetwork:
-            active = [networks[member] for member in self._active]
-            return PackedNetwork(architectures, active, multiple)
-
-        self._packed = packed(self._networks)
-        averaged = self._averages is not self._networks
-        self._averaged = packed(self._averages) if averaged else self._packed
+        architectures = [self.members[member].architecture for member in active]
+        networks = [[kind[member] for member in active] for kind in self._networks]
+        packs = [PackedNetwork(architectures, own, multiple) for own in networks]
+        self._packed, self._averaged = packs[0], packs[-1]
         # One network's channels fill vectors better in two groups (measured on AVX-512, float32).
         fold = alone and not self._low and self.device.type == "cpu" and self._size % 2 == 0
         self._folds = 2 if fold else 1
@@ -161,15 +150,14 @@ class Pack:
         self._active = [self._active[slot] for slot in slots]
         if slots:
             self._join()
-            self._optimizer = self._optimizer.kept(slots, self._packed.parameters)
+            self._optimizer.keep(slots, self._packed.parameters)
 
     def _train_epoch(
         self, epoch: int, rates: Tensor, shares: Tensor
     ) -> tuple[list[float], list[int]]:
         """Each member's mean loss and number of correct answers; the device is waited for once,
         at the end. `rates`: (steps, members); `shares`: (steps,)."""
-        seeds = [self.members[member].seed for member in self._active]
-        images = len(self.train)
+        seeds, images = [self.members[index].seed for index in self._active], len(self.train)
         drawn = [trainer.draw_batches(images, self._recipe, seed, epoch) for seed in seeds]
         indices, changes = (torch.stack(parts, dim=1) for parts in zip(*drawn, strict=True))
         step, correct = torch.zeros(1, dtype=torch.long), torch.zeros(len(seeds), dtype=torch.long)
@@ -195,15 +183,13 @@ class Pack:
         step, rates, shares, indices, changes, losses, correct = self._table
         members, recipe = len(self._active), self._recipe
         index, change = indices[step].flatten(), changes[step].flatten(0, 2)
-        pixels = trainer.unit(self.train.images[index])
-        images = self._prepared(trainer.augment(pixels, recipe.augmentation, change), self._folds)
+        images = self.train.images[index].float() / 255
+        images = self._normalized(trainer.augment(images, recipe.augmentation, change))
         labels = by_member(self.train.labels[index], members, self._folds)
         weights = [part.requires_grad_() for part in self._packed.parameters.side_by_side()]
         # Each weight is used once, and a captured step must not keep any: nothing is cached.
-        with torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self._low, cache_enabled=False
-        ):
-            scores = self._packed.run(images, weights, training=True)
+        with torch.autocast(self.device.type, torch.bfloat16, self._low, cache_enabled=False):
+            scores = self._packed.run(images, self._folds, weights, training=True)
         flat, target = scores.flatten(0, 2).to(self._dtype), labels.flatten()
         smoothing = recipe.label_smoothing
         loss = functional.cross_entropy(flat, target, reduction="none", label_smoothing=smoothing)
@@ -214,8 +200,7 @@ class Pack:
         if self._averaged is not self._packed:
             self._averaged.follow(self._packed, shares[step])
         losses.index_copy_(0, step, loss.detach().to(losses.dtype)[None])
-        answers = scores.detach().argmax(dim=-1)
-        correct += (answers == labels).sum(dim=(0, 1))
+        correct += (scores.detach().argmax(dim=-1) == labels).sum(dim=(0, 1))
         step += 1
 
     def _captured_step(self) -> Callable[[], None]:
@@ -236,8 +221,7 @@ class Pack:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             self._step()
-        replay: Callable[[], None] = graph.replay
-        return replay
+        return graph.replay
 
     @torch.inference_mode()
     def _accuracies(self) -> list[float]:
@@ -249,13 +233,12 @@ class Pack:
             batch = slice(start, start + trainer.EVALUATION_BATCH)
             labels = self.held_out.labels[batch].repeat(members)
             folds = self._folds if len(labels) % (members * self._folds) == 0 else 1
-            images = trainer.unit(self.held_out.images[batch]).repeat(members, 1, 1, 1)
-            scores = self._averaged.run(self._prepared(images, folds), weights, training=False)
+            images = self._normalized(self.held_out.images[batch].float() / 255)
+            images = images.repeat(members, 1, 1, 1)
+            scores = self._averaged.run(images, folds, weights, training=False)
             right = scores.argmax(dim=-1) == by_member(labels, members, folds)
             correct += right.sum(dim=(0, 1))
         return [100 * count / len(self.held_out) for count in correct.tolist()]
 
-    def _prepared(self, images: Tensor, folds: int) -> Tensor:
-        """(members x batch, 1, 28, 28) as `PackedNetwork.run` takes them."""
-        images = trainer.normalized(images.squeeze(1), self.normalization).to(self._dtype)
-        return by_member(images, len(self._active), folds)
+    def _normalized(self, images: Tensor) -> Tensor:
+        return trainer.normalized(images, self.normalization).to(self._dtype)

@@ -1,4 +1,4 @@
-"""Networks of one topology as one network of grouped convolutions.
+"""Networks of one topology as one network of grouped convolutions, and what moves their weights.
 
 Networks this small leave most of a processor idle: their channels do not fill its vectors, nor
 their steps a GPU. Side by side in one tensor they do (`networks/packing.py` has the layout).
@@ -7,29 +7,37 @@ their steps a GPU. Side by side in one tensor they do (`networks/packing.py` has
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adamw import adamw
+from torch.optim.sgd import sgd
 
 from nas_mnist.networks.architecture import Architecture
 from nas_mnist.networks.layers import CLASSES, INPUT_SHAPE, with_shapes
 from nas_mnist.networks.packing import PackedRun, padded
+from nas_mnist.training.recipe import Recipe
+from nas_mnist.training.trainer import make_optimizer
 
 
 class PackedValues:
     """The same tensors of several networks: kept in their true shapes, one network after
-    another, in the vector `values`, and laid side by side on demand."""
+    another, in the vector `values`, and laid side by side on demand. `owners` are the networks
+    that the values belong to.
+
+    Their first two dimensions are channels, which may differ: side by side they are padded to
+    the widest, and on to a multiple of `multiple`.
+    """
 
     def __init__(self, networks: Sequence[Sequence[Tensor]], multiple: int) -> None:
-        """`networks`: the tensors of each. Their first two dimensions are channels, which may
-        differ: side by side they are padded to the widest, and on to a multiple of `multiple`."""
         self._networks = networks
-        self._sizes = [sum(tensor.numel() for tensor in tensors) for tensors in networks]
         self.values = torch.cat([t.detach().flatten() for tensors in networks for t in tensors])
         self._shapes = [_shape(tensors, multiple) for tensors in zip(*networks, strict=True)]
         self._sources, self._positions = self._maps()
-        members = torch.arange(len(networks))
-        self._owners = members.repeat_interleave(torch.tensor(self._sizes)).to(self.values.device)
+        sizes = torch.tensor([sum(tensor.numel() for tensor in tensors) for tensors in networks])
+        owners = torch.arange(len(networks)).repeat_interleave(sizes)
+        self.owners = owners.to(self.values.device)
 
     def _maps(self) -> tuple[Tensor, Tensor]:
         """Where in `values` each value side by side comes from, padding from one behind its end;
@@ -69,15 +77,6 @@ class PackedValues:
         """What lies as `side_by_side` gives it (gradients, say), as `values` lie."""
         return torch.cat([tensor.flatten() for tensor in tensors])[self._positions]
 
-    def spread(self, numbers: Tensor) -> Tensor:
-        """One number a network, for each of its values."""
-        return numbers[self._owners]
-
-    def parts(self, vector: Tensor, members: Sequence[int]) -> Tensor:
-        """Of a vector that lies as `values` do, what belongs to those networks."""
-        split = torch.split(vector, self._sizes)
-        return torch.cat([split[member] for member in members])
-
 
 def _shape(tensors: Sequence[Tensor], multiple: int) -> torch.Size:
     shapes = [tensor.shape or (1,) for tensor in tensors]
@@ -92,7 +91,6 @@ class PackedNetwork:
     def __init__(
         self, architectures: Sequence[Architecture], networks: Sequence[nn.Module], multiple: int
     ) -> None:
-        """`multiple`: see `PackedValues`."""
         self._layers = [list(with_shapes(own.layers, INPUT_SHAPE)) for own in architectures]
         self._modules = [list(network.children())[: len(self._layers[0])] for network in networks]
         self._multiple = multiple
@@ -119,17 +117,16 @@ class PackedNetwork:
         for mine, its in zip(self.state(), other.state(), strict=True):
             mine.lerp_(its, share.to(mine.dtype))
 
-    def run(self, images: Tensor, weights: Sequence[Tensor], *, training: bool) -> Tensor:
-        """Class scores of the networks: (batch, folds, members, 10).
+    def run(self, images: Tensor, folds: int, weights: Sequence[Tensor], training: bool) -> Tensor:
+        """Class scores as `by_member` has them: (batch / folds, folds, members, 10).
 
-        Args:
-            images: (batch, folds, members, 28, 28), normalized. Each network's batch lies in so
-                many folds (two small groups are faster than one); it is one batch all the same.
-            weights: as the parameters lie side by side.
-            training: whether this is a step of training.
+        `images`: (members x batch, 1, 28, 28), normalized; each network's batch is split into so
+        many folds (two small groups are faster than one), and one batch all the same. `weights`:
+        the parameters side by side.
         """
-        batch, folds, members, _, _ = images.shape
-        images = images.flatten(1, 2).contiguous(memory_format=torch.channels_last)
+        members = len(self._modules)
+        images = by_member(images, members, folds).flatten(1, 3)
+        images = images.contiguous(memory_format=torch.channels_last)
         run = PackedRun(
             parameters=iter(weights),
             running=iter(self.running),
@@ -139,10 +136,89 @@ class PackedNetwork:
             training=training,
         )
         scores = run.sequence(images, self._layers, self._modules)
-        return scores.view(batch, folds, members, -1)[..., :CLASSES]
+        return scores.view(len(scores), folds, members, -1)[..., :CLASSES]
 
 
 def by_member(values: Tensor, members: int, folds: int) -> Tensor:
     """(members x batch, ...) as (batch / folds, folds, members, ...)."""
     parts = values.view(members, folds, -1, *values.shape[1:])
     return parts.movedim((2, 1, 0), (0, 1, 2))
+
+
+class AllAtOnce:
+    """SGD or AdamW for networks side by side, each network at a rate of its own.
+
+    By torch's own functions, not its classes: making one imports torch's compiler, 3 s of every
+    worker's start.
+    """
+
+    capturable = True  # whether a step can be captured as a CUDA graph
+
+    def __init__(self, recipe: Recipe, values: PackedValues) -> None:
+        self._recipe, self._values, weights = recipe, values, values.values
+        # On a GPU a captured step advances it, so that it must lie there too.
+        steps = torch.zeros((), dtype=torch.float32, device=weights.device)
+        self.state = [torch.zeros_like(weights), torch.zeros_like(weights), steps]
+
+    @torch.no_grad()
+    def step(self, gradient: Tensor, rates: Tensor) -> None:
+        """Move the weights in place. `gradient`: as `PackedValues.values` lie; `rates`:
+        (members,), learning rates."""
+        weights = self._values.values
+        # A move is proportional to the rate: all move at 1, and each network then takes its own
+        # share of its move.
+        before = weights.clone()
+        self._move(weights, gradient)
+        share = rates[self._values.owners].to(before.dtype)
+        weights.copy_(torch.lerp(before, weights, share))
+
+    def keep(self, slots: Sequence[int], values: PackedValues) -> None:
+        """Go on with those networks alone, whose weights are `values`."""
+        owners = self._values.owners
+        kept = torch.isin(owners, torch.tensor(slots, device=owners.device))
+        self.state = [own[kept] if own.dim() else own for own in self.state]
+        self._values = values
+
+    def _move(self, weights: Tensor, gradient: Tensor) -> None:
+        first, second, steps = self.state
+        momentum, decay = self._recipe.momentum, self._recipe.weight_decay
+        settings: dict[str, Any] = {"lr": 1.0, "weight_decay": decay, "maximize": False}
+        settings |= {"foreach": False, "fused": False}
+        if self._recipe.optimizer == "sgd":
+            settings |= {"momentum": momentum, "dampening": 0.0, "nesterov": momentum > 0}
+            sgd([weights], [gradient], [first if momentum > 0 else None], **settings)
+        else:  # with the betas and epsilon of torch.optim.AdamW
+            settings |= {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "amsgrad": False}
+            settings |= {"state_steps": [steps], "capturable": weights.is_cuda}
+            adamw([weights], [gradient], [first], [second], [], **settings)
+
+
+class OneByOne:
+    """Any torch optimizer, one for each network: for matrices as well, slower, and equal."""
+
+    capturable = False
+    state: Sequence[Tensor] = ()
+
+    def __init__(self, recipe: Recipe, values: PackedValues) -> None:
+        self._values = values
+        networks = values.by_network(values.values)
+        self._parameters = [[nn.Parameter(own.clone()) for own in tensors] for tensors in networks]
+        self._optimizers = [make_optimizer(recipe, own, 1.0) for own in self._parameters]
+
+    def step(self, gradient: Tensor, rates: Tensor) -> None:
+        split = self._values.by_network
+        moves, networks = split(gradient), split(self._values.values)
+        each = zip(self._parameters, self._optimizers, moves, networks, strict=True)
+        for rate, (parameters, optimizer, own, weights) in zip(rates.tolist(), each, strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            for parameter, move in zip(parameters, own, strict=True):
+                parameter.grad = move.clone()
+            optimizer.step()
+            for parameter, weight in zip(parameters, weights, strict=True):
+                weight.copy_(parameter.data)
+
+    def keep(self, slots: Sequence[int], values: PackedValues) -> None:
+        self._values = values
+        self._parameters = [self._parameters[slot] for slot in slots]
+        self._optimizers = [self._optimizers[slot] for slot in slots]

@@ -6,8 +6,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from types import MappingProxyType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
@@ -15,43 +14,27 @@ from pydantic_core import PydanticCustomError
 from nas_mnist.errors import RequestError
 from nas_mnist.lookup import find
 
+# torch's names of those that move the weights of a whole pack at once.
 OPTIMIZERS = {"sgd": "SGD", "adamw": "AdamW"}
-"""torch's names of those that have one here, see `training/optimizers.py`"""
 SCHEDULES = ("onecycle", "constant", "step", "cyclic")
 # How the types of pydantic's errors begin, and what they want; others want a table.
 _KINDS = {
     **{"int": "a whole number", "finite": "a whole number", "float": "a number"},
     **{"str": "text", "tuple": "a list", "bool": "true or false"},
 }
+# torchvision's names of image sets, which are those of their folders too; None has no files.
+DATASETS = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST", "digits": None}
 
 
-class Source(NamedTuple):
-    """Where an image set comes from."""
-
-    folder: str | None = None
-    """torchvision's name for it, which is that of its folder too; None if it has no files"""
-    recipe: Mapping[str, Any] = MappingProxyType({})
-    """where its own default recipe differs"""
-
-
-DATASETS: dict[str, Source] = {
-    "mnist": Source("MNIST"),
-    "fashion-mnist": Source("FashionMNIST"),
-    "kmnist": Source("KMNIST"),
+def dataset_recipe(name: str) -> dict[str, Any]:
+    """Where that dataset's default recipe differs; RequestError for a name that means nothing."""
+    find("--dataset", name, DATASETS)
     # 1,200 images to train on: in batches of 128, 15 epochs would be 135 steps, too few.
-    "digits": Source(recipe={"batch_size": 32}),
-}
-
-
-def dataset_source(name: str) -> Source:
-    """Where the dataset of that name comes from; a user's own has no files and no recipe.
-    RequestError for a name that means nothing."""
-    found = find("--dataset", name, DATASETS)
-    return found if isinstance(found, Source) else Source()
+    return {"batch_size": 32} if name == "digits" else {}
 
 
 class _Settings(BaseModel):
-    """Settings with ranges, made from untrusted mappings (TOML files, command lines)."""
+    """Settings made of untrusted mappings (TOML files, command lines)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -62,8 +45,7 @@ class _Settings(BaseModel):
             raise RequestError(refusal(error, type(self), "recipe: ")) from None
 
     def changed(self, changes: Mapping[str, Any]) -> Self:
-        """A copy with the named settings changed; RequestError for an unknown name or a value
-        of the wrong kind or range."""
+        """A copy with those settings; RequestError for an unknown name or a wrong value."""
         return type(self)(**merged(self.as_dict(), changes))
 
     def as_dict(self) -> dict[str, Any]:
@@ -85,18 +67,12 @@ class _Settings(BaseModel):
 class Augmentation(_Settings):
     """Random changes of a training image, each drawn uniformly within ± its setting."""
 
-    rotation: float = Field(7.0, ge=0, le=180)
-    """degrees"""
-    shift: float = Field(1.0, ge=0, le=14)
-    """pixels, in each direction"""
-    scale: float = Field(0.05, ge=0, le=0.9)
-    """relative size"""
-    shear: float = Field(0.0, ge=0, le=60)
-    """degrees"""
-    brightness: float = Field(0.0, ge=0, le=1)
-    """relative brightness"""
-    contrast: float = Field(0.0, ge=0, le=1)
-    """relative contrast, about the image's mean"""
+    rotation: float = Field(7.0, ge=0, le=180)  # degrees
+    shift: float = Field(1.0, ge=0, le=14)  # pixels, in each direction
+    scale: float = Field(0.05, ge=0, le=0.9)  # relative size
+    shear: float = Field(0.0, ge=0, le=60)  # degrees
+    brightness: float = Field(0.0, ge=0, le=1)  # relative
+    contrast: float = Field(0.0, ge=0, le=1)  # relative, about the image's mean
 
 
 class Recipe(_Settings):
@@ -106,24 +82,16 @@ class Recipe(_Settings):
     batch_size: int = Field(128, ge=2, le=65_536)
     optimizer: str = "sgd"
     """`sgd` (with Nesterov momentum), `adamw`, or `module:attribute` of a torch optimizer"""
-    learning_rate: float = Field(0.1, ge=1e-6, le=100)
-    """the peak of the schedule"""
-    momentum: float = Field(0.9, ge=0, le=0.9999)
-    """of `sgd`; `adamw` keeps its own betas"""
+    learning_rate: float = Field(0.1, ge=1e-6, le=100)  # the peak of the schedule
+    momentum: float = Field(0.9, ge=0, le=0.9999)  # of `sgd`; `adamw` keeps its own betas
     weight_decay: float = Field(5e-4, ge=0, le=100)
     label_smoothing: float = Field(0.0, ge=0, le=0.9)
-    schedule: str = "onecycle"
-    """`onecycle`, `constant`, `step` or `cyclic`; see `learning_rates`"""
-    warm_up: float = Field(0.2, ge=0, le=1)
-    """`onecycle`: share of all steps until the peak"""
-    start_factor: float = Field(0.1, ge=1e-6, le=1)
-    """`onecycle`, `cyclic`: lowest rate before the peak, as a share of the peak"""
-    end_factor: float = Field(0.01, ge=1e-6, le=1)
-    """`onecycle`: last rate, as a share of the first"""
-    step_epochs: int = Field(6, ge=1, le=10_000)
-    """`step`: epochs between two drops; `cyclic`: epochs of one cycle"""
-    step_factor: float = Field(0.1, ge=1e-6, le=1)
-    """`step`: what a drop multiplies the rate by"""
+    schedule: str = "onecycle"  # or `constant`, `step`, `cyclic`; see `learning_rates`
+    warm_up: float = Field(0.2, ge=0, le=1)  # `onecycle`: share of all steps until the peak
+    start_factor: float = Field(0.1, ge=1e-6, le=1)  # `onecycle`, `cyclic`: first rate / peak
+    end_factor: float = Field(0.01, ge=1e-6, le=1)  # `onecycle`: last rate / first
+    step_epochs: int = Field(6, ge=1, le=10_000)  # `step`: until a drop; `cyclic`: of a cycle
+    step_factor: float = Field(0.1, ge=1e-6, le=1)  # `step`: what a drop multiplies the rate by
     average_epochs: float = Field(0.25, ge=0, le=10_000)
     """the network that is evaluated and kept is a moving average over about so many epochs of
     the one that is trained; 0 is that one itself"""
@@ -147,8 +115,7 @@ class Recipe(_Settings):
         - `cyclic`: triangles between start and peak, one every `step_epochs` (Smith: Cyclical
           Learning Rates, 2015)
         """
-        steps = self.epochs * steps_per_epoch
-        period = self.step_epochs * steps_per_epoch
+        steps, period = self.epochs * steps_per_epoch, self.step_epochs * steps_per_epoch
         peak, start = self.learning_rate, self.learning_rate * self.start_factor
         if self.schedule == "constant":
             return [peak] * steps
@@ -157,10 +124,8 @@ class Recipe(_Settings):
         if self.schedule == "cyclic":
             heights = (1 - abs(2 * (step % period) / period - 1) for step in range(steps))
             return [start + (peak - start) * height for height in heights]
-        rise = max(1.0, self.warm_up * steps - 1)
-        fall = max(1.0, steps - 1 - rise)
-        end = start * self.end_factor
-        until = min(steps, math.floor(rise) + 1)
+        rise, end = max(1.0, self.warm_up * steps - 1), start * self.end_factor
+        fall, until = max(1.0, steps - 1 - rise), min(steps, math.floor(rise) + 1)
         up = [_cosine(start, peak, step / rise) for step in range(until)]
         return up + [_cosine(peak, end, (step - rise) / fall) for step in range(until, steps)]
 
@@ -193,15 +158,14 @@ def _figure(number: float) -> str:
     return f"{number:,}" if isinstance(number, int) else f"{number:g}"
 
 
-def merged(*settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Recipe settings laid over each other, the later over the earlier, table by table."""
-    result: dict[str, Any] = {}
-    for layer in settings:
-        for name, value in layer.items():
-            below = result.get(name)
-            both = isinstance(below, Mapping) and isinstance(value, Mapping)
-            result[name] = merged(below, value) if both else value  # type: ignore[arg-type]
-    return result
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with others laid over them, table by table."""
+    tables = {
+        name: merged(below[name], value)
+        for name, value in above.items()
+        if isinstance(value, Mapping) and isinstance(below.get(name), Mapping)
+    }
+    return {**below, **above, **tables}
 
 
 def parse_settings(texts: Iterable[str]) -> dict[str, Any]:

@@ -30,12 +30,12 @@ SEEDS_AT_ONCE = 5
 # What the write-ups say of none of their steps, and common notebooks of their time do: SGD at 0.01
 # with momentum 0.9, batches of 128, nothing else.
 _UNPUBLISHED: dict[str, Any] = {
-    **{"batch_size": 128, "epochs": 15, "schedule": "constant", "average_epochs": 0.0},
+    **{"batch_size": 128, "schedule": "constant", "average_epochs": 0.0},
     **{"optimizer": "sgd", "learning_rate": 0.01, "momentum": 0.9, "weight_decay": 0.0},
     "augmentation": {"rotation": 0.0, "shift": 0.0, "scale": 0.0},
 }
-# Of the targets that their authors set themselves.
-_EPOCHS = {"early-14k": {"epochs": 20}, "early-20k": {"epochs": 20}}
+# Of the targets that their authors set themselves; of the others, 15.
+_EPOCHS = {"early-14k": 20, "early-20k": 20}
 # Differences in percent below this are chance: two standard errors of 99.3% of 10,000 images,
 # and as much between seeds.
 _CHANCE = 0.2
@@ -44,19 +44,19 @@ _OVERFIT = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One seed's training on all training images, tested after every epoch."""
+    """One seed's training on all training images, tested after every epoch. In percent."""
 
     seed: int
     curve: list[EpochRecord] = field(default_factory=list)
 
     @property
     def test_accuracy(self) -> float:
-        """Percent, after the final epoch."""
+        """After the final epoch."""
         return self.curve[-1].accuracy
 
     @property
     def last4_min(self) -> float:
-        """Percent: the lowest test accuracy of the last four epochs."""
+        """The lowest test accuracy of the last four epochs."""
         return min(record.accuracy for record in self.curve[-LAST_EPOCHS:])
 
 
@@ -72,11 +72,11 @@ def train_runs(
     training, in their order. DivergedError as soon as one of them diverges."""
     from nas_mnist.training.pack import Member, Pack
 
+    where: Any = {"normalization": dataset.normalization, "device": device, "precision": precision}
     for start in range(0, len(seeds), SEEDS_AT_ONCE):
         runs = [Run(seed) for seed in seeds[start : start + SEEDS_AT_ONCE]]
         members = [Member(architecture, recipe, run.seed) for run in runs]
-        where: Any = {"normalization": dataset.normalization, "device": device}
-        for outcomes in Pack(members, dataset.train, dataset.test, precision=precision, **where):
+        for outcomes in Pack(members, dataset.train, dataset.test, **where):
             for index, outcome in outcomes.items():
                 if isinstance(outcome, DivergedError):
                     raise outcome
@@ -91,7 +91,10 @@ def mean_and_sd(values: Sequence[float]) -> tuple[float, float | None]:
 
 @dataclass(frozen=True, slots=True)
 class Reproduced:
-    """A step of a hand-made lifecycle trained here, with one run a seed. In percent."""
+    """A step of a hand-made lifecycle trained here, with one run a seed. In percent: means and
+    deviation after the final epoch, and the best epoch of the best run, as the authors published.
+    Train accuracies are over augmented images, as the network changed.
+    """
 
     step: Step
     architecture: Architecture
@@ -100,7 +103,6 @@ class Reproduced:
 
     @property
     def test_mean(self) -> float:
-        """After the final epoch."""
         return statistics.fmean(run.test_accuracy for run in self.runs)
 
     @property
@@ -109,17 +111,14 @@ class Reproduced:
 
     @property
     def test_best(self) -> float:
-        """The best epoch of the best run, as the authors published."""
         return max(record.accuracy for run in self.runs for record in run.curve)
 
     @property
     def train_mean(self) -> float:
-        """Over the final epoch's augmented images, as the network changed."""
         return statistics.fmean(run.curve[-1].train_accuracy for run in self.runs)
 
     @property
     def train_best(self) -> float:
-        """The best epoch of the best run."""
         return max(record.train_accuracy for run in self.runs for record in run.curve)
 
 
@@ -135,8 +134,8 @@ def lifecycle_steps(name: str) -> list[Step]:
 def step_recipe(step: Step, epochs: int | None = None) -> Recipe:
     """The recipe of a step: what its author published, and where nothing is published SGD at a
     constant 0.01 with momentum 0.9 in batches of 128. `epochs` in place of the author's."""
-    own = {"epochs": epochs} if epochs else _EPOCHS.get(step.lifecycle, {})
-    return Recipe().changed(merged(_UNPUBLISHED, step.settings, own))
+    own = {"epochs": epochs or _EPOCHS.get(step.lifecycle, 15)}
+    return Recipe().changed({**merged(_UNPUBLISHED, step.settings), **own})
 
 
 def left_out(step: Step, most_parameters: int | None) -> str | None:
@@ -153,7 +152,7 @@ def reproduce(
     wanted: Sequence[Step], seeds: Sequence[int], workers: int, **settings: Any
 ) -> Generator[Reproduced]:
     """Train the steps with all seeds, up to `workers` of them at a time; each step as it is done.
-    `settings`: `epochs`, `dataset`, `data_dir` and `train_samples`, if not the usual ones."""
+    `settings`: `epochs`, `dataset`, `data_dir` and `train_samples`."""
     from nas_mnist.training.device import keep_freed_memory
 
     with process_pool(workers, keep_freed_memory) as pool:
@@ -166,21 +165,18 @@ def reproduce(
 def _train(
     step: Step,
     seeds: Sequence[int],
-    *,
-    epochs: int | None = None,
-    dataset: str = "mnist",
-    data_dir: Path | None = None,
-    train_samples: int | None = None,
+    epochs: int | None,
+    dataset: str,
+    data_dir: Path | None,
+    train_samples: int | None,
 ) -> Reproduced:
     from nas_mnist.training.datasets import first_train_samples, load_dataset
     from nas_mnist.training.device import resolve_device
 
-    assert step.reference is not None
-    architecture, recipe = references()[step.reference].architecture, step_recipe(step, epochs)
+    recipe, architecture = step_recipe(step, epochs), references()[str(step.reference)].architecture
     data = first_train_samples(load_dataset(dataset, data_dir), train_samples)
-    runs: dict[int, Run] = {}
-    for together in train_runs(architecture, recipe, data, seeds, resolve_device("auto")):
-        runs |= {run.seed: run for run in together}
+    training = train_runs(architecture, recipe, data, seeds, resolve_device("auto"))
+    runs = {run.seed: run for together in training for run in together}
     return Reproduced(step, architecture, recipe, tuple(runs.values()))
 
 
@@ -193,7 +189,7 @@ def analysis(step: Reproduced, before: Reproduced | None) -> str:
         by = "within chance" if abs(change) < _CHANCE else "more than chance"
         beside = f" with {size:+,} parameters" if size else ", same size"
         said.append(f"test {change:+.2f} against step {before.step.number} ({by}){beside}")
-    gap = step.train_mean - step.test_mean
+    gap, drop = step.train_mean - step.test_mean, step.test_best - step.test_mean
     if gap > _OVERFIT:
         said.append(f"over-fits: train {gap:.2f} above test")
     elif gap < 0:
@@ -203,7 +199,6 @@ def analysis(step: Reproduced, before: Reproduced | None) -> str:
         said.append(f"train {gap:.2f} above test: hardly over-fits")
     if step.train_mean < 99 and gap <= _OVERFIT:
         said.append("under-fits: train below 99")
-    drop = step.test_best - step.test_mean
     if drop > _CHANCE:
         said.append(f"unsteady: its best epoch is {drop:.2f} above its last")
     return "; ".join(said)

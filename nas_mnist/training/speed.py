@@ -1,8 +1,5 @@
-"""How many images a second are trained on here: the usual loop, and this package's own.
-
-Each measurement runs in processes of its own, started anew each round, the loops in turn, so that
-a machine that slows down slows all of them.
-"""
+"""How many images a second are trained on here: the usual loop, and this package's own. Each is
+measured in turn, in new processes each round: a machine that slows down slows all of them."""
 
 from __future__ import annotations
 
@@ -12,36 +9,36 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nas_mnist.errors import WorkerError
 from nas_mnist.networks.architecture import Architecture, build_network
 from nas_mnist.processes import interrupts_held, process_pool
 from nas_mnist.training.recipe import Recipe
 
+if TYPE_CHECKING:
+    from nas_mnist.training.datasets import Dataset
+
 # Of a 15-epoch trial on MNIST.
 TRIAL_IMAGES = 15 * 50_000
 _STEPS = 20
 _barrier: Barrier
-"""in a process of a measurement: all of them begin at once"""
+"""at which all processes of a measurement begin at once"""
 
 
 class Loop(NamedTuple):
     """A way of training, and how many processes do it at once."""
 
     name: str
-    kind: str
-    """`usual`, `eager` or `pack`"""
+    kind: str  # `usual`, `eager` or `pack`
     processes: int
     threads: int
-    members: int = 1
-    """networks trained as one"""
-    loaders: int = 0
-    """DataLoader workers of the usual loop"""
+    members: int = 1  # networks trained as one
+    loaders: int = 0  # DataLoader workers of the usual loop
 
 
 def loops(workers: int, members: int, device: str) -> list[Loop]:
@@ -61,12 +58,9 @@ class Measured:
     """A loop's measurements, one a round."""
 
     loop: Loop
-    images_per_second: list[float]
-    """of all processes together"""
-    start_seconds: float = 0.0
-    """from a process's start until its first step, at most"""
-    peak_memory_mib: float = 0.0
-    """of one process, at most"""
+    images_per_second: list[float]  # of all processes together
+    start_seconds: float = 0.0  # from a process's start until its first step, at most
+    peak_memory_mib: float = 0.0  # of one process, at most
 
     @property
     def median(self) -> float:
@@ -90,8 +84,7 @@ class Request(NamedTuple):
     dataset: str
     data_dir: Path | None
     device: str
-    seconds: float
-    """of training in each process and round"""
+    seconds: float  # of training in each process and round
     recipe: Recipe
 
 
@@ -100,24 +93,23 @@ def measure(request: Request, wanted: Sequence[Loop], rounds: int) -> Iterator[l
     found = [Measured(loop, []) for loop in wanted]
     for _ in range(rounds):
         for measured in found:
-            start = time.monotonic()
             try:
                 starts, rates, peaks = zip(*_results(request, measured.loop), strict=True)
             except Exception as error:  # a process may end in any way
                 said = " ".join(str(error).split()) or type(error).__name__
                 raise WorkerError(f"a process of the benchmark ended: {said}") from error
             measured.images_per_second.append(sum(rates))
-            measured.start_seconds = max(measured.start_seconds, max(starts) - start)
+            measured.start_seconds = max(measured.start_seconds, *starts)
             measured.peak_memory_mib = max(measured.peak_memory_mib, *peaks)
             yield found
 
 
 def _results(request: Request, loop: Loop) -> list[tuple[float, float, float]]:
-    """What `_train` gives in each process."""
-    barrier = multiprocessing.get_context("spawn").Barrier(loop.processes)
-    with process_pool(loop.processes, partial(_set_up, barrier)) as pool:
+    start, count = time.monotonic(), loop.processes
+    barrier = multiprocessing.get_context("spawn").Barrier(count)
+    with process_pool(count, partial(_set_up, barrier)) as pool:
         with interrupts_held():
-            futures = [pool.submit(_train, request, loop) for _ in range(loop.processes)]
+            futures = [pool.submit(_train, request, loop, start) for _ in range(count)]
         return [future.result() for future in as_completed(futures)]
 
 
@@ -126,61 +118,61 @@ def _set_up(barrier: Barrier) -> None:
     _barrier = barrier
 
 
-def _train(request: Request, loop: Loop) -> tuple[float, float, float]:
-    """In a process of its own: warm up, wait for the others, train. When the first step began,
-    images a second, and the most memory that the process had."""
+def _train(request: Request, loop: Loop, begun: float) -> tuple[float, float, float]:
+    """In a process of its own: warm up, wait for the others, train. Seconds until the first step,
+    images a second, and the most memory that the process had, in MiB."""
     import torch
 
+    from nas_mnist.training.datasets import load_dataset
+
     torch.set_num_threads(loop.threads)
-    epochs = (_usual_epochs if loop.kind == "usual" else _own_epochs)(request, loop)
+    data, size = load_dataset(request.dataset, request.data_dir), request.recipe.batch_size
+    steps = min(_STEPS, len(data.train) // size)
+    data = replace(data, train=data.train.at(torch.arange(steps * size)))
+    epochs = (_usual_epochs if loop.kind == "usual" else _own_epochs)(request, loop, data)
     next(epochs)
-    first_step = time.monotonic()
+    start_seconds = time.monotonic() - begun
     next(epochs)
     _barrier.wait()
     images, start = 0, time.perf_counter()
     while (seconds := time.perf_counter() - start) < request.seconds:
-        images += next(epochs)
+        next(epochs)
+        images += loop.members * steps * size
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return first_step, images / seconds, peak
+    return start_seconds, images / seconds, peak
 
 
-def _usual_epochs(request: Request, loop: Loop) -> Iterator[int]:
+def _usual_epochs(request: Request, loop: Loop, data: Dataset) -> Iterator[object]:
     """What most people would write: images transformed one by one, batches by a DataLoader.
-
-    Yields once all is made, then the images of each epoch.
-    """
+    Yields before every epoch."""
     import torch
     from torch.nn import functional
     from torch.utils.data import DataLoader
     from torchvision import transforms
 
-    from nas_mnist.training.datasets import load_dataset
-    from nas_mnist.training.optimizers import make_optimizer
+    from nas_mnist.training.trainer import make_optimizer
 
-    recipe, device = request.recipe, torch.device(request.device)
-    data, change = load_dataset(request.dataset, request.data_dir), recipe.augmentation
+    recipe, device, change = request.recipe, request.device, request.recipe.augmentation
     shift, scale = change.shift / 28, (1 - change.scale, 1 + change.scale)
     affine = transforms.RandomAffine(change.rotation, (shift, shift), scale)
     normalize = transforms.Normalize((data.normalization.mean,), (data.normalization.std,))
     # From PIL's images, as torchvision's MNIST hands them out.
     steps = [transforms.ToPILImage(), affine, transforms.ToTensor(), normalize]
     transformed = partial(_transformed, transforms.Compose(steps))
-    images = data.train.images[: _STEPS * recipe.batch_size]
-    examples: Any = list(zip(images, data.train.labels.tolist(), strict=False))
+    examples: Any = list(zip(data.train.images, data.train.labels.tolist(), strict=True))
     workers: Any = {"num_workers": loop.loaders, "persistent_workers": loop.loaders > 0}
     loader: DataLoader[Any] = DataLoader(
         examples, recipe.batch_size, shuffle=True, drop_last=True, collate_fn=transformed, **workers
     )
     network = build_network(request.architecture).to(device)
     optimizer = make_optimizer(recipe, network.parameters(), recipe.learning_rate)
-    yield 0
     while True:
+        yield None
         for batch, labels in loader:
             loss = functional.cross_entropy(network(batch.to(device)), labels.to(device))
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()
-        yield len(loader) * recipe.batch_size
 
 
 def _transformed(transform: Any, examples: Sequence[tuple[Any, int]]) -> Any:
@@ -189,28 +181,23 @@ def _transformed(transform: Any, examples: Sequence[tuple[Any, int]]) -> Any:
     return default_collate([(transform(image), label) for image, label in examples])
 
 
-def _own_epochs(request: Request, loop: Loop) -> Iterator[int]:
+def _own_epochs(request: Request, loop: Loop, data: Dataset) -> Iterator[object]:
     """The plain trainer, or a pack, on images that stay on the device; as `_usual_epochs`."""
     import torch
 
-    from nas_mnist.training.datasets import load_dataset
     from nas_mnist.training.device import keep_freed_memory
     from nas_mnist.training.pack import Member, Pack
     from nas_mnist.training.trainer import Trainer
 
     keep_freed_memory()
     architecture, recipe = request.architecture, request.recipe.changed({"epochs": 10_000})
-    data = load_dataset(request.dataset, request.data_dir)
-    train = data.train.at(torch.arange(min(_STEPS * recipe.batch_size, len(data.train))))
-    sets, device = (train, data.test.at(torch.arange(1))), torch.device(request.device)
-    where: Any = {"normalization": data.normalization, "device": device}
-    training: Trainer | Pack
+    sets = data.train, data.test.at(torch.arange(1))
+    where: Any = {"normalization": data.normalization, "device": torch.device(request.device)}
     if loop.kind == "eager":
         plain = recipe.changed({"average_epochs": 0})  # plain loops do not average
-        training = Trainer(architecture, plain, *sets, seed=0, **where)
+        training: Trainer | Pack = Trainer(architecture, plain, *sets, seed=0, **where)
     else:
         members = [Member(architecture, recipe, seed) for seed in range(loop.members)]
         training = Pack(members, *sets, **where)
-    yield 0
-    for _ in training:
-        yield loop.members * (len(train) // recipe.batch_size) * recipe.batch_size
+    yield None
+    yield from training

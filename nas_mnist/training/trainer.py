@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nas_mnist.errors import DivergedError
+from nas_mnist.errors import DivergedError, RequestError
+from nas_mnist.lookup import find
 from nas_mnist.networks.architecture import Architecture, build_network
 from nas_mnist.training.datasets import Images, Normalization
-from nas_mnist.training.optimizers import make_optimizer
-from nas_mnist.training.recipe import Augmentation, Recipe, derived_seed
+from nas_mnist.training.recipe import OPTIMIZERS, Augmentation, Recipe, derived_seed
 
 # Small enough that a layer's maps stay in a core's cache: a quarter less time than at 1,000.
 EVALUATION_BATCH = 250
@@ -27,15 +28,11 @@ EVALUATION_BATCH = 250
 class EpochRecord(NamedTuple):
     """What one epoch did. Accuracies in percent, times in seconds."""
 
-    epoch: int
-    """from 1"""
-    learning_rate: float
-    """of the epoch's last step"""
+    epoch: int  # from 1
+    learning_rate: float  # of the last step
     train_loss: float
-    train_accuracy: float
-    """over the epoch's augmented images, as the network changed"""
-    accuracy: float
-    """on the held-out images, at the epoch's end"""
+    train_accuracy: float  # over the augmented images, as the network changed
+    accuracy: float  # on the held-out images, at the end
     seconds: float
     """training and evaluation together; of networks trained as one, each one's share"""
 
@@ -48,8 +45,7 @@ class EpochRecord(NamedTuple):
 
 @dataclass(eq=False, repr=False)
 class Trainer:
-    """Trains `network`, built from `architecture` with weights drawn by `seed`, eagerly, on
-    images that stay on `device`. `network` is the averaged one if the recipe says so.
+    """Trains `network`, the averaged one if the recipe says so, on images that stay on `device`.
 
     Iterate over it once: it yields an EpochRecord an epoch, and raises DivergedError when the
     loss is no longer finite. The seed fixes weights, order, augmentation and dropout; torch's
@@ -64,14 +60,13 @@ class Trainer:
     normalization: Normalization
     seed: int
     device: torch.device
-    precision: torch.dtype = torch.float32
-    """of weights and images; float64 is there to check by"""
+    precision: torch.dtype = torch.float32  # float64 is there to check by
 
     def __post_init__(self) -> None:
         self.train, self.held_out = self.train.to(self.device), self.held_out.to(self.device)
-        self._trained = initial_network(self.architecture, self.seed, self.device, self.precision)
-        averaged = self.recipe.average_epochs > 0
-        self.network = copy.deepcopy(self._trained) if averaged else self._trained
+        trained = initial_network(self.architecture, self.seed, self.device, self.precision)
+        self._trained = trained
+        self.network = copy.deepcopy(trained) if self.recipe.average_epochs > 0 else trained
 
     def __iter__(self) -> Iterator[EpochRecord]:
         recipe, images = self.recipe, len(self.train)
@@ -104,7 +99,7 @@ class Trainer:
             for group in self._optimizer.param_groups:
                 group["lr"] = rate
             labels = self.train.labels[indices[step]]
-            images = unit(self.train.images[indices[step]])
+            images = self.train.images[indices[step]].float() / 255
             images = augment(images, self.recipe.augmentation, changes[step])
             images = normalized(images, self.normalization).to(self.precision)
             answers: Tensor = self._trained(images)
@@ -127,28 +122,48 @@ class Trainer:
                 average.lerp_(trained[name], share)
 
 
+def make_optimizer(
+    recipe: Recipe, parameters: Iterable[Tensor], learning_rate: float
+) -> torch.optim.Optimizer:
+    """The recipe's optimizer, of torch's kind; RequestError if a user's own does not give one."""
+    found: Any = find("--recipe optimizer", recipe.optimizer, OPTIMIZERS)
+    settings = {"momentum": recipe.momentum, "weight_decay": recipe.weight_decay}
+    if recipe.optimizer == "sgd":
+        settings["nesterov"] = recipe.momentum > 0
+    try:
+        found = getattr(torch.optim, found) if isinstance(found, str) else found
+        takes = inspect.signature(found).parameters
+        if all(taken.kind is not taken.VAR_KEYWORD for taken in takes.values()):
+            settings = {name: value for name, value in settings.items() if name in takes}
+        made: torch.optim.Optimizer = found(list(parameters), lr=learning_rate, **settings)
+        _ = made.param_groups, made.step
+    except Exception as error:  # a user's own may fail in any way
+        said = " ".join(str(error).split())
+        raise RequestError(f"recipe: optimizer {recipe.optimizer!r}: {said}") from None
+    return made
+
+
 def initial_network(
     architecture: Architecture, seed: int, device: torch.device, dtype: torch.dtype
 ) -> nn.Module:
-    """A network with the weights that `seed` draws."""
     with seeded(device, seed, 0):
         return build_network(architecture).to(device, dtype)
 
 
 def batches_of(images: int, recipe: Recipe) -> tuple[int, int]:
-    """Steps an epoch, and the images of each. A last batch smaller than the others is left out:
-    its few images would count more."""
+    """Steps an epoch, and images a step. A smaller last batch is left out: its few images would
+    count more."""
     size = min(recipe.batch_size, images)
     return images // size, size
 
 
 def draw_batches(images: int, recipe: Recipe, seed: int, epoch: int) -> tuple[Tensor, Tensor]:
     """An epoch's batches, the same for a seed and an epoch on every device: which images of the
-    set, (steps, batch) int64, and how `augment` changes them, (steps, batch, 7)."""
+    set, (steps, batch) int64, and how `augment` changes them, (steps, batch, 7), within ±1."""
     steps, size = batches_of(images, recipe)
     generator = torch.Generator().manual_seed(derived_seed(seed, epoch))
     order = torch.randperm(images, generator=generator)[: steps * size]
-    changes = random_changes(steps * size, generator)
+    changes = torch.rand(steps * size, 7, generator=generator) * 2 - 1
     return order.view(steps, size), changes.view(steps, size, -1)
 
 
@@ -161,27 +176,15 @@ def seeded(device: torch.device, *parts: int) -> Iterator[None]:
         yield
 
 
-def unit(images: Tensor) -> Tensor:
-    """uint8 images as float32 from 0 to 1."""
-    return images.float() / 255
-
-
 def normalized(images: Tensor, normalization: Normalization) -> Tensor:
+    """`images`: from 0 to 1."""
     return (images - normalization.mean) / normalization.std
 
 
-def random_changes(count: int, generator: torch.Generator | None = None) -> Tensor:
-    """What `augment` changes in that many images, uniform within ±1, (count, 7): rotation, shear,
-    scale, two shifts, contrast and brightness."""
-    return torch.rand(count, 7, generator=generator) * 2 - 1
-
-
 def augment(images: Tensor, augmentation: Augmentation, changes: Tensor) -> Tensor:
-    """Images each changed in its own way: one affine map, then jitter.
-
-    `images`, and what comes back: (batch, channels, height, width) float32, from 0 (background)
-    to 1. `changes`: (batch, 7), of `random_changes`, each a share of its setting.
-    """
+    """Images each changed in its own way: (batch, channels, height, width) float32, from 0
+    (background) to 1. `changes`: (batch, 7), within ±1, the shares of the settings of rotation,
+    shear, scale, two shifts, contrast and brightness."""
     if augmentation.rotation or augmentation.shift or augmentation.scale or augmentation.shear:
         maps = _affine_maps(changes, augmentation, images.shape[-1])
         grid = functional.affine_grid(maps, list(images.shape), align_corners=False)
@@ -205,11 +208,9 @@ def _affine_maps(changes: Tensor, augmentation: Augmentation, side: int) -> Tens
     size = 1 + growth * augmentation.scale
     cosine, sine = torch.cos(angle) / size, torch.sin(angle) / size
     shift = 2 * augmentation.shift / side
-    rows = (
-        torch.stack((cosine, sine - cosine * shear, right * shift), dim=1),
-        torch.stack((-sine, cosine + sine * shear, down * shift), dim=1),
-    )
-    return torch.stack(rows, dim=1)
+    first = torch.stack((cosine, sine - cosine * shear, right * shift), dim=1)
+    second = torch.stack((-sine, cosine + sine * shear, down * shift), dim=1)
+    return torch.stack((first, second), dim=1)
 
 
 @torch.inference_mode()
@@ -218,7 +219,7 @@ def logits(network: nn.Module, images: Images, normalization: Normalization) -> 
     network.eval()
     kind = next(network.parameters()).dtype
     batches = torch.split(images.images, EVALUATION_BATCH)
-    inputs = (normalized(unit(batch), normalization).to(kind) for batch in batches)
+    inputs = (normalized(batch.float() / 255, normalization).to(kind) for batch in batches)
     return torch.cat([network(batch) for batch in inputs])
 
 
@@ -230,7 +231,6 @@ def accuracy(network: nn.Module, images: Images, normalization: Normalization) -
 
 def diverged(loss: float, epoch: int, recipe: Recipe) -> DivergedError | None:
     """What is wrong with an epoch whose loss is not a number."""
-    if math.isfinite(loss):
-        return None
-    said = f"the loss is {loss} after epoch {epoch} (peak learning rate {recipe.learning_rate:g})"
-    return DivergedError(f"{said}; lower the learning rate")
+    peak = f"peak learning rate {recipe.learning_rate:g}"
+    said = f"the loss is {loss} after epoch {epoch} ({peak}); lower the learning rate"
+    return None if math.isfinite(loss) else DivergedError(said)

@@ -23,7 +23,7 @@ from nas_mnist.execution.confirmation import (
 from nas_mnist.execution.records import StudyRecord, load_study
 from nas_mnist.execution.spec import CONFIRMATION
 from nas_mnist.training.datasets import Dataset, first_train_samples
-from nas_mnist.training.device import resolve_device, training_precision
+from nas_mnist.training.device import resolve_device, resolve_precision
 from nas_mnist.training.runs import train_runs
 from tests.conftest import CommandLine, command, runner
 
@@ -128,7 +128,7 @@ def test_a_run_is_that_of_its_seed(
     device = resolve_device("cpu")
     digits = first_train_samples(digits, 200)
     recipe = record.spec.trial_recipe(found.trial.peak_learning_rate)
-    precision = training_precision(device)
+    precision = resolve_precision("auto", device)
     for run in found.runs:
         # By itself, as it was confirmed: a pack rounds otherwise.
         *_, (again,) = train_runs(found.architecture, recipe, digits, [run.seed], device, precision)
