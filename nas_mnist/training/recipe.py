@@ -145,7 +145,8 @@ def refusal(error: ValidationError, model: type[BaseModel], source: str = "") ->
     name, kind, value = str(first["loc"][0]), first["type"], first["input"]
     if kind == "extra_forbidden":
         return f"{source}unknown setting {name!r}; known: {', '.join(model.model_fields)}"
-    said = f"{source}{name}" if source else f"--{name.replace('_', '-')}"
+    path = ".".join(map(str, first["loc"]))
+    said = f"{source}{path}" if source else f"--{path.replace('_', '-')}"
     if kind in ("greater_than_equal", "less_than_equal"):
         bounds = {type(rule).__name__: rule for rule in model.model_fields[name].metadata}
         low, high = bounds["Ge"].ge, bounds["Le"].le

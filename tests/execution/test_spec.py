@@ -81,6 +81,7 @@ def test_the_command_line_overrides_the_preset(tmp_path: Path) -> None:
         ("budget = ", "not TOML"),
         ("\xff", "not TOML"),
         ("recipe = 3", "recipe must be a table, not 3"),
+        ("[limits]\nmacs = 'few'", "limits.macs must be a whole number, not 'few'"),
         ("[recipe]\nbatch = 3", "recipe: unknown setting 'batch'"),
         ("[recipe]\nlearning_rate = 0.1", "learning_rate cannot be set in a search"),
         ("[recipe]\nepochs = 3", "epochs cannot be set in a search: --epochs sets it"),
