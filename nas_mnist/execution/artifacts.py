@@ -11,7 +11,7 @@ import io
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import sqlalchemy
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
@@ -27,8 +27,6 @@ from nas_mnist.execution.store import storage_errors
 if TYPE_CHECKING:  # what reads a study need not wait for torch
     from torch import nn
 
-    from nas_mnist.execution.optuna_internals import ArtifactStore
-
 _ARTIFACTS = Table(
     "nas_mnist_artifacts",
     MetaData(),
@@ -38,42 +36,30 @@ _ARTIFACTS = Table(
 )
 
 
-class DatabaseArtifactStore:
+class DatabaseArtifactStore(NamedTuple):
     """Optuna's protocol of an artifact store, in a table beside the studies."""
 
-    def __init__(self, engine: sqlalchemy.Engine) -> None:
-        self._engine = engine
+    engine: sqlalchemy.Engine
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
-        """Raises ArtifactNotFound if there is no such artifact."""
-        content = None
-        if sqlalchemy.inspect(self._engine).has_table(_ARTIFACTS.name):
-            is_wanted = _ARTIFACTS.c.artifact_id == artifact_id
-            with self._engine.connect() as connection:
-                content = connection.scalar(
-                    sqlalchemy.select(_ARTIFACTS.c.content).where(is_wanted)
-                )
+        content, wanted = None, _ARTIFACTS.c.artifact_id == artifact_id
+        if sqlalchemy.inspect(self.engine).has_table(_ARTIFACTS.name):
+            with self.engine.connect() as connection:
+                content = connection.scalar(sqlalchemy.select(_ARTIFACTS.c.content).where(wanted))
         if content is None:
             raise ArtifactNotFound("not found")
         return io.BytesIO(content)
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
         with suppress(ProgrammingError, IntegrityError):  # another process makes it just now
-            _ARTIFACTS.create(self._engine, checkfirst=True)
-        with self._engine.begin() as connection:
-            connection.execute(
-                _ARTIFACTS.insert().values(artifact_id=artifact_id, content=content_body.read())
-            )
+            _ARTIFACTS.create(self.engine, checkfirst=True)
+        row = {"artifact_id": artifact_id, "content": content_body.read()}
+        with self.engine.begin() as connection:
+            connection.execute(_ARTIFACTS.insert().values(row))
 
     def remove(self, artifact_id: str) -> None:
-        with self._engine.begin() as connection:
+        with self.engine.begin() as connection:
             connection.execute(_ARTIFACTS.delete().where(_ARTIFACTS.c.artifact_id == artifact_id))
-
-
-def artifact_store(artifact_dir: str, study: str, storage: Storage) -> ArtifactStore:
-    """The store of a study's artifacts; `artifact_dir` as `SearchConfig` gives it."""
-    folder = artifact_folder(artifact_dir, study, storage.engine.url)
-    return DatabaseArtifactStore(storage.engine) if folder is None else _Folder(folder)
 
 
 class _Folder(FileSystemArtifactStore):
@@ -86,6 +72,14 @@ class _Folder(FileSystemArtifactStore):
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         super().write(artifact_id, content_body)
+
+
+def artifact_store(
+    artifact_dir: str, study: str, storage: Storage
+) -> DatabaseArtifactStore | _Folder:
+    """The store of a study's artifacts; `artifact_dir` as `SearchConfig` gives it."""
+    folder = artifact_folder(artifact_dir, study, storage.engine.url)
+    return DatabaseArtifactStore(storage.engine) if folder is None else _Folder(folder)
 
 
 def keep_weights(network: nn.Module, config: SearchConfig, storage: Storage, trial_id: int) -> str:
@@ -107,10 +101,9 @@ def keep_weights(network: nn.Module, config: SearchConfig, storage: Storage, tri
                 mimetype="application/octet-stream",  # Optuna's guess from .pt is wrong
             )
     except OSError as error:
-        raise StorageError(
-            f"artifacts {error.filename or ''}: {reason(error)}; make room or name another folder "
-            "with --artifact-dir"
-        ) from None
+        where = f"artifacts {error.filename or ''}"
+        way_out = "make room or name another folder with --artifact-dir"
+        raise StorageError(f"{where}: {reason(error)}; {way_out}") from None
 
 
 def read_weights(
@@ -122,7 +115,7 @@ def read_weights(
     try:
         store = artifact_store(artifact_dir, study, storage)
         with storage_errors(storage.engine.url), store.open_reader(artifact) as file:
-            content = file.read(most_bytes + 1)
+            content: bytes = file.read(most_bytes + 1)
     except (ArtifactNotFound, ValueError):
         raise StorageError(
             f"its weights are not in {where}, where they belong; say with --artifact-dir where "

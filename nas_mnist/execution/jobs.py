@@ -136,7 +136,7 @@ class Run:
         return queue.write_held(self.job.storage, self.trial_id, attributes)
 
     def end(self, state: TrialState, *values: float, **attributes: Any) -> None:
-        queue.finish(self.job.storage, self.trial_id, state, values or None, attributes)
+        queue.finish(self.job.storage, self.trial_id, state, values, attributes)
 
     def go_on(self, record: EpochRecord) -> bool:
         """Record an epoch; whether training goes on."""
