@@ -132,9 +132,8 @@ def networks_to_confirm(record: StudyRecord, config: SearchConfig) -> list[Trial
 
     One lucky run of a small network keeps all larger ones off the front, the better ones too.
     """
-    best_first = sorted(
-        record.complete(), key=lambda trial: (-trial.val_accuracy, trial.architecture.parameters)
-    )
+    best_first = record.complete()
+    best_first.sort(key=lambda trial: (-trial.val_accuracy, trial.architecture.parameters))
     chosen = {trial.number for trial in (*record.front(), *best_first[: config.most_accurate])}
     return [trial for trial in best_first if trial.number in chosen]
 
@@ -153,13 +152,11 @@ def choose_run(
     """The waiting run to take next: of that network if one is given, else of a network that
     nobody trains yet, so that one process has all its seeds."""
     rows = runs_by_key(trials)
-    mine = [(key, rows[key]) for key in wanted if key in rows]
-    waiting = [(key[0], row) for key, row in mine if row.state == TrialState.WAITING]
-    if network is not None:
-        return next((row for number, row in waiting if number == network), None)
-    busy = {key[0] for key, row in mine if row.state == TrialState.RUNNING}
-    free = [row for number, row in waiting if number not in busy]
-    return next(iter(free or [row for _, row in waiting]), None)
+    mine = [(key[0], rows[key]) for key in wanted if key in rows]
+    busy = {number for number, row in mine if row.state == TrialState.RUNNING}
+    waiting = [(number, row) for number, row in mine if row.state == TrialState.WAITING]
+    waiting.sort(key=lambda found: found[0] in busy)
+    return next((row for number, row in waiting if network in (None, number)), None)
 
 
 def runs_by_key(trials: Sequence[FrozenTrial]) -> dict[RunKey, FrozenTrial]:
