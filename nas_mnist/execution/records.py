@@ -24,7 +24,7 @@ TIME = "%Y-%m-%dT%H:%M:%S"
 # What studies of every version have in their configuration.
 _ALWAYS = {"dataset", "budget", "epochs", "train_samples", "seed", "pruner", "recipe"}
 # What comes of reading values that are not as they are written here.
-_NONSENSE = (LookupError, TypeError, ValueError, AttributeError, OverflowError, RequestError)
+_NONSENSE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RequestError)
 # In the order of Counts.
 _STATES = [TrialState[name] for name in ("COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING")]
 
@@ -225,13 +225,14 @@ def _point(trial: FrozenTrial) -> tuple[int, float]:
 def _record(trial: FrozenTrial) -> TrialRecord:
     attrs = trial.user_attrs
     with reading(f"trial {trial.number}"):
+        parameters, accuracy = trial.values
         architecture = parse_notation(str(attrs["notation"]))
-        if architecture.parameters != trial.values[0]:
-            raise ValueError(f"{trial.values[0]:g} parameters")
+        if architecture.parameters != parameters:
+            raise ValueError(f"{parameters:g} parameters")
         return TrialRecord(
             number=trial.number,
             architecture=architecture,
-            val_accuracy=percent(trial.values[1]),
+            val_accuracy=percent(accuracy),
             test_accuracy=percent(attrs["test_accuracy"]),
             seed=int(attrs["seed"]),
             peak_learning_rate=float(trial.params["peak_learning_rate"]),
