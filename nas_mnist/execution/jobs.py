@@ -14,11 +14,11 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from nas_mnist.errors import DivergedError
 from nas_mnist.execution import optuna_internals, queue
-from nas_mnist.execution.artifacts import keep_weights
 from nas_mnist.execution.confirmation import choose_run, wanted_runs
 from nas_mnist.execution.creation import FIRST, check_identity
 from nas_mnist.execution.records import load_study
 from nas_mnist.execution.spec import CONFIRMATION, SearchConfig
+from nas_mnist.execution.store import keep_weights
 from nas_mnist.networks.architecture import format_notation
 from nas_mnist.search.pruner import EXEMPT_SHARE, LearningCurve, make_pruner
 from nas_mnist.search.sampler import SearchSampler
