@@ -137,12 +137,9 @@ class SearchConfig(StudySpec):
             raise RequestError(f"recipe: {name} cannot be set in a search: {_NOT_IN_RECIPE[name]}")
         defaults = dataset_source(self.dataset).recipe
         recipe = Recipe().changed(merged(defaults, self.recipe)).as_dict()
+        recipe = {n: v for n, v in recipe.items() if n not in _NOT_IN_RECIPE}
         # Defaults that follow from other fields.
-        self.__dict__ |= {
-            "study": study,
-            "storage": self.storage or storage,
-            "recipe": {n: v for n, v in recipe.items() if n not in _NOT_IN_RECIPE},
-        }
+        self.__dict__.update(study=study, storage=self.storage or storage, recipe=recipe)
 
     def confirmation_images(self) -> int | None:
         """Training images of a confirmation, None for all: as many as a trial had, unless said."""
