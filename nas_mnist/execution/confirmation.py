@@ -7,6 +7,7 @@ resumed, shared between processes and machines, and read just as the search is.
 from __future__ import annotations
 
 import statistics
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
@@ -14,7 +15,7 @@ from typing import NamedTuple, TypeAlias
 from optuna.trial import FrozenTrial, TrialState
 
 from nas_mnist.errors import StudyError
-from nas_mnist.execution.records import StudyRecord, TrialRecord, finished, percent
+from nas_mnist.execution.records import TIME, StudyRecord, TrialRecord, percent, reading
 from nas_mnist.execution.spec import CONFIRMATION, SearchConfig
 from nas_mnist.execution.store import storage_errors
 from nas_mnist.networks.architecture import Architecture
@@ -31,8 +32,7 @@ class ConfirmedRun:
 
     seed: int
     curve: tuple[dict[str, float], ...]
-    """one record an epoch: epoch, learning_rate, train_loss, train_accuracy, test_accuracy,
-    seconds"""
+    """one record an epoch, as a trial's, with test_accuracy"""
     weights: str
     """id in the artifact store"""
     finished: str
@@ -110,21 +110,20 @@ def confirmed(record: StudyRecord) -> list[Confirmed]:
     # Runs on the most images count: 0 is all.
     images = [key[2] for key, row in rows.items() if row.state == TrialState.COMPLETE]
     most = 0 if 0 in images else max(images, default=0)
-    by_trial: dict[int, list[FrozenTrial]] = {}
+    by_trial: dict[int, list[FrozenTrial]] = defaultdict(list)
     for key, row in rows.items():
         if key[2] == most:
-            by_trial.setdefault(key[0], []).append(row)
-    on_front = {trial.number for trial in record.front()}
-    result = []
-    for trial in record.complete():
-        mine = by_trial.get(trial.number, [])
-        kept = [row for row in mine if row.user_attrs.get("weights") is not None]
-        runs = tuple(_run(row) for row in kept if row.state == TrialState.COMPLETE)
+            by_trial[key[0]].append(row)
+    on_front, result = {trial.number for trial in record.front()}, []
+    for trial in sorted(record.complete(), key=lambda trial: trial.architecture.parameters):
+        mine = by_trial[trial.number]
+        complete = [row for row in mine if row.state == TrialState.COMPLETE]
+        runs = tuple(_run(row) for row in complete if row.user_attrs.get("weights") is not None)
         diverged = sum(row.state == TrialState.FAIL for row in mine)
         if runs:
             is_on_front = trial.number in on_front
             result.append(Confirmed(trial, is_on_front, runs, diverged, record.spec.goal, most))
-    return sorted(result, key=lambda found: (found.architecture.parameters, found.trial.number))
+    return result
 
 
 def networks_to_confirm(record: StudyRecord, config: SearchConfig) -> list[TrialRecord]:
@@ -133,9 +132,8 @@ def networks_to_confirm(record: StudyRecord, config: SearchConfig) -> list[Trial
 
     One lucky run of a small network keeps all larger ones off the front, the better ones too.
     """
-    best_first = sorted(
-        record.complete(), key=lambda trial: (-trial.val_accuracy, trial.architecture.parameters)
-    )
+    best_first = record.complete()
+    best_first.sort(key=lambda trial: (-trial.val_accuracy, trial.architecture.parameters))
     chosen = {trial.number for trial in (*record.front(), *best_first[: config.most_accurate])}
     return [trial for trial in best_first if trial.number in chosen]
 
@@ -154,13 +152,11 @@ def choose_run(
     """The waiting run to take next: of that network if one is given, else of a network that
     nobody trains yet, so that one process has all its seeds."""
     rows = runs_by_key(trials)
-    mine = [(key, rows[key]) for key in wanted if key in rows]
-    waiting = [(key[0], row) for key, row in mine if row.state == TrialState.WAITING]
-    if network is not None:
-        return next((row for number, row in waiting if number == network), None)
-    busy = {key[0] for key, row in mine if row.state == TrialState.RUNNING}
-    free = [row for number, row in waiting if number not in busy]
-    return next(iter(free or [row for _, row in waiting]), None)
+    mine = [(key[0], rows[key]) for key in wanted if key in rows]
+    busy = {number for number, row in mine if row.state == TrialState.RUNNING}
+    waiting = [(number, row) for number, row in mine if row.state == TrialState.WAITING]
+    waiting.sort(key=lambda found: found[0] in busy)
+    return next((row for number, row in waiting if network in (None, number)), None)
 
 
 def runs_by_key(trials: Sequence[FrozenTrial]) -> dict[RunKey, FrozenTrial]:
@@ -176,23 +172,15 @@ def runs_by_key(trials: Sequence[FrozenTrial]) -> dict[RunKey, FrozenTrial]:
 
 
 def _run(row: FrozenTrial) -> ConfirmedRun:
-    """A run, read from a database that may be anyone's."""
     attrs = row.user_attrs
-    try:
-        curve = tuple(
-            {str(name): float(value) for name, value in entry.items()} for entry in attrs["curve"]
-        )
+    with reading(f"confirmation run {row.number}"):
+        curve = [{str(key): float(n) for key, n in entry.items()} for entry in attrs["curve"]]
         for entry in curve:
             percent(entry["test_accuracy"])
         if not curve:
             raise ValueError("no curve")
-        return ConfirmedRun(
-            int(attrs["seed"]), curve, str(attrs["weights"]["artifact"]), finished(row)
-        )
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise StudyError(
-            f"confirmation run {row.number}: not a record of nas-mnist ({error})"
-        ) from None
+        seed, weights = int(attrs["seed"]), str(attrs["weights"]["artifact"])
+        return ConfirmedRun(seed, tuple(curve), weights, f"{row.datetime_complete:{TIME}}")
 
 
 class Candidate(NamedTuple):
@@ -202,9 +190,9 @@ class Candidate(NamedTuple):
     confirmed: Confirmed | None
 
     @property
-    def beside_front(self) -> bool:
-        """Whether it was confirmed though another network of the search beats it."""
-        return self.confirmed is not None and not self.confirmed.on_front
+    def accuracy(self) -> float:
+        """Percent: the confirmed mean, or else that on the validation images."""
+        return self.confirmed.mean if self.confirmed else self.trial.val_accuracy
 
 
 def candidates(record: StudyRecord) -> list[Candidate]:
@@ -212,10 +200,8 @@ def candidates(record: StudyRecord) -> list[Candidate]:
     known = {found.trial.number: found for found in confirmed(record)}
     trials = {trial.number: trial for trial in record.front()}
     trials |= {number: found.trial for number, found in known.items()}
-    shown = [Candidate(trial, known.get(number)) for number, trial in trials.items()]
-    return sorted(
-        shown, key=lambda entry: (entry.trial.architecture.parameters, entry.trial.number)
-    )
+    shown = [Candidate(trial, known.get(number)) for number, trial in sorted(trials.items())]
+    return sorted(shown, key=lambda entry: entry.trial.architecture.parameters)
 
 
 def chosen(
@@ -232,19 +218,14 @@ def chosen(
     if trial is not None:
         known = {entry.trial.number: entry for entry in shown}
         return known.get(trial) or Candidate(record.trial(trial), None)
-    if any(entry.confirmed for entry in shown):
-        shown = [entry for entry in shown if entry.confirmed]
+    shown = [entry for entry in shown if entry.confirmed] or shown
     if not shown:
         raise StudyError("the study has no completed trial yet; let search run on")
-    if at_least is not None:
-        enough = [entry for entry in shown if _accuracy(entry) >= at_least]
-        if not enough:
-            most = max(map(_accuracy, shown))
-            raise StudyError(f"the study has no network of {at_least:g}%; its best has {most:.3f}%")
-        return enough[0]
-    # Chosen by validation accuracy: the best of several test accuracies is the luckiest.
-    return max(shown, key=lambda entry: entry.trial.val_accuracy)
-
-
-def _accuracy(entry: Candidate) -> float:
-    return entry.confirmed.mean if entry.confirmed else entry.trial.val_accuracy
+    if at_least is None:
+        # Chosen by validation accuracy: the best of several test accuracies is the luckiest.
+        return max(shown, key=lambda entry: entry.trial.val_accuracy)
+    for entry in shown:
+        if entry.accuracy >= at_least:
+            return entry
+    most = max(entry.accuracy for entry in shown)
+    raise StudyError(f"the study has no network of {at_least:g}%; its best has {most:.3f}%")

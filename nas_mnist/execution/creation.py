@@ -10,28 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.exceptions import DuplicatedStudyError
 from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
 from nas_mnist.errors import StudyError
+from nas_mnist.execution import spec
 from nas_mnist.execution.confirmation import runs_by_key, wanted_runs
 from nas_mnist.execution.optuna_internals import add_waiting, describe_study, study_id
 from nas_mnist.execution.records import StudyRecord, load_study
-from nas_mnist.execution.spec import (
-    ASKED,
-    AUTO,
-    CONFIG,
-    CONFIRMATION,
-    IDENTITY,
-    SearchConfig,
-    resolve_config,
-)
+from nas_mnist.execution.spec import SearchConfig, StudySpec, resolve_config
 from nas_mnist.execution.store import open_storage, storage_errors
 from nas_mnist.search.space import find_space
 
-OBJECTIVES = ("parameters", "val_accuracy")
 DIRECTIONS = (StudyDirection.MINIMIZE, StudyDirection.MAXIMIZE)
+"""of a search's objectives: parameters and validation accuracy"""
 FIRST = "first"
 """user attribute of a study: points of the space for its first trials, by their numbers"""
 # Every process reads a trial that has not ended again and again: only so many wait at a time,
@@ -44,59 +36,53 @@ def make_study(
     config: SearchConfig,
     normalization: tuple[float, float],
     first: Sequence[dict[str, Any]] | None = None,
-    precision: str = AUTO,
+    precision: str = spec.AUTO,
 ) -> StudyRecord:
     """The study of this request, made or continued, with trials in its queue.
 
     Args:
         config: the request.
-        normalization: mean and standard deviation of the dataset's training pixels, which an
-            exported network needs.
+        normalization: mean and standard deviation of the dataset's training pixels.
         first: points of the space for the first trials, `Space.first_points` unless given; the
             sampler draws the others.
         precision: of a new study, unless the request names one.
 
-    Raises:
-        StudyError: if a study of this name was made under other settings.
+    Raises StudyError if a study of this name was made under other settings.
     """
     space = find_space(config.space)
     storage = open_storage(config.storage, create=True)
     with storage_errors(config.storage):
-        try:
-            study = optuna.create_study(
-                study_name=config.study, storage=storage, directions=list(DIRECTIONS)
-            )
-        except DuplicatedStudyError:
-            study = optuna.load_study(study_name=config.study, storage=storage)
+        own: dict[str, Any] = {"directions": list(DIRECTIONS), "load_if_exists": True}
+        study = optuna.create_study(study_name=config.study, storage=storage, **own)
         # A search makes its trials last: whoever sees one finds the rest of the study there.
-        used = len(study.get_trials(deepcopy=False)) > 0
-        if CONFIG not in study.user_attrs:
+        used = bool(study.get_trials(deepcopy=False))
+        if spec.CONFIG not in study.user_attrs:
             if used:
-                raise StudyError(
-                    f"study {study.study_name!r} was not made by nas-mnist search; choose another "
-                    "--study"
-                )
+                said = "was not made by nas-mnist search; choose another --study"
+                raise StudyError(f"study {study.study_name!r} {said}")
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                study.set_metric_names(list(OBJECTIVES))
+                study.set_metric_names(["parameters", "val_accuracy"])
             settings = config.spec().as_dict()
-            if config.precision == AUTO:
+            if config.precision == spec.AUTO:
                 settings["precision"] = precision
+            versions = {"python": platform.python_version()}
+            versions |= {name: version(name) for name in _PACKAGES}
             description = {
-                CONFIG: settings,
-                "versions": _versions(),
+                spec.CONFIG: settings,
+                "versions": versions,
                 "split_seed": config.seed,
                 "normalization": list(normalization),
                 "space": space.version(),
                 FIRST: space.first_points(config.limit()),
             }
             # Of several that make the study at once, one describes it, and all read that back.
-            describe_study(storage, study_id(study), description, unless=CONFIG)
+            describe_study(storage, study_id(study), description, unless=spec.CONFIG)
         record = StudyRecord.read(study, storage, config.storage, config.artifact_dir)
         check_identity(record, config)
         if first is not None:
             study.set_user_attr(FIRST, list(first))
-        record = record.ask(**{name: getattr(config, name) for name in ASKED})
+        record = record.ask(**{name: getattr(config, name) for name in spec.ASKED})
     fill_queue(record, config)
     return record
 
@@ -110,7 +96,7 @@ def resolve_request(preset: Path | None, overrides: Mapping[str, Any]) -> Search
     except StudyError:  # there is none yet; or it is not ours, and `make_study` says so
         return config
     if "study" not in config.model_fields_set:
-        stored = {name: stored[name] for name in ASKED}
+        stored = {name: stored[name] for name in spec.ASKED}
     return resolve_config(preset, overrides, stored)
 
 
@@ -128,37 +114,27 @@ def fill_queue(record: StudyRecord, config: SearchConfig) -> int:
 def queue_confirmation(record: StudyRecord, config: SearchConfig) -> int:
     """The id of the confirmation's study, with a trial for every run that is wanted and not there
     yet."""
-    name = record.name + CONFIRMATION
+    name = record.name + spec.CONFIRMATION
+    own: dict[str, Any] = {"direction": StudyDirection.MAXIMIZE, "load_if_exists": True}
     with storage_errors(record.url):
-        try:
-            study = optuna.create_study(
-                study_name=name, storage=record.storage, direction=StudyDirection.MAXIMIZE
-            )
-            study.set_user_attr("confirms", record.name)
-        except DuplicatedStudyError:
-            study = optuna.load_study(study_name=name, storage=record.storage)
+        study = optuna.create_study(study_name=name, storage=record.storage, **own)
+        study.set_user_attr("confirms", record.name)
         have = runs_by_key(study.get_trials(deepcopy=False))
         for key, trial in wanted_runs(record, config).items():
             if key not in have:
-                attrs = {
-                    "trial": key[0],
-                    "seed": key[1],
-                    "images": key[2],
-                    "notation": trial.notation,
-                    "parameters": trial.architecture.parameters,
-                    "peak_learning_rate": trial.peak_learning_rate,
-                }
+                attrs: dict[str, Any] = {"trial": key[0], "seed": key[1], "images": key[2]}
+                attrs |= {"notation": trial.notation, "parameters": trial.architecture.parameters}
+                attrs["peak_learning_rate"] = trial.peak_learning_rate
                 study.add_trial(create_trial(state=TrialState.WAITING, user_attrs=attrs))
         return study_id(study)
 
 
 def check_identity(record: StudyRecord, config: SearchConfig) -> None:
     """Raise StudyError, which names the first difference, unless the request is the study's."""
-    for name in IDENTITY:
+    for name in StudySpec.model_fields:
         made, asked = getattr(record.spec, name), getattr(config, name)
-        if name == "precision" and AUTO in (made, asked):
-            continue
-        if made != asked:
+        free = name in spec.ASKED or (name == "precision" and spec.AUTO in (made, asked))
+        if made != asked and not free:
             flag = name.replace("_", "-")
             before, now = _first_difference(made, asked)
             raise StudyError(
@@ -185,7 +161,3 @@ def _first_difference(before: Any, now: Any) -> tuple[str, str]:
                 joint = "." if isinstance(before[name], dict) else "="
                 return f"{name}{joint}{old}", f"{name}{joint}{new}"
     return ("all" if before is None else str(before), "all" if now is None else str(now))
-
-
-def _versions() -> dict[str, str]:
-    return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}

@@ -14,11 +14,11 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from nas_mnist.errors import DivergedError
 from nas_mnist.execution import optuna_internals, queue
-from nas_mnist.execution.artifacts import keep_weights
 from nas_mnist.execution.confirmation import choose_run, wanted_runs
 from nas_mnist.execution.creation import FIRST, check_identity
 from nas_mnist.execution.records import load_study
 from nas_mnist.execution.spec import CONFIRMATION, SearchConfig
+from nas_mnist.execution.store import keep_weights
 from nas_mnist.networks.architecture import format_notation
 from nas_mnist.search.pruner import EXEMPT_SHARE, LearningCurve, make_pruner
 from nas_mnist.search.sampler import SearchSampler
@@ -136,7 +136,7 @@ class Run:
         return queue.write_held(self.job.storage, self.trial_id, attributes)
 
     def end(self, state: TrialState, *values: float, **attributes: Any) -> None:
-        queue.finish(self.job.storage, self.trial_id, state, values or None, attributes)
+        queue.finish(self.job.storage, self.trial_id, state, values, attributes)
 
     def go_on(self, record: EpochRecord) -> bool:
         """Record an epoch; whether training goes on."""

@@ -10,67 +10,46 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import optuna
 import sqlalchemy
 from optuna.storages import RDBStorage
 from optuna.storages._cached_storage import _CachedStorage
-from optuna.storages._rdb.models import (
-    StudyModel,
-    StudyUserAttributeModel,
-    TrialModel,
-    TrialUserAttributeModel,
-    TrialValueModel,
-)
+from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.orm import Session
 
-if TYPE_CHECKING:
-    from optuna.artifacts._protocol import ArtifactStore as ArtifactStore
-
+HEARTBEAT_SECONDS = 15
+"""A running trial's sign of life; one that misses four is taken to be dead."""
+NO_TABLES = "version_info"
+"""what the error names when a database lacks Optuna's tables"""
 _FIXED_POINT = "fixed_params"
-_ARTIFACT = "artifacts:"
-_NO_STUDIES = "version_info"
-
-AnyTrial: TypeAlias = FrozenTrial | Trial
 
 
 class Storage(_CachedStorage):
-    """A relational storage, which records heartbeats, behind Optuna's cache of finished trials."""
+    """A relational storage, which records heartbeats, behind Optuna's cache of finished trials;
+    with `create`, Optuna's tables are made if they are missing."""
 
-    def __init__(self, backend: RDBStorage) -> None:
-        super().__init__(backend)
-        self.engine: sqlalchemy.Engine = backend.engine
-
-
-def make_storage(
-    url: str, engine_kwargs: Mapping[str, Any], *, heartbeat: int, grace: int, create: bool
-) -> Storage:
-    """The storage at that URL; `heartbeat` and `grace` in seconds, `create`: its tables too."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return Storage(
-            RDBStorage(
+    def __init__(self, url: str, engine_kwargs: dict[str, Any], *, create: bool) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            backend = RDBStorage(
                 url,
-                engine_kwargs=dict(engine_kwargs),
-                heartbeat_interval=heartbeat,
-                grace_period=grace,
+                engine_kwargs=engine_kwargs,
+                heartbeat_interval=HEARTBEAT_SECONDS,
+                grace_period=4 * HEARTBEAT_SECONDS,
                 skip_table_creation=not create,
             )
-        )
-
-
-def has_no_tables(error: BaseException) -> bool:
-    """Whether a storage could not be opened for want of Optuna's tables."""
-    return _NO_STUDIES in str(error)
+        super().__init__(backend)
+        self.engine: sqlalchemy.Engine = backend.engine
 
 
 def study_id(study: optuna.Study) -> int:
     return study._study_id
 
 
-def trial_id(trial: AnyTrial) -> int:
+def trial_id(trial: FrozenTrial) -> int:
     """Its id in the storage; numbers count within a study."""
     return trial._trial_id
 
@@ -96,7 +75,7 @@ def stale_trials(storage: Storage, study_id: int) -> set[int]:
 
 def forget_artifact(study: optuna.Study, storage: Storage, artifact: str) -> None:
     """Take an artifact off a study's list, as the dashboard does when its user deletes it."""
-    storage.set_study_system_attr(study_id(study), f"{_ARTIFACT}{artifact}", json.dumps(None))
+    storage.set_study_system_attr(study_id(study), f"artifacts:{artifact}", json.dumps(None))
 
 
 def describe_study(
@@ -104,12 +83,12 @@ def describe_study(
 ) -> None:
     """Set a study's user attributes, all or none: none if it has the one called `unless`."""
     with _transaction(storage) as session:
-        study = StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
-        if StudyUserAttributeModel.find_by_study_and_key(study, unless, session) is not None:
+        study = models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
+        if models.StudyUserAttributeModel.find_by_study_and_key(study, unless, session) is not None:
             return
         for name, value in attributes.items():
-            row = StudyUserAttributeModel.find_by_study_and_key(study, name, session)
-            row = row or StudyUserAttributeModel(study_id=study_id, key=name)
+            row = models.StudyUserAttributeModel.find_by_study_and_key(study, name, session)
+            row = row or models.StudyUserAttributeModel(study_id=study_id, key=name)
             row.value_json = json.dumps(value)
             session.add(row)
 
@@ -121,14 +100,17 @@ def add_waiting(storage: Storage, study_id: int, most: int, total: int) -> int:
     trial has been deleted.
     """
     with _transaction(storage) as session:
-        StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
-        rows = session.query(TrialModel.number).filter(TrialModel.study_id == study_id)
+        models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
+        rows = session.query(models.TrialModel.number).filter(
+            models.TrialModel.study_id == study_id
+        )
         numbers = [number for (number,) in rows]
         first = max(numbers, default=-1) + 1
         added = range(first, first + max(0, min(most, total - len(numbers))))
         for number in added:
-            row = TrialModel(study_id=study_id, number=number, state=TrialState.WAITING)
-            session.add(row)
+            session.add(
+                models.TrialModel(study_id=study_id, number=number, state=TrialState.WAITING)
+            )
     return len(added)
 
 
@@ -136,7 +118,7 @@ class TrialRow(NamedTuple):
     """A trial's row in the database, in a transaction that nobody else changes it in."""
 
     session: Session
-    trial: TrialModel
+    trial: models.TrialModel
 
     @property
     def state(self) -> TrialState:
@@ -146,38 +128,34 @@ class TrialRow(NamedTuple):
     def started(self) -> datetime | None:
         return self.trial.datetime_start
 
-    def start(self) -> None:
-        self.trial.state = TrialState.RUNNING
-        self.trial.datetime_start = datetime.now()
-
-    def wait(self) -> None:
-        self.trial.state = TrialState.WAITING
-
-    def finish(self, state: TrialState, values: Sequence[float] | None) -> None:
-        for objective, value in enumerate(values or ()):
-            stored, kind = TrialValueModel.value_to_stored_repr(value)
-            row = TrialValueModel(
-                trial_id=self.trial.trial_id, objective=objective, value=stored, value_type=kind
-            )
+    def become(self, state: TrialState, values: Sequence[float] = ()) -> None:
+        """Start the trial, return it to the queue, or end it with these values."""
+        for objective, value in enumerate(values):
+            stored, kind = models.TrialValueModel.value_to_stored_repr(value)
+            row = models.TrialValueModel(trial_id=self.trial.trial_id, objective=objective)
+            row.value, row.value_type = stored, kind
             self.session.add(row)
         self.trial.state = state
-        self.trial.datetime_complete = datetime.now()
+        if state == TrialState.RUNNING:
+            self.trial.datetime_start = datetime.now()
+        elif state.is_finished():
+            self.trial.datetime_complete = datetime.now()
 
     def read(self, name: str) -> Any:
         """A user attribute; None if there is none."""
         found = self._find(name)
         return None if found is None else json.loads(str(found.value_json))
 
-    def write(self, name: str, value: Any) -> None:
-        """Set a user attribute."""
-        found = self._find(name)
-        if found is None:
-            found = TrialUserAttributeModel(trial_id=self.trial.trial_id, key=name)
-            self.session.add(found)
-        found.value_json = json.dumps(value)
+    def write(self, **attributes: Any) -> None:
+        """Set user attributes."""
+        for name, value in attributes.items():
+            row = self._find(name)
+            row = row or models.TrialUserAttributeModel(trial_id=self.trial.trial_id, key=name)
+            row.value_json = json.dumps(value)
+            self.session.add(row)
 
-    def _find(self, name: str) -> TrialUserAttributeModel | None:
-        return TrialUserAttributeModel.find_by_trial_and_key(self.trial, name, self.session)
+    def _find(self, name: str) -> models.TrialUserAttributeModel | None:
+        return models.TrialUserAttributeModel.find_by_trial_and_key(self.trial, name, self.session)
 
 
 @contextmanager
@@ -185,7 +163,9 @@ def locked_trial(storage: Storage, trial_id: int) -> Iterator[TrialRow]:
     """One transaction on a trial. Optuna's storages compare and set nothing but "waiting" with
     "running"."""
     with _transaction(storage) as session:
-        yield TrialRow(session, TrialModel.find_or_raise_by_id(trial_id, session, for_update=True))
+        yield TrialRow(
+            session, models.TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
+        )
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,17 +20,12 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from nas_mnist.execution.optuna_internals import (
-    Storage,
-    TrialRow,
-    locked_trial,
-    stale_trials,
-    trial_id,
-)
-from nas_mnist.execution.store import HEARTBEAT_SECONDS
+from nas_mnist.execution import optuna_internals as internals
+from nas_mnist.execution.optuna_internals import Storage, locked_trial
 from nas_mnist.processes import started
 
 _OWNER = "worker"
+_NOBODYS = {_OWNER: None}
 
 Choose: TypeAlias = Callable[[list[FrozenTrial]], FrozenTrial | None]
 """Of a study's trials, the waiting one to take next; None for none."""
@@ -48,53 +43,45 @@ def claim(storage: Storage, study_id: int, choose: Choose) -> int | None:
         trial = choose(storage.get_all_trials(study_id, deepcopy=False))
         if trial is None:
             return None
-        chosen = trial_id(trial)
+        chosen = internals.trial_id(trial)
         # The last owner may have left a heartbeat that is long stale: beat before taking.
         storage.record_heartbeat(chosen)
         with locked_trial(storage, chosen) as row:
             if row.state == TrialState.WAITING:
-                row.start()
-                row.write(_OWNER, _this_process())
+                row.become(TrialState.RUNNING)
+                row.write(**{_OWNER: _this_process()})
                 return chosen
-
-
-def write_held(storage: Storage, trial_id: int, attributes: Mapping[str, Any]) -> bool:
-    """Set user attributes if the trial is still this process's; whether it is."""
-    with locked_trial(storage, trial_id) as row:
-        held = _is_ours(row)
-        if held:
-            for name, value in attributes.items():
-                row.write(name, value)
-        return held
 
 
 def finish(
     storage: Storage,
     trial_id: int,
-    state: TrialState,
-    values: Sequence[float] | None = None,
+    state: TrialState | None,
+    values: Sequence[float] = (),
     attributes: Mapping[str, Any] | None = None,
 ) -> bool:
-    """End the trial, with its last attributes, if it is still this process's; whether it is.
+    """End the trial, with its last attributes, if it is still this process's; whether it is. With
+    no state, it goes on.
 
     One that was taken for dead meanwhile, and handed to another, is the other's to finish.
     """
     with locked_trial(storage, trial_id) as row:
-        held = _is_ours(row)
+        held = row.state == TrialState.RUNNING and bool(row.read(_OWNER) == _this_process())
         if held:
-            for name, value in (attributes or {}).items():
-                row.write(name, value)
-            row.finish(state, values)
+            row.write(**(attributes or {}))
+            if state is not None:
+                row.become(state, values)
         return held
+
+
+def write_held(storage: Storage, trial_id: int, attributes: Mapping[str, Any]) -> bool:
+    """Set user attributes if the trial is still this process's; whether it is."""
+    return finish(storage, trial_id, None, attributes=attributes)
 
 
 def give_back(storage: Storage, trial_id: int) -> bool:
     """Return a trial to the queue if it is this process's; whether it was."""
-    with locked_trial(storage, trial_id) as row:
-        held = _is_ours(row)
-        if held:
-            _return(row)
-        return held
+    return finish(storage, trial_id, TrialState.WAITING, attributes=_NOBODYS)
 
 
 def give_back_abandoned(storage: Storage, study_id: int) -> int:
@@ -103,17 +90,18 @@ def give_back_abandoned(storage: Storage, study_id: int) -> int:
     A process of this machine is gone when none that lives has its number and starting time,
     however long it sleeps; one of another machine when its heartbeat stops.
     """
-    stale = stale_trials(storage, study_id)
+    stale = internals.stale_trials(storage, study_id)
     given_back = 0
     for seen in storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.RUNNING,)):
-        owner = seen.user_attrs.get(_OWNER)
-        if not _is_gone(owner, trial_id(seen) in stale):
+        seen_id, owner = internals.trial_id(seen), seen.user_attrs.get(_OWNER)
+        if not _is_gone(owner, seen_id in stale):
             continue
-        with locked_trial(storage, trial_id(seen)) as row:
+        with locked_trial(storage, seen_id) as row:
             # Unless it has changed hands since it was seen.
             same = row.state == TrialState.RUNNING and row.started == seen.datetime_start
             if same and row.read(_OWNER) == owner:
-                _return(row)
+                row.write(**_NOBODYS)
+                row.become(TrialState.WAITING)
                 given_back += 1
     return given_back
 
@@ -124,13 +112,11 @@ def heartbeat(storage: Storage, trial_ids: Sequence[int]) -> Iterator[None]:
     stopped = threading.Event()
 
     def beat() -> None:
-        while not stopped.wait(HEARTBEAT_SECONDS):
+        while not stopped.wait(internals.HEARTBEAT_SECONDS):
             # A storage that fails here fails in the trial's own thread too, which reports it.
-            try:
+            with suppress(SQLAlchemyError, optuna.exceptions.StorageInternalError):
                 for trial_id in trial_ids:
                     storage.record_heartbeat(trial_id)
-            except (SQLAlchemyError, optuna.exceptions.StorageInternalError):
-                continue
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
@@ -141,20 +127,9 @@ def heartbeat(storage: Storage, trial_ids: Sequence[int]) -> Iterator[None]:
         thread.join()
 
 
-def _return(row: TrialRow) -> None:
-    row.wait()
-    row.write(_OWNER, None)
-
-
-def _is_ours(row: TrialRow) -> bool:
-    return row.state == TrialState.RUNNING and bool(row.read(_OWNER) == _this_process())
-
-
 def _is_gone(owner: Any, stale: bool) -> bool:
-    if not isinstance(owner, dict) or owner.get("machine") != _machine():
-        return stale
-    pid = owner.get("pid")
-    if not isinstance(pid, int) or pid <= 0:
+    pid = owner.get("pid") if isinstance(owner, dict) else None
+    if not isinstance(pid, int) or pid <= 0 or owner.get("machine") != _machine():
         return stale
     try:
         os.kill(pid, 0)
@@ -174,8 +149,6 @@ def _machine() -> str:
     numbers repeat, in containers and clusters."""
     boot, space = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
     parts = [socket.gethostname()]
-    if boot.exists():
-        parts.append(boot.read_text().strip())
-    if space.is_symlink():
-        parts.append(str(space.readlink()))
+    parts += [boot.read_text().strip()] if boot.exists() else []
+    parts += [str(space.readlink())] if space.is_symlink() else []
     return "/".join(parts)

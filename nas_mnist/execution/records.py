@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from nas_mnist.errors import ArchitectureError, RequestError, StudyError
+from nas_mnist.errors import RequestError, StudyError
 from nas_mnist.execution.optuna_internals import Storage, study_id
-from nas_mnist.execution.spec import (
-    ASKED,
-    AUTO,
-    CONFIG,
-    CONFIRMATION,
-    SearchConfig,
-    StudySpec,
-)
+from nas_mnist.execution.spec import ASKED, AUTO, CONFIG, CONFIRMATION, SearchConfig, StudySpec
 from nas_mnist.execution.store import open_storage, shown, storage_errors
 from nas_mnist.networks.architecture import Architecture, format_notation, parse_notation
 from nas_mnist.search.front import front_indices
 
-# What studies of every version have in their configuration.
 _ASKED_LAST = "asked"
 """user attribute of a study: what of ASKED was last asked of it, unless as when it was made"""
+TIME = "%Y-%m-%dT%H:%M:%S"
+# What studies of every version have in their configuration.
 _ALWAYS = {"dataset", "budget", "epochs", "train_samples", "seed", "pruner", "recipe"}
+# What comes of reading values that are not as they are written here.
+_NONSENSE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RequestError)
+# In the order of Counts.
+_STATES = [TrialState[name] for name in ("COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING")]
 
 
 class Counts(NamedTuple):
@@ -47,15 +45,7 @@ class Counts(NamedTuple):
 
 
 def counts_of(trials: Iterable[FrozenTrial]) -> Counts:
-    """The trials by how they ended."""
-    states = [trial.state for trial in trials]
-    return Counts(
-        complete=states.count(TrialState.COMPLETE),
-        pruned=states.count(TrialState.PRUNED),
-        failed=states.count(TrialState.FAIL),
-        running=states.count(TrialState.RUNNING),
-        waiting=states.count(TrialState.WAITING),
-    )
+    return Counts(*map([trial.state for trial in trials].count, _STATES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +61,7 @@ class TrialRecord:
     seed: int
     peak_learning_rate: float
     curve: tuple[dict[str, float], ...]
-    """one record an epoch: epoch, learning_rate, train_loss, train_accuracy, val_accuracy,
-    seconds"""
+    """one record an epoch: epoch, learning_rate, train_loss, train_accuracy, val_accuracy, ..."""
     weights: str
     """id in the artifact store"""
     finished: str
@@ -100,16 +89,10 @@ class StudyRecord:
 
     @classmethod
     def load(cls, name: str, url: str, artifact_dir: str = "") -> Self:
-        """An existing study, by its name, its database and, if they are not where `search` keeps
-        them, the folder of its weights.
-
-        Raises:
-            StorageError: if the database does not answer.
-            StudyError: if there is no such study in it.
-        """
+        """An existing study; StudyError if the storage has none of that name."""
         storage = open_storage(url, create=False)
         with storage_errors(url):
-            names = [summary.study_name for summary in storage.get_all_studies()]
+            names = optuna.get_all_study_names(storage)
             if name not in names:
                 names = [known for known in names if not known.endswith(CONFIRMATION)]
                 known = f"; it has {', '.join(map(repr, sorted(names)))}" if names else ""
@@ -130,16 +113,16 @@ class StudyRecord:
             if not _ALWAYS <= stored.keys() <= SearchConfig.model_fields.keys():
                 raise ValueError("config")
             settings = {name: stored[name] for name in StudySpec.model_fields if name in stored}
-            settings.setdefault("precision", _recorded_precision(study))
+            if "precision" not in settings:  # made before it was one: that of its trials
+                known = (trial.user_attrs.get("precision") for trial in study.get_trials(False))
+                settings["precision"] = next(filter(None, known), AUTO)
             settings |= {name: attrs[_ASKED_LAST][name] for name in ASKED if _ASKED_LAST in attrs}
             versions = {str(name): str(text) for name, text in attrs["versions"].items()}
             spec = StudySpec(**settings)
             return cls(study, storage, url, artifact_dir, spec, versions, (mean, std))
-        except (KeyError, TypeError, ValueError, AttributeError, RequestError):
-            raise StudyError(
-                f"study {study.study_name!r} was not made by nas-mnist search, or by another "
-                "version"
-            ) from None
+        except _NONSENSE:
+            made = "was not made by nas-mnist search, or by another version"
+            raise StudyError(f"study {study.study_name!r} {made}") from None
 
     @property
     def name(self) -> str:
@@ -178,9 +161,8 @@ class StudyRecord:
     def front(self) -> list[TrialRecord]:
         """The trials that no other beats in size and accuracy, from the fewest parameters up."""
         trials = self._kept()
-        points = [_point(trial) for trial in trials]
         # Of thousands of trials only the front's are read whole.
-        return [_record(trials[index]) for index in front_indices(points)]
+        return [_record(trials[index]) for index in front_indices(list(map(_point, trials)))]
 
     def _kept(self) -> list[FrozenTrial]:
         """The completed trials with weights. Versions before 0.2 could complete a trial in the
@@ -190,18 +172,14 @@ class StudyRecord:
 
     def trial(self, number: int) -> TrialRecord:
         """A completed trial and its weights; StudyError if there is none of this number."""
-        for record in self.complete():
-            if record.number == number:
-                return record
-        if any(trial.number == number for trial in self.trials(TrialState.COMPLETE)):
-            raise StudyError(
-                f"trial {number} of study {self.name!r} lost its weights to another process, as "
-                "versions before 0.2 allowed; it is not shown"
-            )
-        raise StudyError(
-            f"study {self.name!r} has no completed trial {number}; `front {self.name}` lists the "
-            "front's"
-        )
+        found = [trial for trial in self.trials(TrialState.COMPLETE) if trial.number == number]
+        if any(trial.user_attrs.get("weights") is None for trial in found):
+            lost = "lost its weights to another process, as versions before 0.2 allowed"
+            raise StudyError(f"trial {number} of study {self.name!r} {lost}; it is not shown")
+        if found:
+            return _record(found[0])
+        others = f"`front {self.name}` lists the front's"
+        raise StudyError(f"study {self.name!r} has no completed trial {number}; {others}")
 
     def architecture(self, number: int) -> Architecture:
         """The network of any trial that has begun; StudyError if there is none of this number."""
@@ -219,8 +197,8 @@ def load_studies(url: str, artifact_dir: str = "") -> list[StudyRecord]:
     storage = open_storage(url, create=False)
     records = []
     with storage_errors(url):
-        for summary in sorted(storage.get_all_studies(), key=lambda found: found.study_name):
-            study = optuna.load_study(study_name=summary.study_name, storage=storage)
+        for name in sorted(optuna.get_all_study_names(storage)):
+            study = optuna.load_study(study_name=name, storage=storage)
             with suppress(StudyError):  # another tool's, or a confirmation
                 records.append(StudyRecord.read(study, storage, url, artifact_dir))
     if not records:
@@ -228,53 +206,40 @@ def load_studies(url: str, artifact_dir: str = "") -> list[StudyRecord]:
     return records
 
 
-def _recorded_precision(study: optuna.Study) -> str:
-    """That of a study's trials, for a study made before it was kept as a setting."""
-    for trial in study.get_trials(deepcopy=False):
-        if "precision" in trial.user_attrs:
-            return str(trial.user_attrs["precision"])
-    return AUTO
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Tell of a record that is none as StudyError: the database may be anyone's."""
+    try:
+        yield
+    except _NONSENSE as error:
+        raise StudyError(f"{what}: not a record of nas-mnist ({error})") from None
 
 
 def _point(trial: FrozenTrial) -> tuple[int, float]:
     """Parameters, and validation accuracy in percent."""
-    try:
+    with reading(f"trial {trial.number}"):
         parameters, accuracy = trial.values
         return int(parameters), percent(accuracy)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise _no_record(trial, error) from None
-
-
-def _no_record(trial: FrozenTrial, error: Exception) -> StudyError:
-    return StudyError(f"trial {trial.number}: not a record of nas-mnist ({error})")
 
 
 def _record(trial: FrozenTrial) -> TrialRecord:
-    """A trial's record, read from a database that may be anyone's."""
     attrs = trial.user_attrs
-    try:
+    with reading(f"trial {trial.number}"):
+        parameters, accuracy = trial.values
         architecture = parse_notation(str(attrs["notation"]))
-        if architecture.parameters != trial.values[0]:
-            raise ValueError(f"{trial.values[0]:g} parameters")
+        if architecture.parameters != parameters:
+            raise ValueError(f"{parameters:g} parameters")
         return TrialRecord(
             number=trial.number,
             architecture=architecture,
-            val_accuracy=percent(trial.values[1]),
+            val_accuracy=percent(accuracy),
             test_accuracy=percent(attrs["test_accuracy"]),
             seed=int(attrs["seed"]),
             peak_learning_rate=float(trial.params["peak_learning_rate"]),
             curve=tuple(attrs["curve"]),
             weights=str(attrs["weights"]["artifact"]),
-            finished=finished(trial),
+            finished=f"{trial.datetime_complete:{TIME}}",
         )
-    except (KeyError, TypeError, ValueError, OverflowError, ArchitectureError) as error:
-        raise _no_record(trial, error) from None
-
-
-def finished(trial: FrozenTrial) -> str:
-    """Date and time at which the trial ended, ISO 8601."""
-    ended = trial.datetime_complete
-    return ended.isoformat(timespec="seconds") if ended else ""
 
 
 def percent(value: Any) -> float:

@@ -18,12 +18,7 @@ from nas_mnist.lookup import import_plugin, module_of
 from nas_mnist.networks.architecture import Limit
 from nas_mnist.training.recipe import Recipe, dataset_recipe, merged, refusal
 
-# Settings that a result depends on: a study goes on only under the same ones.
-IDENTITY = (
-    *("dataset", "budget", "limits", "epochs", "train_samples", "seed"),
-    *("sampler", "pruner", "space", "precision", "recipe"),
-)
-# Settings that a study can be asked for anew at any time.
+# Settings that a study can be asked for anew at any time; it goes on only under the same others.
 ASKED = ("trials", "goal", "most_accurate")
 CONFIG = "config"
 """user attribute of a study: its StudySpec as it was made"""
@@ -38,9 +33,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 
 def available_cores() -> int:
     """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    known = hasattr(os, "sched_getaffinity")
+    return len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
 
 
 class StudySpec(BaseModel):
@@ -86,7 +80,7 @@ class StudySpec(BaseModel):
     def trial_recipe(self, learning_rate: float) -> Recipe:
         """The recipe of a trial with this peak learning rate."""
         own = {"epochs": self.epochs, "learning_rate": learning_rate}
-        return Recipe().changed({**self.recipe, **own})
+        return Recipe().changed(self.recipe | own)
 
     def spec(self) -> StudySpec:
         """What is stored in the study."""
@@ -99,8 +93,7 @@ class StudySpec(BaseModel):
 class SearchConfig(StudySpec):
     """A resolved request: a study, and how this machine runs it, which is never stored.
 
-    Raises:
-        RequestError: for values out of range and names that mean nothing.
+    RequestError for values out of range and names that mean nothing.
     """
 
     seeds: int = Field(3, ge=1, le=100, description="Fresh seeds of the confirmation.")
@@ -123,32 +116,28 @@ class SearchConfig(StudySpec):
     plugins: tuple[str, ...] = Field((), strict=False, description="Modules to import first.")
 
     def model_post_init(self, context: Any) -> None:
-        from nas_mnist.search.pruner import PRUNERS, make_pruner
-        from nas_mnist.search.sampler import SAMPLERS, find_sampler
+        from nas_mnist.search.pruner import make_pruner
+        from nas_mnist.search.sampler import find_sampler
         from nas_mnist.search.space import find_space
 
         find_space(self.space).check(self.limit())
-        if self.sampler not in SAMPLERS:
-            find_sampler(self.sampler)
-        if self.pruner not in PRUNERS:
-            make_pruner(self.pruner, self.epochs, 1)
+        find_sampler(self.sampler)
+        make_pruner(self.pruner, self.epochs, 1)
         if self.precision not in PRECISIONS:
-            raise RequestError(
-                f"--precision {self.precision!r} is not one of {', '.join(PRECISIONS)}"
-            )
-        self._set("study", self.study or f"{self.dataset}-{self.budget}")
-        check_study_name(self.study)
+            known = ", ".join(PRECISIONS)
+            raise RequestError(f"--precision {self.precision!r} is not one of {known}")
+        study = self.study or f"{self.dataset}-{self.budget}"
+        storage = default_storage(study)
         for name in ("storage", "artifact_dir", "results_dir", "data_dir"):
             if "\0" in (getattr(self, name) or ""):
                 raise RequestError(f"--{name.replace('_', '-')} has a NUL character in it")
-        self._set("storage", self.storage or default_storage(self.study))
-        refused = sorted(self.recipe.keys() & _NOT_IN_RECIPE.keys())
-        if refused:
-            name = refused[0]
+        for name in sorted(self.recipe.keys() & _NOT_IN_RECIPE.keys()):
             raise RequestError(f"recipe: {name} cannot be set in a search: {_NOT_IN_RECIPE[name]}")
         defaults = dataset_recipe(self.dataset)
-        settings = Recipe().changed(merged(defaults, self.recipe)).as_dict()
-        self._set("recipe", {n: v for n, v in settings.items() if n not in _NOT_IN_RECIPE})
+        recipe = Recipe().changed(merged(defaults, self.recipe)).as_dict()
+        recipe = {n: v for n, v in recipe.items() if n not in _NOT_IN_RECIPE}
+        # Defaults that follow from other fields.
+        self.__dict__.update(study=study, storage=self.storage or storage, recipe=recipe)
 
     def confirmation_images(self) -> int | None:
         """Training images of a confirmation, None for all: as many as a trial had, unless said."""
@@ -156,23 +145,15 @@ class SearchConfig(StudySpec):
         return images or None
 
     def changed(self, **settings: Any) -> Self:
-        """A copy with these settings."""
         return type(self)(**{**self.as_dict(), **settings})
-
-    def _set(self, name: str, value: Any) -> None:
-        self.__dict__[name] = value  # a default that follows from other fields
 
 
 def resolve_config(
     preset: Path | None, overrides: Mapping[str, Any], stored: Mapping[str, Any] | None = None
 ) -> SearchConfig:
     """Defaults, then what a study has `stored`, then the preset's settings, then `overrides`; None
-    means "not given".
-
-    Modules of the user's own that a setting names are imported, and become plugins.
-
-    Raises:
-        RequestError: for an unreadable preset, an unknown setting or a value of the wrong kind.
+    means "not given". Modules of the user's own that a setting names are imported, and become
+    plugins. RequestError for an unreadable preset, an unknown setting or a value of the wrong kind.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     for name, value in given.items():
@@ -180,15 +161,14 @@ def resolve_config(
             raise RequestError(f"--{name.replace('_', '-')} is empty")
     settings = {} if preset is None else _read_preset(preset)
     settled = merged(settings, given)
-    plugins = [*settled.get("plugins", ())]
     recipe = settled.get("recipe", {})
     named = [settled.get(name) for name in ("dataset", "sampler", "pruner", "space")]
     named += [recipe.get("optimizer")] if isinstance(recipe, dict) else []
-    plugins += [module for text in named if isinstance(text, str) and (module := module_of(text))]
-    for module in dict.fromkeys(plugins):
-        import_plugin(str(module))
-    settled["plugins"] = tuple(dict.fromkeys(map(str, plugins)))
-    settled = merged(stored or {}, settled)
+    own = filter(None, (module_of(text) for text in named if isinstance(text, str)))
+    plugins = tuple(dict.fromkeys(map(str, [*settled.get("plugins", ()), *own])))
+    for module in plugins:
+        import_plugin(module)
+    settled = merged(stored or {}, {**settled, "plugins": plugins})
     from_preset = settings.keys() - (overrides.keys() & given.keys() - {"recipe"})
     try:
         BaseModel.__init__(checked := SearchConfig.__new__(SearchConfig), **settled)
@@ -233,8 +213,15 @@ def parse_url(storage: str | URL) -> URL:
 
 
 def default_storage(study: str) -> str:
-    """A study's database where no other is named. RequestError for a name that none can have."""
-    check_study_name(study)
+    """A study's database where no other is named. RequestError for a name that none can have:
+    they become file names and shell words."""
+    if study.endswith(CONFIRMATION):
+        raise RequestError(f"study name {study!r}: names ending in {CONFIRMATION} are reserved")
+    if not _NAME.fullmatch(study):
+        raise RequestError(
+            f"study name {study!r} must be 1 to 100 letters, digits, dots, dashes and "
+            "underscores, and start with a letter or digit"
+        )
     return f"sqlite:///studies/{study}.db"
 
 
@@ -247,14 +234,3 @@ def artifact_folder(artifact_dir: str, study: str, storage: str | URL) -> Path |
     if url.get_backend_name() == "sqlite" and url.database:
         return Path(url.database).parent / study / "artifacts"
     return None
-
-
-def check_study_name(name: str) -> None:
-    """Study names become file names and shell words. Raises RequestError for others."""
-    if name.endswith(CONFIRMATION):
-        raise RequestError(f"study name {name!r}: names ending in {CONFIRMATION} are reserved")
-    if not _NAME.fullmatch(name):
-        raise RequestError(
-            f"study name {name!r} must be 1 to 100 letters, digits, dots, dashes and "
-            "underscores, and start with a letter or digit"
-        )

@@ -1,40 +1,55 @@
-"""The study's database: opened, and its errors told in one line without a password."""
+"""Where a study is kept: its database, whose errors are told in one line without a password, and
+the weights of its trials, kept by workers and read by the export.
+
+The weights of a study in an SQLite file are in a folder beside it; those of a study on a database
+server, which several machines share, in a table of that database. `--artifact-dir` names a folder
+instead.
+"""
 
 from __future__ import annotations
 
+import io
 import json
 import sqlite3
+import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-import optuna
 import sqlalchemy
+from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+from optuna.artifacts.exceptions import ArtifactNotFound
+from optuna.exceptions import StorageInternalError
+from sqlalchemy import Column, LargeBinary, MetaData, String, Table
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, NoSuchModuleError, ProgrammingError, SQLAlchemyError
 
 from nas_mnist.errors import RequestError, StorageError, StudyError, reason
-from nas_mnist.execution.optuna_internals import Storage, has_no_tables, make_storage
-from nas_mnist.execution.spec import parse_url
+from nas_mnist.execution.optuna_internals import NO_TABLES, Storage
+from nas_mnist.execution.spec import SearchConfig, artifact_folder, parse_url
 
-HEARTBEAT_SECONDS = 15
-"""A running trial's sign of life; one that misses four is taken to be dead."""
-_GRACE_SECONDS = 4 * HEARTBEAT_SECONDS
+if TYPE_CHECKING:  # what reads a study need not wait for torch
+    from torch import nn
+
 # How long to wait for another process's write to an SQLite file; `?timeout=` in the URL sets it.
 _LOCK_SECONDS = 60
 _CREATIONS = 10
 _DAMAGED = ("file is not a database", "malformed", "Could not decode")
 _MADE_MEANWHILE = ("already exists", "duplicate key", "unique constraint")
+_ARTIFACTS = Table(
+    "nas_mnist_artifacts",
+    MetaData(),
+    Column("artifact_id", String(64), primary_key=True),
+    # MySQL's plain BLOB ends at 64 KiB.
+    Column("content", LargeBinary(2**24 - 1), nullable=False),
+)
 
 
 def open_storage(url: str, *, create: bool) -> Storage:
-    """The relational storage at `url`.
-
-    Args:
-        url: as SQLAlchemy reads it.
-        create: make an SQLite file, its folder and Optuna's tables if they are missing.
+    """The relational storage at `url`; with `create`, an SQLite file, its folder and Optuna's
+    tables are made if they are missing.
 
     Raises:
         StudyError: if something is missing, without `create`.
@@ -42,49 +57,37 @@ def open_storage(url: str, *, create: bool) -> Storage:
         StorageError: if the database does not answer.
     """
     parsed = parse_url(url)
-    engine_kwargs: dict[str, Any] = {}
+    # A worker trains for minutes between a few writes: it must neither keep one of a server's
+    # hundred connections meanwhile, nor find that the server has dropped it.
+    engine_kwargs: dict[str, Any] = {"poolclass": sqlalchemy.NullPool}
     if parsed.get_backend_name() == "sqlite":
         _prepare_sqlite(Path(parsed.database or ""), create=create)
-        if "timeout" not in parsed.query:
-            engine_kwargs = {"connect_args": {"timeout": _LOCK_SECONDS}}
-    else:
-        # A worker trains for minutes between a few writes: it must neither keep one of a server's
-        # hundred connections meanwhile, nor find that the server has dropped it.
-        engine_kwargs = {"poolclass": sqlalchemy.NullPool}
+        own = "timeout" in parsed.query
+        engine_kwargs = {} if own else {"connect_args": {"timeout": _LOCK_SECONDS}}
     with storage_errors(url):
-        try:
-            return _opened(url, engine_kwargs, create)
-        except (ImportError, NoSuchModuleError):
-            raise RequestError(
-                f"--storage {shown(url)}: no driver for {parsed.drivername!r} is installed; for "
-                "PostgreSQL pip install 'nas-mnist[postgresql]' and write postgresql+psycopg://"
-            ) from None
-        except (UnicodeDecodeError, json.JSONDecodeError):
-            raise
-        except ValueError as error:  # an option of the URL, such as ?timeout=abc
-            raise RequestError(f"--storage {shown(url)}: {error}") from None
-        except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-            if create or not has_no_tables(_root(error)):
+        for patience in range(_CREATIONS, 0, -1):
+            try:
+                return Storage(url, engine_kwargs, create=create)
+            except (ImportError, NoSuchModuleError):
+                raise RequestError(
+                    f"--storage {shown(url)}: no driver for {parsed.drivername!r} is installed; "
+                    "for PostgreSQL pip install 'nas-mnist[postgresql]' and write "
+                    "postgresql+psycopg://"
+                ) from None
+            except (UnicodeDecodeError, json.JSONDecodeError):
                 raise
-            raise StudyError(f"storage {shown(url)}: there are no studies in it") from None
-
-
-def _opened(url: str, engine_kwargs: dict[str, Any], create: bool) -> Storage:
-    for patience in range(_CREATIONS, 0, -1):
-        try:
-            return make_storage(
-                url,
-                engine_kwargs,
-                heartbeat=HEARTBEAT_SECONDS,
-                grace=_GRACE_SECONDS,
-                create=create,
-            )
-        except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-            # Another search makes the same tables just now: Optuna looks, then creates.
-            made = any(word in str(_root(error)).lower() for word in _MADE_MEANWHILE)
-            if not (create and made and patience > 1):
-                raise
-            time.sleep(0.2)
+            except ValueError as error:  # an option of the URL, such as ?timeout=abc
+                raise RequestError(f"--storage {shown(url)}: {error}") from None
+            except (SQLAlchemyError, StorageInternalError) as error:
+                said = str(_root(error))
+                if not create and NO_TABLES in said:
+                    nothing = f"storage {shown(url)}: there are no studies in it"
+                    raise StudyError(nothing) from None
+                # Another search makes the same tables just now: Optuna looks, then creates.
+                made = any(word in said.lower() for word in _MADE_MEANWHILE)
+                if not (create and made and patience > 1):
+                    raise
+                time.sleep(0.2)
     raise AssertionError("the last try returns or raises")
 
 
@@ -93,32 +96,33 @@ def storage_errors(url: str | URL) -> Iterator[None]:
     """Tell a database's errors as StorageError: one line, without the URL's password."""
     try:
         yield
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, sqlite3.Error) as error:
-        said = str(_root(error)).strip().splitlines()[0]
-        if any(word in said for word in _DAMAGED):
-            raise _damaged(url, said) from None
-        raise StorageError(
-            f"storage {shown(url)}: {said}; check the disk, the file and the server, then run the "
-            "same command again: finished trials are kept"
-        ) from None
+        return
+    except (SQLAlchemyError, StorageInternalError, sqlite3.Error) as error:
+        told = str(_root(error)).strip().splitlines()[0]
+        if any(word in told for word in _DAMAGED):
+            told = _damaged(told)
+        else:
+            told += "; check the disk, the file and the server, then run the same command again: "
+            told += "finished trials are kept"
     except UnicodeDecodeError as error:
-        raise _damaged(url, error.reason) from None
+        told = _damaged(error.reason)
     except json.JSONDecodeError as error:
-        raise _damaged(url, error.msg) from None
+        told = _damaged(error.msg)
     except LookupError as error:  # a state that there is not
         if type(error) is not LookupError:
             raise
-        raise _damaged(url, str(error)) from None
+        told = _damaged(str(error))
     except RuntimeError as error:  # Optuna's word for a database of another version
         if "runtime optuna version" not in str(error):
             raise
-        raise StorageError(f"storage {shown(url)}: made by another version of Optuna") from None
+        told = "made by another version of Optuna"
+    raise StorageError(f"storage {shown(url)}: {told}") from None
 
 
-def _damaged(url: str | URL, said: str) -> StorageError:
-    return StorageError(
-        f"storage {shown(url)}: {said[:80]}; it is damaged, or no database of studies: restore "
-        "a copy of it, or name another with --storage"
+def _damaged(said: str) -> str:
+    return (
+        f"{said[:80]}; it is damaged, or no database of studies: restore a copy of it, or name "
+        "another with --storage"
     )
 
 
@@ -130,15 +134,14 @@ def shown(url: str | URL) -> str:
 def _prepare_sqlite(file: Path, *, create: bool) -> None:
     if str(file) in ("", ".", ":memory:"):
         raise RequestError("--storage: SQLite needs a file, as in sqlite:///studies/my.db")
-    if not create:
-        if not file.exists():
-            raise StudyError(
-                f"storage {file}: no such file; name the study's database with --storage, or "
-                "run the command from the folder that search was run in"
-            )
-        return
+    if not create and not file.exists():
+        raise StudyError(
+            f"storage {file}: no such file; name the study's database with --storage, or run the "
+            "command from the folder that search was run in"
+        )
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        if create:
+            file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"storage {file}: {reason(error)}") from None
 
@@ -149,3 +152,95 @@ def _root(error: BaseException) -> BaseException:
     if error.__cause__ is not None:
         return _root(error.__cause__)
     return error
+
+
+class DatabaseArtifactStore(NamedTuple):
+    """Optuna's protocol of an artifact store, in a table beside the studies."""
+
+    engine: sqlalchemy.Engine
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        content, wanted = None, _ARTIFACTS.c.artifact_id == artifact_id
+        if sqlalchemy.inspect(self.engine).has_table(_ARTIFACTS.name):
+            with self.engine.connect() as connection:
+                content = connection.scalar(sqlalchemy.select(_ARTIFACTS.c.content).where(wanted))
+        if content is None:
+            raise ArtifactNotFound("not found")
+        return io.BytesIO(content)
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        with suppress(ProgrammingError, IntegrityError):  # another process makes it just now
+            _ARTIFACTS.create(self.engine, checkfirst=True)
+        row = {"artifact_id": artifact_id, "content": content_body.read()}
+        with self.engine.begin() as connection:
+            connection.execute(_ARTIFACTS.insert().values(row))
+
+    def remove(self, artifact_id: str) -> None:
+        with self.engine.begin() as connection:
+            connection.execute(_ARTIFACTS.delete().where(_ARTIFACTS.c.artifact_id == artifact_id))
+
+
+class _Folder(FileSystemArtifactStore):
+    """A folder that is made when it is first written to."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._folder = folder
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        super().write(artifact_id, content_body)
+
+
+def artifact_store(
+    artifact_dir: str, study: str, storage: Storage
+) -> DatabaseArtifactStore | _Folder:
+    """The store of a study's artifacts; `artifact_dir` as `SearchConfig` gives it."""
+    folder = artifact_folder(artifact_dir, study, storage.engine.url)
+    return DatabaseArtifactStore(storage.engine) if folder is None else _Folder(folder)
+
+
+def keep_weights(network: nn.Module, config: SearchConfig, storage: Storage, trial_id: int) -> str:
+    """Put a trial's weights into the artifact store; their id there. StorageError if it cannot be
+    written."""
+    import torch
+
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            weights = io.BytesIO()  # torch's own writer has no word for a full disk
+            torch.save({name: w.cpu() for name, w in network.state_dict().items()}, weights)
+            file = Path(scratch) / "weights.pt"
+            file.write_bytes(weights.getvalue())
+            return upload_artifact(
+                artifact_store=artifact_store(config.artifact_dir, config.study, storage),
+                file_path=str(file),
+                study_or_trial=storage.get_trial(trial_id),  # else it wants no storage
+                storage=storage,
+                mimetype="application/octet-stream",  # Optuna's guess from .pt is wrong
+            )
+    except OSError as error:
+        where = f"artifacts {error.filename or ''}"
+        way_out = "make room or name another folder with --artifact-dir"
+        raise StorageError(f"{where}: {reason(error)}; {way_out}") from None
+
+
+def read_weights(
+    artifact: str, artifact_dir: str, study: str, storage: Storage, most_bytes: int
+) -> bytes:
+    """A weights file of a study, by its id; StorageError if it is missing, unreadable or larger
+    than `most_bytes`."""
+    where = artifact_folder(artifact_dir, study, storage.engine.url) or "the database"
+    try:
+        store = artifact_store(artifact_dir, study, storage)
+        with storage_errors(storage.engine.url), store.open_reader(artifact) as file:
+            content: bytes = file.read(most_bytes + 1)
+    except (ArtifactNotFound, ValueError):
+        raise StorageError(
+            f"its weights are not in {where}, where they belong; say with --artifact-dir where "
+            "they are, or let `front` show the study without"
+        ) from None
+    except OSError as error:
+        raise StorageError(f"{error.filename or where}: {reason(error)}") from None
+    if len(content) > most_bytes:
+        raise StorageError(f"{where}: {artifact} is no weights file")
+    return content

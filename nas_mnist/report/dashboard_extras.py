@@ -14,11 +14,10 @@ from optuna.artifacts import upload_artifact
 from optuna.artifacts.exceptions import ArtifactNotFound
 
 from nas_mnist.errors import StorageError
-from nas_mnist.execution.artifacts import artifact_store
 from nas_mnist.execution.confirmation import candidates, chosen, confirmed
 from nas_mnist.execution.optuna_internals import forget_artifact
 from nas_mnist.execution.records import StudyRecord
-from nas_mnist.execution.store import storage_errors
+from nas_mnist.execution.store import artifact_store, storage_errors
 from nas_mnist.report.export import export_network, trained_run
 from nas_mnist.report.figures import curves_figure, front_figure
 from nas_mnist.report.front_table import confirmed_text, front_caption, front_rows, spending_text

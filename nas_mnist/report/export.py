@@ -19,9 +19,9 @@ import torch
 from torch import nn
 
 from nas_mnist.errors import StorageError, reason
-from nas_mnist.execution.artifacts import read_weights
 from nas_mnist.execution.confirmation import Candidate, ConfirmedRun
 from nas_mnist.execution.records import StudyRecord, TrialRecord
+from nas_mnist.execution.store import read_weights
 from nas_mnist.networks.architecture import Architecture, build_network, format_notation
 from nas_mnist.networks.layers import forward_lines, layer_names
 from nas_mnist.report.front_table import confirmed_text

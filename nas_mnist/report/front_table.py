@@ -150,7 +150,7 @@ def front_caption(record: StudyRecord, shown: Sequence[Candidate]) -> str:
         "final epoch, mean ± sd; gap: above the validation accuracy of the search; goal: "
         f"{record.spec.goal:g} % over the last 4 epochs with every seed."
     )
-    beside = any(entry.beside_front for entry in shown)
+    beside = any(found is not None and not found.on_front for _, found in shown)
     return text + (" *: not on the search's front, confirmed besides." if beside else "")
 
 

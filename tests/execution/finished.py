@@ -14,8 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import NullPool
 from sqlalchemy.exc import SQLAlchemyError
 
-from nas_mnist.execution.artifacts import read_weights
-from nas_mnist.execution.store import open_storage
+from nas_mnist.execution.store import open_storage, read_weights
 from nas_mnist.networks.architecture import parse_notation
 from tests.conftest import command
 

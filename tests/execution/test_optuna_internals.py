@@ -66,7 +66,7 @@ def test_what_is_written_is_what_optuna_reads(record: StudyRecord) -> None:
     with locked_trial(record.storage, taken) as row:
         assert row.state == TrialState.RUNNING
         assert row.started is not None
-        row.write("note", {"a": [1, None]})
+        row.write(note={"a": [1, None]})
         assert row.read("note") == {"a": [1, None]}
         assert row.read("nothing") is None
     assert finish(record.storage, taken, TrialState.COMPLETE, [100.0, 97.5], {"last": True})
