@@ -16,8 +16,14 @@ from typing import TypeAlias
 from nas_mnist.networks.architecture import Architecture, Limit
 from nas_mnist.networks.layers import CLASSES, INPUT_SHAPE, MAX_CHANNELS, Layer
 from nas_mnist.networks.layers.composite import Residual
-from nas_mnist.networks.layers.convolution import BatchNorm, Conv, DepthwiseConv, ReLU
-from nas_mnist.networks.layers.pooling import GlobalAveragePool, MaxPool
+from nas_mnist.networks.layers.convolution import (
+    BatchNorm,
+    Conv,
+    DepthwiseConv,
+    GlobalAveragePool,
+    MaxPool,
+    ReLU,
+)
 
 # Narrower maps carry too little to be worth a layer; it also bounds the smallest network.
 MIN_WIDTH = 4

@@ -14,8 +14,7 @@ from hypothesis import example, given, strategies as st
 from nas_mnist.errors import RequestError
 from nas_mnist.networks.architecture import Architecture, Limit, format_notation
 from nas_mnist.networks.layers.composite import Residual
-from nas_mnist.networks.layers.convolution import Conv, DepthwiseConv
-from nas_mnist.networks.layers.pooling import MaxPool
+from nas_mnist.networks.layers.convolution import Conv, DepthwiseConv, MaxPool
 from nas_mnist.networks.skeleton import MIN_WIDTH, Block, Template, fit
 from nas_mnist.search.choices import (
     CONVOLUTIONS,

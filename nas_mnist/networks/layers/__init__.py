@@ -26,8 +26,7 @@ CLASSES = 10
 
 # Far above any network here: no mistyped or hostile notation can ask for terabytes.
 MAX_CHANNELS, MAX_LAYERS, MAX_DEPTH = 1024, 256, 8
-# The longest expression of an exported file's forward.
-_EXPRESSION = 72
+_EXPRESSION = 72  # the longest of an exported file's forward
 
 LAYERS: dict[str, type[Layer]] = {}
 """all layers by their `op`"""
@@ -56,8 +55,23 @@ class Layer:
     """name in torch.nn.functional of what does the same with the same arguments, for any shape"""
 
     def __init_subclass__(cls) -> None:
-        if "op" in cls.__dict__:
-            _register(cls)
+        if "op" not in cls.__dict__:
+            return
+        known = LAYERS.get(cls.op, cls)
+        # A dataclass with slots is made twice under one name.
+        if (known.__module__, known.__name__) != (cls.__module__, cls.__name__):
+            raise ArchitectureError(f"layer {cls.op!r} is {known.__module__}.{known.__name__}")
+        own = f"its notation {cls.example!r}"
+        for other in LAYERS.values():
+            if other.op == cls.op or not cls.example:
+                continue
+            if other.parsed(cls.example, 0, 0):
+                raise ArchitectureError(f"layer {cls.op!r}: {own} is that of {other.op!r}")
+            _, end = other.parsed(other.example + cls.example, 0, 0) or (None, 0)
+            if end > len(other.example):
+                taken = f"behind {other.example!r} {own} would be read as part of {other.op!r}"
+                raise ArchitectureError(f"layer {cls.op!r}: {taken}")
+        LAYERS[cls.op] = cls
 
     def check(self, shape: Shape) -> None:
         """Raise ArchitectureError if the layer cannot take `shape` as its input."""
@@ -66,7 +80,6 @@ class Layer:
         return shape
 
     def parameters(self, shape: Shape) -> int:
-        """Trainable parameters."""
         return 0
 
     def macs(self, shape: Shape) -> int:
@@ -153,35 +166,17 @@ class Layer:
         return None
 
 
-def _register(cls: type[Layer]) -> None:
-    known = LAYERS.get(cls.op, cls)
-    # A dataclass with slots is made twice under one name.
-    if (known.__module__, known.__name__) != (cls.__module__, cls.__name__):
-        raise ArchitectureError(f"layer {cls.op!r} is {known.__module__}.{known.__name__}")
-    own = f"its notation {cls.example!r}"
-    others = [other for other in LAYERS.values() if other.op != cls.op and cls.example]
-    for other in others:
-        if other.parsed(cls.example, 0, 0):
-            raise ArchitectureError(f"layer {cls.op!r}: {own} is that of {other.op!r}")
-        after = other.parsed(other.example + cls.example, 0, 0)
-        if after and after[1] > len(other.example):
-            taken = f"behind {other.example!r} {own} would be read as part of {other.op!r}"
-            raise ArchitectureError(f"layer {cls.op!r}: {taken}")
-    LAYERS[cls.op] = cls
-
-
 def parse_layers(
     text: str, position: int = 0, closing: str = "", depth: int = 0
 ) -> tuple[tuple[Layer, ...], int]:
-    """The layers written at that position, up to the end or to the `closing` character, and the
-    position behind; ArchitectureError names the character at which no layer starts."""
+    """The layers written there, up to the end or the `closing` character, and the position behind;
+    ArchitectureError names the character at which no layer starts."""
     if depth > MAX_DEPTH:
         raise ArchitectureError(f"layers are nested more than {MAX_DEPTH} deep")
     layers: list[Layer] = []
     while position < len(text) and (not closing or text[position] != closing):
         parsed = (kind.parsed(text, position, depth) for kind in LAYERS.values())
-        found = next(filter(None, parsed), None)
-        if found is None:
+        if (found := next(filter(None, parsed), None)) is None:
             *examples, last = (kind.example for kind in LAYERS.values() if kind.example)
             raise ArchitectureError(
                 f"notation {shortened(text)!r}: no layer starts with "
@@ -194,15 +189,14 @@ def parse_layers(
             raise ArchitectureError(f"more than {MAX_LAYERS} layers")
         if text.startswith("-", position) and text[position + 1 : position + 2] != closing:
             position += 1
-    if closing and not text.startswith(closing, position):
+    if not text.startswith(closing, position):
         raise ArchitectureError(f"notation {shortened(text)!r}: no {closing!r} at its end")
     return tuple(layers), position + len(closing)
 
 
 def format_layers(layers: Iterable[Layer]) -> str:
     """The notation of a run of layers."""
-    text = "".join("-" * layer.starts_unit + layer.notation() for layer in layers)
-    return text.removeprefix("-")
+    return "".join("-" * own.starts_unit + own.notation() for own in layers).removeprefix("-")
 
 
 def layer_names(layers: Sequence[Layer]) -> list[str]:
@@ -240,9 +234,9 @@ def with_shapes(layers: Iterable[Layer], shape: Shape) -> Iterator[tuple[Layer, 
         shape = layer.output_shape(shape)
 
 
-def check_width(width: int) -> None:
-    if not 1 <= width <= MAX_CHANNELS:
-        raise ArchitectureError(f"width {width} is not within 1 to {MAX_CHANNELS}")
+def check_range(what: str, value: int, least: int, most: int, note: str = "") -> None:
+    if not least <= value <= most:
+        raise ArchitectureError(f"{what} {value} is not within {least} to {most}{note}")
 
 
 def shortened(text: str, length: int = 60) -> str:

@@ -1,4 +1,4 @@
-"""Layers made of others: a residual around some, and one convolution applied again and again."""
+"""Layers made of others: around some, of one again and again, or of two that weigh channels."""
 
 from __future__ import annotations
 
@@ -47,6 +47,14 @@ class Composite(Layer):
         """What the children make of an input."""
         raise NotImplementedError
 
+    def check(self, shape: Shape) -> None:
+        for layer, seen in self.applied(shape):
+            layer.check(seen)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        *_, (last, seen) = self.applied(shape)
+        return last.output_shape(seen)
+
     def parameters(self, shape: Shape) -> int:
         return sum(layer.parameters(seen) for layer, seen in self.children(shape).values())
 
@@ -90,18 +98,17 @@ class Residual(Composite):
     def check(self, shape: Shape) -> None:
         if not self.layers:
             raise ArchitectureError("a residual has layers within")
-        output = shape
-        for layer in self.layers:
-            layer.check(output)
-            output = layer.output_shape(output)
-        if output != shape:
+        Composite.check(self, shape)
+        if (output := self.output_shape(shape)) != shape:
             before, after = ("×".join(map(str, sides)) for sides in (shape, output))
-            raise ArchitectureError(
-                f"its layers make {after} values of {before}; pad them and keep their width"
-            )
+            said = f"its layers make {after} values of {before}; pad them and keep their width"
+            raise ArchitectureError(said)
+
+    def applied(self, shape: Shape) -> Iterable[tuple[Layer, Shape]]:
+        return with_shapes(self.layers, shape)
 
     def children(self, shape: Shape) -> dict[str, tuple[Layer, Shape]]:
-        return dict(zip(layer_names(self.layers), with_shapes(self.layers, shape), strict=True))
+        return dict(zip(layer_names(self.layers), self.applied(shape), strict=True))
 
     def topology(self) -> Layer:
         return Residual(tuple(layer.topology() for layer in self.layers))
@@ -148,15 +155,10 @@ class Repeat(Composite):
             raise ArchitectureError(f"{self.times} times is not within 1 to {MAX_TIMES}")
         if not isinstance(self.convolution, Convolution):
             raise ArchitectureError(f"only a convolution is repeated, not {self.convolution.op}")
-        for convolution, seen in self.applied(shape):
-            convolution.check(seen)
-            if (width := convolution.output_shape(seen)[0]) != shape[0]:
-                said = f"{shape[0]} channels, not {width}"
-                raise ArchitectureError(f"what is repeated keeps its width: {said}")
-
-    def output_shape(self, shape: Shape) -> Shape:
-        *_, (convolution, seen) = self.applied(shape)
-        return convolution.output_shape(seen)
+        Composite.check(self, shape)
+        if (width := self.output_shape(shape)[0]) != shape[0]:
+            said = f"{shape[0]} channels, not {width}"
+            raise ArchitectureError(f"what is repeated keeps its width: {said}")
 
     def applied(self, shape: Shape) -> Iterable[tuple[Layer, Shape]]:
         return with_shapes([self.convolution] * self.times, shape)
@@ -194,3 +196,56 @@ class Repeat(Composite):
         call = f"{writes} = self.{name}.norm{{}}(functional.relu(self.{name}.conv({{}})))"
         inputs = [reads] + [writes] * (self.times - 1)
         return [call.format(number, value) for number, value in enumerate(inputs, start=1)]
+
+
+class _Gate(Conv):
+    def options(self, shape: Shape) -> dict[str, Any]:
+        return {}  # its bias is torch's default
+
+
+@dataclass(frozen=True, slots=True)
+class SqueezeExcite(Composite):
+    """Weighs each channel by what all channels' means say, through a layer of `reduced` channels
+    (Hu, Shen, Sun: Squeeze-and-Excitation Networks, 2018)."""
+
+    op, stem = "squeeze-excite", "excite"
+    pattern, example, form = r"s(?P<reduced>\d{1,4})", "s4", "s{0.reduced}"
+    starts_unit = False
+    reduced: int
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return shape
+
+    def children(self, shape: Shape) -> dict[str, tuple[Layer, Shape]]:
+        reduce, expand = (_Gate(out, kernel=1, bias=True) for out in (self.reduced, shape[0]))
+        return {"reduce": (reduce, (shape[0], 1, 1)), "expand": (expand, (self.reduced, 1, 1))}
+
+    def window(self, shape: Shape) -> tuple[int, int]:
+        # A map of side s has windows of 2s - 1 about each value that hold all of it.
+        return 2 * shape[1] - 1, 1
+
+    def topology(self) -> Layer:
+        return replace(self, reduced=0)
+
+    def forward(self, x: Tensor, *modules: Callable[[Tensor], Tensor]) -> Tensor:
+        from torch import sigmoid
+        from torch.nn import functional
+
+        reduce, expand = modules
+        mean = functional.adaptive_avg_pool2d(x, 1)
+        return x * sigmoid(expand(functional.relu(reduce(mean))))
+
+    def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
+        from torch.nn import functional
+
+        weight, bias, back, back_bias = (run.folded(next(run.parameters)) for _ in range(4))
+        convolve = partial(functional.conv2d, groups=run.folds * run.members)
+        reduce = partial(convolve, weight=weight, bias=bias)
+        return self.forward(values, reduce, partial(convolve, weight=back, bias=back_bias))
+
+    def forward_lines(self, name: str, reads: str, writes: str) -> list[str] | None:
+        mean = f"functional.adaptive_avg_pool2d({reads}, 1)"
+        return [
+            f"gate = functional.relu(self.{name}.reduce({mean}))",
+            f"{writes} = {reads} * torch.sigmoid(self.{name}.expand(gate))",
+        ]

@@ -1,4 +1,4 @@
-"""Convolutions, dense and depthwise, and what stands behind them: ReLU, normalization, dropout."""
+"""Convolutions and pools, and what stands between them: ReLU, normalization, dropout."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from nas_mnist.errors import ArchitectureError
-from nas_mnist.networks.layers import INPUT_SHAPE, Layer, Shape, check_width
+from nas_mnist.networks.layers import INPUT_SHAPE, MAX_CHANNELS, Layer, Shape, check_range
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,11 +31,8 @@ class Convolution(Layer):
     bias: bool = False
 
     def check(self, shape: Shape) -> None:
-        if not 1 <= self.kernel <= INPUT_SHAPE[1]:
-            raise ArchitectureError(f"kernel {self.kernel} is not within 1 to {INPUT_SHAPE[1]}")
-        if not 0 <= self.padding < self.kernel:
-            most = f"{self.kernel - 1} (kernel - 1)"
-            raise ArchitectureError(f"padding {self.padding} is not within 0 to {most}")
+        check_range("kernel", self.kernel, 1, INPUT_SHAPE[1])
+        check_range("padding", self.padding, 0, self.kernel - 1, " (kernel - 1)")
         if self.kernel > min(shape[1:]) + 2 * self.padding:
             size = f"{shape[1]}×{shape[2]} map with padding {self.padding}"
             raise ArchitectureError(f"kernel {self.kernel} does not fit a {size}")
@@ -97,7 +94,7 @@ class Conv(Convolution):
     out: int
 
     def check(self, shape: Shape) -> None:
-        check_width(self.out)
+        check_range("width", self.out, 1, MAX_CHANNELS)
         Convolution.check(self, shape)
 
     def filters(self, shape: Shape) -> tuple[int, int]:
@@ -179,6 +176,48 @@ class Dropout2d(Dropout):
         from torch.nn import functional
 
         return functional.dropout2d(values, self.p, run.training)
+
+
+@dataclass(frozen=True, slots=True)
+class MaxPool(Layer):
+    """The largest value of each `kernel`×`kernel` square; the stride is the kernel."""
+
+    op, stem = "maxpool", "pool"
+    pattern, example, form = r"m(?P<kernel>\d{1,4})", "m2", "m{0.kernel}"
+    starts_unit = True
+    torch_class, torch_function = "MaxPool2d", "max_pool2d"
+    kernel: int = 2
+
+    def check(self, shape: Shape) -> None:
+        side = min(shape[1:])
+        if not 2 <= self.kernel <= side:
+            told = f"max-pool {self.kernel} is not within 2 to the map's side ({side})"
+            raise ArchitectureError(told)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return shape[0], shape[1] // self.kernel, shape[2] // self.kernel
+
+    def window(self, shape: Shape) -> tuple[int, int]:
+        return self.kernel, self.kernel
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalAveragePool(Layer):
+    """The mean of each channel over the whole map."""
+
+    op = "gap"
+    pattern = example = form = "g"
+    starts_unit = True
+    torch_class, torch_function = "AdaptiveAvgPool2d", "adaptive_avg_pool2d"
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return shape[0], 1, 1
+
+    def window(self, shape: Shape) -> tuple[int, int]:
+        return shape[1], 1
+
+    def arguments(self, shape: Shape) -> tuple[Any, ...]:
+        return (1,)
 
 
 def dropout(values: Tensor, rate: float) -> Tensor:
