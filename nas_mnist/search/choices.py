@@ -26,8 +26,8 @@ MAX_POOLS, MAX_CONVOLUTIONS = 3, 3  # and convolutions in each block behind the 
 _RATIO = FloatDistribution(0.5, 2.0, log=True)
 _DEPTH = IntDistribution(1, MAX_CONVOLUTIONS)
 _OF_WIDTH: dict[str, Any] = {"changes_topology": False}
-_KIND = CategoricalDistribution(CONVOLUTIONS)
 _SQUEEZE = CategoricalDistribution((0.0, 0.5, 0.75))
+_HEAD = CategoricalDistribution((0.0, 1.0, 2.0))
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class BlockSetting(Choice):
-    """Sets one thing of a block, by its number from 1, or of all; see `Block`."""
+    """Sets one thing of a block, by its number from 1, of all blocks, or of the template (0)."""
 
     setting: str
     block: int | None = None
@@ -66,11 +66,14 @@ class BlockSetting(Choice):
     changes_topology: bool = True  # type: ignore[misc]
 
     def apply(self, template: Template, value: Any) -> Template:
-        blocks = tuple(
-            replace(block, **{self.setting: value}) if self.block in (None, number) else block
+        change = {self.setting: value}
+        if self.block == 0:
+            return replace(template, **change)
+        blocks = [
+            replace(block, **change) if self.block in (None, number) else block
             for number, block in enumerate(template.blocks, start=1)
-        )
-        return replace(template, blocks=blocks)
+        ]
+        return replace(template, blocks=tuple(blocks))
 
 
 class FirstPool(BlockSetting):
@@ -105,15 +108,6 @@ class Depth(BlockSetting):
     def simpler(self, point: Point) -> Any | None:
         depth = point[self.name]
         return depth - 1 if depth > 1 and point["pools"] >= self.block - 1 else None
-
-
-class HeadRatio(Choice):
-    """Of the hidden 1×1 convolution behind the global average to what it reads; 0 is none."""
-
-    rank = 1
-
-    def apply(self, template: Template, value: Any) -> Template:
-        return replace(template, head_ratio=value)
 
 
 class Convolutions(BlockSetting):
@@ -151,13 +145,13 @@ DEFAULT_CHOICES: tuple[Choice, ...] = (
     Depth("convolutions_2", _DEPTH, 2, "depth", 2, rank=6),
     Depth("convolutions_3", _DEPTH, 1, "depth", 3, rank=5),
     Depth("convolutions_4", _DEPTH, 1, "depth", 4, rank=3),
-    BlockSetting("width_ratio_2", _RATIO, 1.0, "ratio", 2, **_OF_WIDTH),
-    BlockSetting("width_ratio_3", _RATIO, 1.0, "ratio", 3, **_OF_WIDTH),
-    BlockSetting("width_ratio_4", _RATIO, 1.0, "ratio", 4, **_OF_WIDTH),
+    *(BlockSetting(f"width_ratio_{n}", _RATIO, 1.0, "ratio", n, **_OF_WIDTH) for n in (2, 3, 4)),
     BlockSetting("entry_ratio", FloatDistribution(0.5, 1.0), 1.0, "entry_ratio", **_OF_WIDTH),
     BlockSetting("squeeze_ratio", _SQUEEZE, 0.0, "squeeze_ratio", 2, rank=2),
-    HeadRatio("head_ratio", CategoricalDistribution((0.0, 1.0, 2.0)), 0.0),
-    Convolutions("convolution", _KIND, "dense", "separable", rank=8),
+    BlockSetting("head_ratio", _HEAD, 0.0, "head_ratio", 0, rank=1),
+    Convolutions(
+        "convolution", CategoricalDistribution(CONVOLUTIONS), "dense", "separable", rank=8
+    ),
     DropoutRate("dropout", FloatDistribution(0.0, 0.1, step=0.01), 0.0),
     OfTraining("peak_learning_rate", FloatDistribution(0.05, 0.8, log=True), 0.1),
     OfTraining("fill", FloatDistribution(0.1, 1.0, log=True), 1.0),
