@@ -1,7 +1,4 @@
-"""A network as one immutable value, and everything that follows from its layers alone.
-
-Parameters, multiply-accumulates (MACs), output shapes and receptive fields are closed forms: no
-network is built, and torch is not imported. The formulas stand in each layer's class.
+"""A network as one immutable value, and all that follows from its layers without building it.
 
 A network's notation is a run of layers, read from the image to the scores; a dash may stand
 between any two. In `c10rn-m2-[dk5p2c10k1b]-g-c10k1` a convolution to 10 channels, ReLU and batch
@@ -12,7 +9,7 @@ and one of 1×1 with bias; then come the global average and ten scores. The READ
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,6 +24,7 @@ from nas_mnist.networks.layers import (
     layer_names,
     parse_layers,
     shortened,
+    wider,
 )
 
 if TYPE_CHECKING:
@@ -59,8 +57,31 @@ class Architecture:
     """one entry a layer, in order"""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "layers", tuple(self.layers))
-        object.__setattr__(self, "costs", tuple(_costs_of(self.layers)))
+        layers = tuple(self.layers)
+        if not 1 <= len(layers) <= MAX_LAYERS:
+            raise ArchitectureError(f"{len(layers)} layers are not within 1 to {MAX_LAYERS}")
+        shape, window = INPUT_SHAPE, (1, 1)
+        costs = []
+        for number, layer in enumerate(layers, start=1):
+            try:
+                layer.check(shape)
+            except ArchitectureError as error:
+                raise ArchitectureError(f"layer {number} ({layer.op}): {error}") from None
+            window = wider(window, layer.window(shape))
+            output = layer.output_shape(shape)
+            counts = layer.parameters(shape), layer.macs(shape)
+            costs.append(LayerCost(layer, shape, output, *counts, window[0]))
+            shape = output
+        object.__setattr__(self, "layers", layers)
+        object.__setattr__(self, "costs", tuple(costs))
+        if (total := self.parameters) > MAX_PARAMETERS:
+            raise ArchitectureError(f"{total:,} parameters are more than {MAX_PARAMETERS:,}")
+        if shape != (CLASSES, 1, 1):
+            raise ArchitectureError(
+                f"the network ends in {'×'.join(map(str, shape))} values, not in {CLASSES} class "
+                f"scores ({CLASSES}×1×1); end it in a global average pool and a 1×1 convolution to "
+                f"{CLASSES}"
+            )
 
     @property
     def topology(self) -> tuple[Layer, ...]:
@@ -69,7 +90,6 @@ class Architecture:
 
     @property
     def parameters(self) -> int:
-        """Trainable parameters."""
         return sum(cost.parameters for cost in self.costs)
 
     @property
@@ -83,36 +103,6 @@ class Architecture:
         return self.costs[-1].receptive_field
 
 
-def _costs_of(layers: Sequence[Layer]) -> list[LayerCost]:
-    """Costs of all layers; the receptive field grows by rf += (k - 1) * jump, jump *= stride
-    (Araujo, Norris, Sim: Computing Receptive Fields of Convolutional Neural Networks, 2019)."""
-    if not 1 <= len(layers) <= MAX_LAYERS:
-        raise ArchitectureError(f"{len(layers)} layers are not within 1 to {MAX_LAYERS}")
-    shape, receptive_field, jump = INPUT_SHAPE, 1, 1
-    costs = []
-    for number, layer in enumerate(layers, start=1):
-        try:
-            layer.check(shape)
-        except ArchitectureError as error:
-            raise ArchitectureError(f"layer {number} ({layer.op}): {error}") from None
-        kernel, stride = layer.window(shape)
-        receptive_field += (kernel - 1) * jump
-        jump *= stride
-        output = layer.output_shape(shape)
-        parameters, macs = layer.parameters(shape), layer.macs(shape)
-        costs.append(LayerCost(layer, shape, output, parameters, macs, receptive_field))
-        shape = output
-    total = sum(cost.parameters for cost in costs)
-    if total > MAX_PARAMETERS:
-        raise ArchitectureError(f"{total:,} parameters are more than {MAX_PARAMETERS:,}")
-    if shape != (CLASSES, 1, 1):
-        raise ArchitectureError(
-            f"the network ends in {'×'.join(map(str, shape))} values, not in {CLASSES} class scores"
-            f" ({CLASSES}×1×1); end it in a global average pool and a 1×1 convolution to {CLASSES}"
-        )
-    return costs
-
-
 @dataclass(frozen=True, slots=True)
 class Limit:
     """The most that a network may cost, inclusive."""
@@ -123,7 +113,7 @@ class Limit:
 
     @classmethod
     def of(cls, parameters: int, others: Mapping[str, int]) -> Limit:
-        """Raise RequestError for a cost that is not known, or a limit that nothing can keep."""
+        """RequestError for a cost that is not known, or a limit that nothing can keep."""
         for name, most in others.items():
             if name not in OTHER_COSTS:
                 raise RequestError(f"--limit {name}={most}: the costs are {', '.join(OTHER_COSTS)}")

@@ -227,6 +227,12 @@ def forward_lines(
     return [*lines, f"{writes} = {expression}"] if expression else lines
 
 
+def wider(window: tuple[int, int], behind: tuple[int, int]) -> tuple[int, int]:
+    """Side and stride of a window through another: rf += (k - 1) * jump, jump *= stride (Araujo,
+    Norris, Sim: Computing Receptive Fields of Convolutional Neural Networks, 2019)."""
+    return window[0] + (behind[0] - 1) * window[1], window[1] * behind[1]
+
+
 def with_shapes(layers: Iterable[Layer], shape: Shape) -> Iterator[tuple[Layer, Shape]]:
     """The layers of a run, each with the shape of its input."""
     for layer in layers:

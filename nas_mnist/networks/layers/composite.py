@@ -6,7 +6,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
 
 from nas_mnist.errors import ArchitectureError
@@ -17,6 +17,7 @@ from nas_mnist.networks.layers import (
     forward_lines,
     layer_names,
     parse_layers,
+    wider,
     with_shapes,
 )
 from nas_mnist.networks.layers.convolution import BatchNorm, Conv, Convolution, DepthwiseConv
@@ -62,12 +63,7 @@ class Composite(Layer):
         return sum(layer.macs(seen) for layer, seen in self.applied(shape))
 
     def window(self, shape: Shape) -> tuple[int, int]:
-        size, stride = 1, 1
-        for layer, seen in self.applied(shape):
-            kernel, step = layer.window(seen)
-            size += (kernel - 1) * stride
-            stride *= step
-        return size, stride
+        return reduce(wider, (layer.window(seen) for layer, seen in self.applied(shape)), (1, 1))
 
     def module(self, shape: Shape) -> nn.Module:
         from torch import nn
@@ -217,8 +213,8 @@ class SqueezeExcite(Composite):
         return shape
 
     def children(self, shape: Shape) -> dict[str, tuple[Layer, Shape]]:
-        reduce, expand = (_Gate(out, kernel=1, bias=True) for out in (self.reduced, shape[0]))
-        return {"reduce": (reduce, (shape[0], 1, 1)), "expand": (expand, (self.reduced, 1, 1))}
+        first, second = (_Gate(out, kernel=1, bias=True) for out in (self.reduced, shape[0]))
+        return {"reduce": (first, (shape[0], 1, 1)), "expand": (second, (self.reduced, 1, 1))}
 
     def window(self, shape: Shape) -> tuple[int, int]:
         # A map of side s has windows of 2s - 1 about each value that hold all of it.
@@ -231,17 +227,17 @@ class SqueezeExcite(Composite):
         from torch import sigmoid
         from torch.nn import functional
 
-        reduce, expand = modules
+        narrow, expand = modules
         mean = functional.adaptive_avg_pool2d(x, 1)
-        return x * sigmoid(expand(functional.relu(reduce(mean))))
+        return x * sigmoid(expand(functional.relu(narrow(mean))))
 
     def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
         from torch.nn import functional
 
         weight, bias, back, back_bias = (run.folded(next(run.parameters)) for _ in range(4))
         convolve = partial(functional.conv2d, groups=run.folds * run.members)
-        reduce = partial(convolve, weight=weight, bias=bias)
-        return self.forward(values, reduce, partial(convolve, weight=back, bias=back_bias))
+        narrow = partial(convolve, weight=weight, bias=bias)
+        return self.forward(values, narrow, partial(convolve, weight=back, bias=back_bias))
 
     def forward_lines(self, name: str, reads: str, writes: str) -> list[str] | None:
         mean = f"functional.adaptive_avg_pool2d({reads}, 1)"
