@@ -74,25 +74,22 @@ class Block:
         """Its layers, and the side of the map that they make, given its number from 1, the relative
         width and the side of what it reads, and whether it begins the network."""
         shared = self.group or (f"block{number}" if self.residual else "")
-        plan = []
-        if self.squeeze_ratio:
-            plan.append((width(f"squeeze{number}", read * self.squeeze_ratio), 1, False))
-        for position in range(self.depth):
-            entry = self.entry_ratio if position == 0 and self.depth > 1 and not shared else 1.0
-            group = shared or f"block{number}.{position + 1}"
-            channels = width(group, read * self.ratio * entry)
-            plan.append((channels, self.kernel, self.residual and position > 0))
+        plan = [(f"squeeze{number}", read * self.squeeze_ratio, 1)] if self.squeeze_ratio else []
+        for position in range(1, self.depth + 1):
+            entry = self.entry_ratio if position == 1 < self.depth and not shared else 1.0
+            group = shared or f"block{number}.{position}"
+            plan.append((group, read * self.ratio * entry, self.kernel))
         layers: list[Layer] = []
         inner: list[Layer] = []
-        for channels, kernel, adds in plan:
-            lost = kernel - 1
-            padding = lost // 2 if adds or (lost and side - lost < _MIN_OUTPUT_SIDE) else 0
-            made = self.convolution(channels, kernel, padding, first=first and not layers)
+        outside = len(plan) - self.depth + 1 if self.residual else len(plan)
+        for place, (group, share, kernel) in enumerate(plan):
+            lost, adds = kernel - 1, place >= outside
+            padding = lost // 2 if adds or side - lost < _MIN_OUTPUT_SIDE else 0
+            made = self.convolution(width(group, share), kernel, padding, first=first and not place)
             (inner if adds else layers).extend(made)
             side -= lost - 2 * padding
-        if inner:
-            layers.append(Residual(tuple(inner)))
-        return [*layers, *self.end], side
+        residual = [Residual(tuple(inner))] if inner else []
+        return [*layers, *residual, *self.end], side
 
 
 @dataclass(frozen=True, slots=True)
