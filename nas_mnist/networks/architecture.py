@@ -14,18 +14,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from nas_mnist.errors import ArchitectureError, RequestError
-from nas_mnist.networks.layers import (
-    CLASSES,
-    INPUT_SHAPE,
-    MAX_LAYERS,
-    Layer,
-    Shape,
-    format_layers,
-    layer_names,
-    parse_layers,
-    shortened,
-    wider,
-)
+from nas_mnist.networks import layers as runs
+from nas_mnist.networks.layers import CLASSES, INPUT_SHAPE, MAX_LAYERS, Layer, Shape, shortened
 
 if TYPE_CHECKING:
     from torch import nn
@@ -67,7 +57,7 @@ class Architecture:
                 layer.check(shape)
             except ArchitectureError as error:
                 raise ArchitectureError(f"layer {number} ({layer.op}): {error}") from None
-            window = wider(window, layer.window(shape))
+            window = runs.wider(window, layer.window(shape))
             output = layer.output_shape(shape)
             counts = layer.parameters(shape), layer.macs(shape)
             costs.append(LayerCost(layer, shape, output, *counts, window[0]))
@@ -135,7 +125,7 @@ def build_network(architecture: Architecture) -> nn.Sequential:
     torch's initial weights, drawn from torch's global generator."""
     from torch import nn
 
-    costs = zip(layer_names(architecture.layers), architecture.costs, strict=True)
+    costs = zip(runs.layer_names(architecture.layers), architecture.costs, strict=True)
     modules = OrderedDict((name, cost.layer.module(cost.input_shape)) for name, cost in costs)
     modules["flatten"] = nn.Flatten()
     return nn.Sequential(modules)
@@ -143,12 +133,12 @@ def build_network(architecture: Architecture) -> nn.Sequential:
 
 def format_notation(architecture: Architecture) -> str:
     """The architecture's notation; `parse_notation` gives back an equal architecture."""
-    return format_layers(architecture.layers)
+    return runs.format_layers(architecture.layers)
 
 
 def parse_notation(text: str) -> Architecture:
     """The architecture of a notation; ArchitectureError names the character or layer at fault."""
-    layers, _ = parse_layers(text.strip())
+    layers, _ = runs.parse_layers(text.strip())
     try:
         return Architecture(layers)
     except ArchitectureError as error:

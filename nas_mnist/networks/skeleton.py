@@ -14,16 +14,8 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from nas_mnist.networks.architecture import Architecture, Limit
-from nas_mnist.networks.layers import CLASSES, INPUT_SHAPE, MAX_CHANNELS, Layer
+from nas_mnist.networks.layers import CLASSES, INPUT_SHAPE, MAX_CHANNELS, Layer, convolution as op
 from nas_mnist.networks.layers.composite import Residual
-from nas_mnist.networks.layers.convolution import (
-    BatchNorm,
-    Conv,
-    DepthwiseConv,
-    GlobalAveragePool,
-    MaxPool,
-    ReLU,
-)
 
 # Narrower maps carry too little to be worth a layer; it also bounds the smallest network.
 MIN_WIDTH = 4
@@ -56,7 +48,7 @@ class Block:
     """what the first convolution makes is added to what the others do, all padded and as wide"""
     group: str = ""
     """a name for the width of all its convolutions; blocks of one name share it"""
-    tail: tuple[Layer, ...] = (ReLU(), BatchNorm())
+    tail: tuple[Layer, ...] = (op.ReLU(), op.BatchNorm())
     """layers behind each convolution"""
     end: tuple[Layer, ...] = ()
     """layers behind the block"""
@@ -64,9 +56,9 @@ class Block:
     def convolution(self, width: int, kernel: int, padding: int, *, first: bool) -> list[Layer]:
         """The layers of one convolution; `first`: of the whole network."""
         if self.separable and kernel > 1 and not first:
-            window = DepthwiseConv(kernel=kernel, padding=padding)
-            return [window, Conv(width, kernel=1), *self.tail]
-        return [Conv(width, kernel=kernel, padding=padding), *self.tail]
+            window = op.DepthwiseConv(kernel=kernel, padding=padding)
+            return [window, op.Conv(width, kernel=1), *self.tail]
+        return [op.Conv(width, kernel=kernel, padding=padding), *self.tail]
 
     def layers(
         self, number: int, read: float, side: int, width: Width, *, first: bool
@@ -107,15 +99,15 @@ class Template:
         side, read = INPUT_SHAPE[1], 1.0
         for number, block in enumerate(self.blocks, start=1):
             if layers and side >= _MIN_SIDE:
-                layers.append(MaxPool())
+                layers.append(op.MaxPool())
                 side //= 2
             made, side = block.layers(number, read, side, width, first=not layers)
             layers += made
             read *= block.ratio
-        layers.append(GlobalAveragePool())
+        layers.append(op.GlobalAveragePool())
         if self.head_ratio:
-            layers += [Conv(width("head", read * self.head_ratio), kernel=1), ReLU()]
-        return Architecture((*layers, Conv(CLASSES, kernel=1)))
+            layers += [op.Conv(width("head", read * self.head_ratio), kernel=1), op.ReLU()]
+        return Architecture((*layers, op.Conv(CLASSES, kernel=1)))
 
     def groups(self) -> dict[str, float]:
         """The relative width of each group, by its name."""

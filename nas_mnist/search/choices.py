@@ -6,12 +6,8 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, ClassVar, TypeAlias
 
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+import optuna
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from nas_mnist.networks.layers.convolution import Dropout
 from nas_mnist.networks.skeleton import Template
@@ -19,7 +15,6 @@ from nas_mnist.networks.skeleton import Template
 Point: TypeAlias = Mapping[str, Any]
 """a value for each choice, by its name"""
 
-POOL_RECEPTIVE_FIELDS = (3, 5, 7, 9)
 CONVOLUTIONS = ("dense", "separable")
 MAX_POOLS, MAX_CONVOLUTIONS = 3, 3  # and convolutions in each block behind the first pool
 
@@ -35,7 +30,7 @@ class Choice:
     """One thing that a search draws for each trial. A subclass says what it does in `apply`."""
 
     name: str
-    distribution: BaseDistribution
+    distribution: optuna.distributions.BaseDistribution
     """static: a range that depends on another sample drops out of TPE's model"""
     default: Any
     """what a network drawn without this choice has"""
@@ -76,17 +71,6 @@ class BlockSetting(Choice):
         return replace(template, blocks=tuple(blocks))
 
 
-class FirstPool(BlockSetting):
-    """Where the first max-pool stands: pixels that its input sees, 1 to 4 convolutions before."""
-
-    def apply(self, template: Template, value: Any) -> Template:
-        return super().apply(template, (value - 1) // 2)
-
-    def simpler(self, point: Point) -> Any | None:
-        value = point[self.name]
-        return value - 2 if value > POOL_RECEPTIVE_FIELDS[0] else None
-
-
 class Pools(Choice):
     """How many max-pools there are, and so blocks."""
 
@@ -101,13 +85,22 @@ class Pools(Choice):
 
 
 class Depth(BlockSetting):
-    """Convolutions of a block behind the first pool."""
+    """Convolutions of a block."""
 
     block: int
+    distribution: IntDistribution
 
     def simpler(self, point: Point) -> Any | None:
-        depth = point[self.name]
-        return depth - 1 if depth > 1 and point["pools"] >= self.block - 1 else None
+        value, least = point[self.name], self.distribution.low
+        stands = value > least and point["pools"] >= self.block - 1
+        return value - self.distribution.step if stands else None
+
+
+class FirstPool(Depth):
+    """Where the first max-pool stands: pixels that its input sees, 1 to 4 convolutions before."""
+
+    def apply(self, template: Template, value: Any) -> Template:
+        return super().apply(template, (value - 1) // 2)
 
 
 class Convolutions(BlockSetting):

@@ -1,6 +1,5 @@
-"""Layers: one class each, in this folder or in a module of a user's own, with all that is known of
-it: shape rule, costs, window, notation, torch module, batched forward and lines of an exported
-file. Defining the class registers it."""
+"""Layers: one class each, here or in a module of a user's own, with all that is known of it: shape
+rule, costs, window, notation, torch module, batched forward and lines of an exported file."""
 
 from __future__ import annotations
 
@@ -23,11 +22,9 @@ Shape: TypeAlias = tuple[int, int, int]
 
 INPUT_SHAPE: Shape = (1, 28, 28)
 CLASSES = 10
-
 # Far above any network here: no mistyped or hostile notation can ask for terabytes.
 MAX_CHANNELS, MAX_LAYERS, MAX_DEPTH = 1024, 256, 8
 _EXPRESSION = 72  # the longest of an exported file's forward
-
 LAYERS: dict[str, type[Layer]] = {}
 """all layers by their `op`"""
 
@@ -38,7 +35,7 @@ class Layer:
     module for it, it has `module`, and `made` with `called` or `forward_lines`."""
 
     op: ClassVar[str] = ""
-    """name in tables and in references.json; a subclass that sets it is registered"""
+    """name in tables; a subclass that sets it is registered"""
     stem: ClassVar[str] = ""
     """of module names such as `conv1`; `op` unless given"""
     pattern: ClassVar[str] = ""
@@ -62,13 +59,11 @@ class Layer:
         if (known.__module__, known.__name__) != (cls.__module__, cls.__name__):
             raise ArchitectureError(f"layer {cls.op!r} is {known.__module__}.{known.__name__}")
         own = f"its notation {cls.example!r}"
-        for other in LAYERS.values():
-            if other.op == cls.op or not cls.example:
-                continue
-            if other.parsed(cls.example, 0, 0):
+        for other in LAYERS.values() if cls.example else ():
+            if other.op != cls.op and other.parsed(cls.example, 0, 0):
                 raise ArchitectureError(f"layer {cls.op!r}: {own} is that of {other.op!r}")
             _, end = other.parsed(other.example + cls.example, 0, 0) or (None, 0)
-            if end > len(other.example):
+            if other.op != cls.op and end > len(other.example):
                 taken = f"behind {other.example!r} {own} would be read as part of {other.op!r}"
                 raise ArchitectureError(f"layer {cls.op!r}: {taken}")
         LAYERS[cls.op] = cls
@@ -83,8 +78,7 @@ class Layer:
         return 0
 
     def macs(self, shape: Shape) -> int:
-        """Multiply-accumulates of one image. Convolutions alone count: normalization folds into
-        them at inference; pools and activations multiply nothing."""
+        """Multiply-accumulates of one image: of convolutions, into which normalization folds."""
         return 0
 
     def window(self, shape: Shape) -> tuple[int, int]:
@@ -135,8 +129,8 @@ class Layer:
         return make(*self.arguments(shape), **self.options(shape))
 
     def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
-        """What the layers of several networks, side by side, make of their inputs; unless a layer
-        has a faster way, each network's own module is called in turn."""
+        """What the layers of several networks, side by side, make of their inputs; without a way of
+        its own, each network's module is called in turn."""
         if not self.torch_function:
             return run.one_by_one(values)
         from torch.nn import functional
@@ -174,7 +168,7 @@ def parse_layers(
     if depth > MAX_DEPTH:
         raise ArchitectureError(f"layers are nested more than {MAX_DEPTH} deep")
     layers: list[Layer] = []
-    while position < len(text) and (not closing or text[position] != closing):
+    while position < len(text) and text[position] != closing:
         parsed = (kind.parsed(text, position, depth) for kind in LAYERS.values())
         if (found := next(filter(None, parsed), None)) is None:
             *examples, last = (kind.example for kind in LAYERS.values() if kind.example)
@@ -200,8 +194,8 @@ def format_layers(layers: Iterable[Layer]) -> str:
 
 
 def layer_names(layers: Sequence[Layer]) -> list[str]:
-    """A module name for each layer (`conv1`, `norm1`, `pool1`…), unique among them: the built
-    network and the exported file share them, and so their weights."""
+    """A module name for each layer (`conv1`, `norm1`…), unique among them; the built network and
+    the exported file share them, and so their weights."""
     stems = [layer.stem or layer.op for layer in layers]
     return [f"{stem}{stems[:number].count(stem)}" for number, stem in enumerate(stems, start=1)]
 
@@ -234,7 +228,7 @@ def wider(window: tuple[int, int], behind: tuple[int, int]) -> tuple[int, int]:
 
 
 def with_shapes(layers: Iterable[Layer], shape: Shape) -> Iterator[tuple[Layer, Shape]]:
-    """The layers of a run, each with the shape of its input."""
+    """Each layer with the shape of its input."""
     for layer in layers:
         yield layer, shape
         shape = layer.output_shape(shape)

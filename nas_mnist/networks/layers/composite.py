@@ -10,16 +10,8 @@ from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
 
 from nas_mnist.errors import ArchitectureError
-from nas_mnist.networks.layers import (
-    Layer,
-    Shape,
-    format_layers,
-    forward_lines,
-    layer_names,
-    parse_layers,
-    wider,
-    with_shapes,
-)
+from nas_mnist.networks import layers as runs
+from nas_mnist.networks.layers import Layer, Shape, wider, with_shapes
 from nas_mnist.networks.layers.convolution import BatchNorm, Conv, Convolution, DepthwiseConv
 
 if TYPE_CHECKING:
@@ -104,19 +96,19 @@ class Residual(Composite):
         return with_shapes(self.layers, shape)
 
     def children(self, shape: Shape) -> dict[str, tuple[Layer, Shape]]:
-        return dict(zip(layer_names(self.layers), self.applied(shape), strict=True))
+        return dict(zip(runs.layer_names(self.layers), self.applied(shape), strict=True))
 
     def topology(self) -> Layer:
         return Residual(tuple(layer.topology() for layer in self.layers))
 
     def notation(self) -> str:
-        return f"[{format_layers(self.layers)}]"
+        return f"[{runs.format_layers(self.layers)}]"
 
     @classmethod
     def parsed(cls, text: str, position: int, depth: int) -> tuple[Layer, int] | None:
         if not text.startswith("[", position):
             return None
-        layers, end = parse_layers(text, position + 1, "]", depth + 1)
+        layers, end = runs.parse_layers(text, position + 1, "]", depth + 1)
         return cls(layers), end
 
     def forward(self, x: Tensor, *modules: Callable[[Tensor], Tensor]) -> Tensor:
@@ -133,7 +125,7 @@ class Residual(Composite):
     def forward_lines(self, name: str, reads: str, writes: str) -> list[str] | None:
         # A variable beside the one that is written: y beside x, z, and then z1, z2…
         inner = chr(ord(writes) + 1) if writes < "z" else f"z{int(writes[1:] or 0) + 1}"
-        lines = forward_lines(self.layers, reads, inner, f"{name}.")
+        lines = runs.forward_lines(self.layers, reads, inner, f"{name}.")
         return [*lines, f"{writes} = {reads} + {inner}"]
 
 
@@ -171,7 +163,7 @@ class Repeat(Composite):
 
     @classmethod
     def from_match(cls, **groups: str | None) -> Layer:
-        (convolution,), _ = parse_layers(groups["convolution"] or "")
+        (convolution,), _ = runs.parse_layers(groups["convolution"] or "")
         return cls(int(groups["times"] or 0), convolution)
 
     def forward(self, x: Tensor, *modules: Callable[[Tensor], Tensor]) -> Tensor:

@@ -19,7 +19,7 @@ _WINDOW = r"(?:k(?P<kernel>\d{1,4}))?(?:p(?P<padding>\d{1,4}))?(?P<bias>b)?"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Convolution(Layer):
-    """What both kinds share; not a layer by itself."""
+    """What both kinds share."""
 
     starts_unit, torch_class = True, "Conv2d"
     dense: ClassVar[bool] = True
@@ -59,7 +59,7 @@ class Convolution(Layer):
     def notation(self) -> str:
         kernel = f"k{self.kernel}" if self.kernel != 3 else ""
         padding = f"p{self.padding}" if self.padding else ""
-        return self.form.format(self) + kernel + padding + ("b" if self.bias else "")
+        return self.form.format(self) + kernel + padding + "b" * self.bias
 
     def arguments(self, shape: Shape) -> tuple[Any, ...]:
         return shape[0], self.filters(shape)[0], self.kernel
@@ -108,25 +108,22 @@ class Conv(Convolution):
 class DepthwiseConv(Convolution):
     """One filter for each channel; with a 1×1 `Conv` behind it, a separable convolution."""
 
-    op = "depthwise"
+    op, dense = "depthwise", False
     pattern, example, form = rf"d{_WINDOW}", "d", "d"
-    dense = False
 
 
 @dataclass(frozen=True, slots=True)
 class ReLU(Layer):
-    op = "relu"
+    op, torch_class, torch_function = "relu", "ReLU", "relu"
     pattern = example = form = "r"
-    torch_class, torch_function = "ReLU", "relu"
 
 
 @dataclass(frozen=True, slots=True)
 class BatchNorm(Layer):
     """Batch normalization with a trained scale and shift for each channel."""
 
-    op, stem = "batchnorm", "norm"
+    op, stem, torch_class = "batchnorm", "norm", "BatchNorm2d"
     pattern = example = form = "n"
-    torch_class = "BatchNorm2d"
 
     def parameters(self, shape: Shape) -> int:
         return 2 * shape[0]
@@ -145,9 +142,8 @@ class BatchNorm(Layer):
 class Dropout(Layer):
     """Dropout of single values."""
 
-    op, stem = "dropout", "dropout"
+    op, stem, torch_class = "dropout", "dropout", "Dropout"
     pattern, example = r"x(?P<p>\d(?:\.\d{1,6})?)", "x0.1"
-    torch_class = "Dropout"
     p: float = 0.0
     """share of values set to zero while training"""
 
@@ -168,9 +164,8 @@ class Dropout(Layer):
 class Dropout2d(Dropout):
     """Dropout of whole channels."""
 
-    op = "dropout2d"
+    op, torch_class = "dropout2d", "Dropout2d"
     pattern, example = r"y(?P<p>\d(?:\.\d{1,6})?)", "y0.1"
-    torch_class = "Dropout2d"
 
     def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
         from torch.nn import functional
@@ -182,17 +177,16 @@ class Dropout2d(Dropout):
 class MaxPool(Layer):
     """The largest value of each `kernel`×`kernel` square; the stride is the kernel."""
 
-    op, stem = "maxpool", "pool"
+    op, stem, starts_unit = "maxpool", "pool", True
     pattern, example, form = r"m(?P<kernel>\d{1,4})", "m2", "m{0.kernel}"
-    starts_unit = True
     torch_class, torch_function = "MaxPool2d", "max_pool2d"
     kernel: int = 2
 
     def check(self, shape: Shape) -> None:
         side = min(shape[1:])
         if not 2 <= self.kernel <= side:
-            told = f"max-pool {self.kernel} is not within 2 to the map's side ({side})"
-            raise ArchitectureError(told)
+            said = f"max-pool {self.kernel} is not within 2 to the map's side ({side})"
+            raise ArchitectureError(said)
 
     def output_shape(self, shape: Shape) -> Shape:
         return shape[0], shape[1] // self.kernel, shape[2] // self.kernel
@@ -205,9 +199,8 @@ class MaxPool(Layer):
 class GlobalAveragePool(Layer):
     """The mean of each channel over the whole map."""
 
-    op = "gap"
+    op, starts_unit = "gap", True
     pattern = example = form = "g"
-    starts_unit = True
     torch_class, torch_function = "AdaptiveAvgPool2d", "adaptive_avg_pool2d"
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -221,9 +214,8 @@ class GlobalAveragePool(Layer):
 
 
 def dropout(values: Tensor, rate: float) -> Tensor:
-    """Dropout of single values, for training. On a CPU torch draws them one at a time, which took
-    a third of a small network's step; this takes 4 values from each draw of 64 bits. The rate is
-    met to within 1/131,072."""
+    """Dropout while training. On a CPU torch draws values one at a time, a third of the step of a
+    small network; this takes 4 from each draw of 64 bits, and meets the rate to 1/131,072."""
     import torch
     from torch.nn import functional
 
