@@ -7,11 +7,11 @@ nothing is added to padding, and what follows maps 0 to 0, so that nothing has t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nas_mnist.networks.layers import Layer, Shape
+from nas_mnist.networks.layers import Shape
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -27,23 +27,16 @@ def padded(channels: int, multiple: int) -> int:
 class PackedRun:
     """One forward pass of several networks: what their layers need beside their inputs."""
 
-    parameters: Iterator[Tensor]
-    """the networks' parameters side by side, in their order"""
-    running: Iterator[Tensor]
-    """their running statistics, likewise; they are updated in place"""
-    members: int
-    """networks"""
-    multiple: int
-    """what the channels are padded to a multiple of"""
-    folds: int
-    """in how many parts, side by side, each network's batch lies"""
+    parameters: Iterator[Tensor]  # of the networks side by side, in their order
+    running: Iterator[Tensor]  # their running statistics, likewise; they are updated in place
+    members: int  # networks
+    multiple: int  # what the channels are padded to a multiple of
+    folds: int  # in how many parts, side by side, each network's batch lies
     training: bool
-    layers: tuple[tuple[Layer, Shape], ...] = ()
-    """the layer that runs, of each network, and the shape of its input"""
-    modules: tuple[nn.Module, ...] = ()
-    """its module, of each network, which holds no current weights"""
+    layers: tuple[tuple[Any, Shape], ...] = ()  # of each network the one that runs, and its input
+    modules: tuple[nn.Module, ...] = ()  # of each network its module, without current weights
 
-    def sequence(self, values: Tensor, layers: Sequence[Any], modules: Sequence[Any]) -> Tensor:
+    def sequence(self, values: Tensor, layers: Iterable[Any], modules: Iterable[Any]) -> Tensor:
         """Run the layers of each network, which differ in their widths, in their order; `values`:
         (batch, folds x members x channels, height, width)."""
         each = zip(zip(*layers, strict=True), zip(*modules, strict=True), strict=True)

@@ -24,38 +24,27 @@ MIN_WIDTH = 4
 _MIN_SIDE, _MIN_OUTPUT_SIDE = 4, 2
 
 Width: TypeAlias = Callable[[str, float], int]
-"""Channels of a group of convolutions, all equally wide, given its name and its relative width,
-which is that of its first one."""
+"""Channels of a group of equally wide convolutions, given its name and its first relative width."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
     """A run of convolutions. A subclass may override `convolution` or `layers`."""
 
-    depth: int = 1
-    """convolutions"""
-    ratio: float = 1.0
-    """of its width to that of the block before"""
-    entry_ratio: float = 1.0
-    """of its first convolution, of two or more, to the others"""
-    kernel: int = 3
-    """side of the square windows, odd"""
-    separable: bool = False
-    """depthwise, then 1×1; the network's first convolution is dense all the same"""
-    squeeze_ratio: float = 0.0
-    """of a 1×1 convolution before it to what that one reads; 0 is none"""
-    residual: bool = False
-    """what the first convolution makes is added to what the others do, all padded and as wide"""
-    group: str = ""
-    """a name for the width of all its convolutions; blocks of one name share it"""
-    tail: tuple[Layer, ...] = (op.ReLU(), op.BatchNorm())
-    """layers behind each convolution"""
-    end: tuple[Layer, ...] = ()
-    """layers behind the block"""
+    depth: int = 1  # convolutions
+    ratio: float = 1.0  # of its width to that of the block before
+    entry_ratio: float = 1.0  # of its first convolution, of two or more, to the others
+    kernel: int = 3  # side of the square windows, odd
+    kind: str = "dense"  # or "separable": depthwise, then 1×1, but for the network's first
+    squeeze_ratio: float = 0.0  # of a 1×1 convolution before it to what that reads; 0 is none
+    residual: bool = False  # adds what its first makes to what the others do, padded, as wide
+    group: str = ""  # a name for the width of all its convolutions; blocks of one name share it
+    tail: tuple[Layer, ...] = (op.ReLU(), op.BatchNorm())  # behind each convolution
+    end: tuple[Layer, ...] = ()  # behind the block
 
     def convolution(self, width: int, kernel: int, padding: int, *, first: bool) -> list[Layer]:
         """The layers of one convolution; `first`: of the whole network."""
-        if self.separable and kernel > 1 and not first:
+        if self.kind == "separable" and kernel > 1 and not first:
             window = op.DepthwiseConv(kernel=kernel, padding=padding)
             return [window, op.Conv(width, kernel=1), *self.tail]
         return [op.Conv(width, kernel=kernel, padding=padding), *self.tail]

@@ -21,6 +21,7 @@ MAX_POOLS, MAX_CONVOLUTIONS = 3, 3  # and convolutions in each block behind the 
 _RATIO = FloatDistribution(0.5, 2.0, log=True)
 _DEPTH = IntDistribution(1, MAX_CONVOLUTIONS)
 _OF_WIDTH: dict[str, Any] = {"changes_topology": False}
+_KIND = CategoricalDistribution(CONVOLUTIONS)
 _SQUEEZE = CategoricalDistribution((0.0, 0.5, 0.75))
 _HEAD = CategoricalDistribution((0.0, 1.0, 2.0))
 
@@ -106,9 +107,6 @@ class FirstPool(Depth):
 class Convolutions(BlockSetting):
     """Of all but the network's first: dense, or separable (depthwise, then 1×1)."""
 
-    def apply(self, template: Template, value: Any) -> Template:
-        return super().apply(template, value == "separable")
-
     def simpler(self, point: Point) -> Any | None:
         return "separable" if point[self.name] != "separable" else None
 
@@ -126,8 +124,7 @@ class DropoutRate(Choice):
 
 
 class OfTraining(Choice):
-    """What does not change the template: the peak learning rate, and `fill`, the share of the
-    budget that the network aims at."""
+    """Does not change the template: the peak learning rate, or the share of the budget to fill."""
 
     changes_topology = False
 
@@ -142,9 +139,7 @@ DEFAULT_CHOICES: tuple[Choice, ...] = (
     BlockSetting("entry_ratio", FloatDistribution(0.5, 1.0), 1.0, "entry_ratio", **_OF_WIDTH),
     BlockSetting("squeeze_ratio", _SQUEEZE, 0.0, "squeeze_ratio", 2, rank=2),
     BlockSetting("head_ratio", _HEAD, 0.0, "head_ratio", 0, rank=1),
-    Convolutions(
-        "convolution", CategoricalDistribution(CONVOLUTIONS), "dense", "separable", rank=8
-    ),
+    Convolutions("convolution", _KIND, "dense", "kind", rank=8),
     DropoutRate("dropout", FloatDistribution(0.0, 0.1, step=0.01), 0.0),
     OfTraining("peak_learning_rate", FloatDistribution(0.05, 0.8, log=True), 0.1),
     OfTraining("fill", FloatDistribution(0.1, 1.0, log=True), 1.0),

@@ -34,22 +34,15 @@ class Layer:
     """One layer; the defaults are those of one that works on each value by itself. If torch has no
     module for it, it has `module`, and `made` with `called` or `forward_lines`."""
 
-    op: ClassVar[str] = ""
-    """name in tables; a subclass that sets it is registered"""
-    stem: ClassVar[str] = ""
-    """of module names such as `conv1`; `op` unless given"""
-    pattern: ClassVar[str] = ""
-    """regular expression of its notation, with named groups"""
-    example: ClassVar[str] = ""
-    """its notation, as a person might type it"""
-    form: ClassVar[str] = ""
-    """its notation with {0} for the layer itself, as `str.format` takes it"""
-    starts_unit: ClassVar[bool] = False
-    """whether a dash goes before it when a network is written"""
-    torch_class: ClassVar[str] = ""
-    """name in torch.nn"""
+    op: ClassVar[str] = ""  # name in tables; a subclass that sets it is registered
+    stem: ClassVar[str] = ""  # of module names such as `conv1`; `op` unless given
+    pattern: ClassVar[str] = ""  # regular expression of its notation, with named groups
+    example: ClassVar[str] = ""  # its notation, as a person might type it
+    form: ClassVar[str] = ""  # its notation with {0} for itself, as `str.format` takes it
+    starts_unit: ClassVar[bool] = False  # whether a dash goes before it in a notation
+    torch_class: ClassVar[str] = ""  # name in torch.nn
+    # Name in torch.nn.functional of what does the same with the same arguments, for any shape.
     torch_function: ClassVar[str] = ""
-    """name in torch.nn.functional of what does the same with the same arguments, for any shape"""
 
     def __init_subclass__(cls) -> None:
         if "op" not in cls.__dict__:

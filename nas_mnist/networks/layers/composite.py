@@ -118,9 +118,8 @@ class Residual(Composite):
         return x + output
 
     def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
-        pairs = ((layer, shape) for layer, shape in run.layers if isinstance(layer, Residual))
-        inner = [list(with_shapes(layer.layers, shape)) for layer, shape in pairs]
-        return values + run.sequence(values, inner, [list(own.children()) for own in run.modules])
+        inner = [layer.applied(shape) for layer, shape in run.layers]
+        return values + run.sequence(values, inner, [own.children() for own in run.modules])
 
     def forward_lines(self, name: str, reads: str, writes: str) -> list[str] | None:
         # A variable beside the one that is written: y beside x, z, and then z1, z2…

@@ -22,12 +22,9 @@ class Convolution(Layer):
     """What both kinds share."""
 
     starts_unit, torch_class = True, "Conv2d"
-    dense: ClassVar[bool] = True
-    """whether a filter reads all channels, or its own alone"""
-    kernel: int = 3
-    """side of the square window"""
-    padding: int = 0
-    """pixels of zeros added on every side"""
+    dense: ClassVar[bool] = True  # whether a filter reads all channels, or its own alone
+    kernel: int = 3  # side of the square window
+    padding: int = 0  # pixels of zeros added on every side
     bias: bool = False
 
     def check(self, shape: Shape) -> None:
@@ -144,8 +141,7 @@ class Dropout(Layer):
 
     op, stem, torch_class = "dropout", "dropout", "Dropout"
     pattern, example = r"x(?P<p>\d(?:\.\d{1,6})?)", "x0.1"
-    p: float = 0.0
-    """share of values set to zero while training"""
+    p: float = 0.0  # share of values set to zero while training
 
     def check(self, shape: Shape) -> None:
         if not 0 <= self.p < 1:
