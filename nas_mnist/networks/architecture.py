@@ -33,8 +33,7 @@ class LayerCost(NamedTuple):
     output_shape: Shape
     parameters: int
     macs: int
-    receptive_field: int
-    """side, in pixels of the input image, of the square that one output value depends on"""
+    receptive_field: int  # side, in pixels, of the square that one output value depends on
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +42,7 @@ class Architecture:
     not fit each other, or do not end in ten scores, raise ArchitectureError."""
 
     layers: tuple[Layer, ...]
-    costs: tuple[LayerCost, ...] = field(init=False, repr=False, compare=False)
-    """one entry a layer, in order"""
+    costs: tuple[LayerCost, ...] = field(init=False, repr=False, compare=False)  # one a layer
 
     def __post_init__(self) -> None:
         layers = tuple(self.layers)
@@ -67,10 +65,10 @@ class Architecture:
         if (total := self.parameters) > MAX_PARAMETERS:
             raise ArchitectureError(f"{total:,} parameters are more than {MAX_PARAMETERS:,}")
         if shape != (CLASSES, 1, 1):
+            ends = "×".join(map(str, shape))
             raise ArchitectureError(
-                f"the network ends in {'×'.join(map(str, shape))} values, not in {CLASSES} class "
-                f"scores ({CLASSES}×1×1); end it in a global average pool and a 1×1 convolution to "
-                f"{CLASSES}"
+                f"the network ends in {ends} values, not in {CLASSES} class scores ({CLASSES}×1×1); "
+                f"end it in a global average pool and a 1×1 convolution to {CLASSES}"
             )
 
     @property
@@ -98,8 +96,7 @@ class Limit:
     """The most that a network may cost, inclusive."""
 
     parameters: int
-    others: tuple[tuple[str, int], ...] = ()
-    """limits of other costs, by their names in OTHER_COSTS"""
+    others: tuple[tuple[str, int], ...] = ()  # limits of OTHER_COSTS, by their names
 
     @classmethod
     def of(cls, parameters: int, others: Mapping[str, int]) -> Limit:

@@ -37,8 +37,7 @@ class PackedRun:
     modules: tuple[nn.Module, ...] = ()  # of each network its module, without current weights
 
     def sequence(self, values: Tensor, layers: Iterable[Any], modules: Iterable[Any]) -> Tensor:
-        """Run the layers of each network, which differ in their widths, in their order; `values`:
-        (batch, folds x members x channels, height, width)."""
+        """Run the layers of each network, which differ in their widths, in their order."""
         each = zip(zip(*layers, strict=True), zip(*modules, strict=True), strict=True)
         for self.layers, self.modules in each:
             values = self.layers[0][0].run_packed(values, self)

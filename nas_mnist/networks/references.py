@@ -1,8 +1,5 @@
-"""The hand-made networks and lifecycles that the search is measured against.
-
-The facts are data (`references.json`): 18 networks, and the 48 steps of five lifecycles with what
-their authors published: the best epoch of one run, in percent.
-"""
+"""The hand-made networks that the search is measured against: 18 networks and the 48 steps of five
+lifecycles, with what their authors published, are data in `references.json`."""
 
 from __future__ import annotations
 
@@ -24,15 +21,12 @@ class Step:
     lifecycle: str
     number: int
     title: str
-    parameters: int
-    """as published: some authors rounded"""
+    parameters: int  # as published: some authors rounded
     train_accuracy: float
     test_accuracy: float
-    reference: str | None = None
-    """name of the step's network; None where its layers were not published"""
+    reference: str | None = None  # the step's network; None where its layers were not published
     note: str = ""
-    recipe: str = ""
-    """in its author's words"""
+    recipe: str = ""  # in its author's words
     settings: dict[str, Any] = field(default_factory=dict, hash=False)
     """what `recipe` says as settings of a `Recipe`; "OneCycle" or "tuned" and no more are that of
     the default recipe, and two rotations within 7 degrees each spread as one within 10"""

@@ -19,8 +19,8 @@ from nas_mnist.networks.layers.composite import Residual
 
 # Narrower maps carry too little to be worth a layer; it also bounds the smallest network.
 MIN_WIDTH = 4
-# Below 4 pixels a side a 3×3 convolution pads and a pool is left out, so that at least 2×2
-# pixels reach the global average: on a 1×1 map eight of nine weights would see only padding.
+# Below 4 pixels a side a 3×3 convolution pads and a pool is left out, so that at least 2×2 reach
+# the global average: on a 1×1 map eight of nine weights would see only padding.
 _MIN_SIDE, _MIN_OUTPUT_SIDE = 4, 2
 
 Width: TypeAlias = Callable[[str, float], int]
@@ -40,14 +40,16 @@ class Block:
     residual: bool = False  # adds what its first makes to what the others do, padded, as wide
     group: str = ""  # a name for the width of all its convolutions; blocks of one name share it
     tail: tuple[Layer, ...] = (op.ReLU(), op.BatchNorm())  # behind each convolution
+    dropout: float = 0.0  # of values, behind that; 0 is none
     end: tuple[Layer, ...] = ()  # behind the block
 
     def convolution(self, width: int, kernel: int, padding: int, *, first: bool) -> list[Layer]:
         """The layers of one convolution; `first`: of the whole network."""
+        tail = [*self.tail, op.Dropout(round(self.dropout, 6))] if self.dropout else self.tail
         if self.kind == "separable" and kernel > 1 and not first:
             window = op.DepthwiseConv(kernel=kernel, padding=padding)
-            return [window, op.Conv(width, kernel=1), *self.tail]
-        return [op.Conv(width, kernel=kernel, padding=padding), *self.tail]
+            return [window, op.Conv(width, kernel=1), *tail]
+        return [op.Conv(width, kernel=kernel, padding=padding), *tail]
 
     def layers(
         self, number: int, read: float, side: int, width: Width, *, first: bool
@@ -115,9 +117,9 @@ class Template:
 
 
 def fit(template: Template, limit: Limit) -> Architecture:
-    """The widest network of a template that the limit allows; its narrowest must be allowed. The
-    largest common scale of the widths that fits, then each group by itself, one channel at a time,
-    the one that lags its share most first, until none can grow."""
+    """The widest network that the limit allows; the narrowest must be allowed. First the largest
+    common scale of the widths, then one channel at a time for the group that lags its share most,
+    until none can grow."""
     shares = template.groups()
 
     def network(widths: Mapping[str, int]) -> Architecture:

@@ -9,11 +9,9 @@ from typing import Any, ClassVar, TypeAlias
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from nas_mnist.networks.layers.convolution import Dropout
 from nas_mnist.networks.skeleton import Template
 
-Point: TypeAlias = Mapping[str, Any]
-"""a value for each choice, by its name"""
+Point: TypeAlias = Mapping[str, Any]  # a value for each choice, by its name
 
 CONVOLUTIONS = ("dense", "separable")
 MAX_POOLS, MAX_CONVOLUTIONS = 3, 3  # and convolutions in each block behind the first pool
@@ -31,15 +29,11 @@ class Choice:
     """One thing that a search draws for each trial. A subclass says what it does in `apply`."""
 
     name: str
+    # Static: a range that depends on another sample drops out of TPE's model.
     distribution: optuna.distributions.BaseDistribution
-    """static: a range that depends on another sample drops out of TPE's model"""
-    default: Any
-    """what a network drawn without this choice has"""
-
-    changes_topology: ClassVar[bool] = True
-    """whether networks that differ in it alone cannot be trained as one"""
-    rank: ClassVar[int] = 0
-    """when a budget is tight, choices of lower rank give way first"""
+    default: Any  # what a network drawn without this choice has
+    changes_topology: ClassVar[bool] = True  # or networks that differ in it alone train as one
+    rank: ClassVar[int] = 0  # when a budget is tight, choices of lower rank give way first
 
     def apply(self, template: Template, value: Any) -> Template:
         """The template with this value; choices are applied in their order."""
@@ -111,13 +105,8 @@ class Convolutions(BlockSetting):
         return "separable" if point[self.name] != "separable" else None
 
 
-class DropoutRate(Choice):
-    """Of values, behind every convolution of the blocks; 0 is none."""
-
-    def apply(self, template: Template, value: Any) -> Template:
-        dropout = (Dropout(round(value, 6)),) if value else ()
-        blocks = [replace(block, tail=(*block.tail, *dropout)) for block in template.blocks]
-        return replace(template, blocks=tuple(blocks))
+class DropoutRate(BlockSetting):
+    """Behind every convolution; 0 is none."""
 
     def simpler(self, point: Point) -> Any | None:
         return None  # it costs nothing
@@ -140,7 +129,7 @@ DEFAULT_CHOICES: tuple[Choice, ...] = (
     BlockSetting("squeeze_ratio", _SQUEEZE, 0.0, "squeeze_ratio", 2, rank=2),
     BlockSetting("head_ratio", _HEAD, 0.0, "head_ratio", 0, rank=1),
     Convolutions("convolution", _KIND, "dense", "kind", rank=8),
-    DropoutRate("dropout", FloatDistribution(0.0, 0.1, step=0.01), 0.0),
+    DropoutRate("dropout", FloatDistribution(0.0, 0.1, step=0.01), 0.0, "dropout"),
     OfTraining("peak_learning_rate", FloatDistribution(0.05, 0.8, log=True), 0.1),
     OfTraining("fill", FloatDistribution(0.1, 1.0, log=True), 1.0),
 )

@@ -1,5 +1,5 @@
-"""Stops trials early, by rules that read nothing but recorded curves. A rule that looks at accuracy
-alone erases the small end of the front; dominance compares a network only with those no larger."""
+"""Stops trials early, by recorded curves alone. A rule that looks at accuracy alone erases the
+small end of the front; dominance compares a network only with those no larger."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ class LearningCurve(NamedTuple):
 
     trial: int
     parameters: int
-    accuracies: Sequence[float]
-    """on the validation images, in percent, by epoch"""
+    accuracies: Sequence[float]  # on the validation images, in percent, by epoch
 
 
 class PruneReason(NamedTuple):
@@ -29,10 +28,8 @@ class PruneReason(NamedTuple):
 
     epoch: int
     accuracy: float
-    needed: float
-    """accuracy in percent that would have let it go on"""
-    rival: int | None
-    """number of the trial that leads it most; None where no single one decides"""
+    needed: float  # accuracy in percent that would have let it go on
+    rival: int | None  # the trial that leads it most; None where no single one decides
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +48,8 @@ class DominancePruner:
     epochs: int
     validation_images: int
     deviations: float = 1.0
-    seed_deviation: float = 0.1
-    """standard deviation between seeds of the natural logarithm of the error"""
-    catch_up: float = 0.8
-    """natural logarithm of the factor by which a trial could gain on its rival in a whole run"""
+    seed_deviation: float = 0.1  # of the natural logarithm of the error, between seeds
+    catch_up: float = 0.8  # natural logarithm of what a trial could gain on its rival in a run
 
     @property
     def rungs(self) -> tuple[int, ...]:
@@ -92,8 +87,7 @@ class QuantilePruner:
 
     rungs: tuple[int, ...]
     quantile: float = 0.5
-    least: int = 5
-    """trials that must have come as far before any is stopped"""
+    least: int = 5  # trials that must have come as far before any is stopped
 
     def stop(self, curve: LearningCurve, rivals: Iterable[LearningCurve]) -> PruneReason | None:
         epoch, accuracy = len(curve.accuracies), curve.accuracies[-1]

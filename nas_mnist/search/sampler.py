@@ -22,8 +22,7 @@ from nas_mnist.search.front import on_log_scale
 from nas_mnist.search.space import Space
 from nas_mnist.training.recipe import derived_seed
 
-# After so many draws a repeat is run, as a replicate with a seed of its own.
-_DRAWS = 20
+_DRAWS = 20  # after so many a repeat is run, as a replicate with a seed of its own
 
 SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
     "tpe-spread": TPESampler,
@@ -41,7 +40,7 @@ SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
 _ON_LOGARITHMS = ("tpe-spread", "tpe-log")
 
 
-def find_sampler(text: str) -> Callable[..., BaseSampler]:
+def find_sampler(text: str) -> Any:
     """What makes, of `seed=`, the sampler of that name; or that of `module:attribute` or a given
     object, which may be an Optuna sampler itself. RequestError for others."""
     found: Any = find("--sampler", text, SAMPLERS)
@@ -53,8 +52,7 @@ def find_sampler(text: str) -> Callable[..., BaseSampler]:
             raise TypeError(f"it makes a {type(made).__name__}, not an Optuna sampler")
     except TypeError as error:
         raise RequestError(f"--sampler {text!r}: {' '.join(str(error).split())}") from None
-    make: Callable[..., BaseSampler] = found
-    return make
+    return found
 
 
 @dataclass(eq=False)
@@ -66,8 +64,7 @@ class SearchSampler(BaseSampler):
     again, but for networks that diverged: another learning rate may do.
     """
 
-    name: str
-    """see `find_sampler`"""
+    name: str  # see `find_sampler`
     seed: int
     space: Space
     limit: Limit
@@ -115,8 +112,6 @@ class _LogView(InMemoryStorage):
                 trial.values = list(on_log_scale(*trial.values))
         self.create_new_study([StudyDirection.MINIMIZE, StudyDirection.MINIMIZE], "logarithms")
 
-    def get_all_trials(
-        self, study_id: int, deepcopy: bool = True, states: Any = None
-    ) -> list[FrozenTrial]:
+    def get_all_trials(self, study_id: int, deepcopy: bool = True, states: Any = None) -> Any:
         trials = [trial for trial in self._shown if states is None or trial.state in states]
         return copy.deepcopy(trials) if deepcopy else trials

@@ -29,8 +29,7 @@ class Space:
     that was drawn before a choice existed has that choice's default."""
 
     choices: tuple[Choice, ...] = DEFAULT_CHOICES
-    earlier_versions: tuple[str, ...] = ()
-    """versions under which the same points decoded to the same networks"""
+    earlier_versions: tuple[str, ...] = ()  # under which points decoded to the same networks
 
     def __post_init__(self) -> None:
         names = [choice.name for choice in self.choices]

@@ -7,7 +7,7 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from nas_mnist.errors import ArchitectureError
@@ -17,16 +17,14 @@ if TYPE_CHECKING:
 
     from nas_mnist.networks.packing import PackedRun
 
-Shape: TypeAlias = tuple[int, int, int]
-"""channels, height and width of one image's feature map"""
+Shape: TypeAlias = tuple[int, int, int]  # channels, height and width of one feature map
 
 INPUT_SHAPE: Shape = (1, 28, 28)
 CLASSES = 10
 # Far above any network here: no mistyped or hostile notation can ask for terabytes.
 MAX_CHANNELS, MAX_LAYERS, MAX_DEPTH = 1024, 256, 8
 _EXPRESSION = 72  # the longest of an exported file's forward
-LAYERS: dict[str, type[Layer]] = {}
-"""all layers by their `op`"""
+LAYERS: dict[str, type[Layer]] = {}  # all layers by their `op`
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +38,7 @@ class Layer:
     example: ClassVar[str] = ""  # its notation, as a person might type it
     form: ClassVar[str] = ""  # its notation with {0} for itself, as `str.format` takes it
     starts_unit: ClassVar[bool] = False  # whether a dash goes before it in a notation
+    widths: ClassVar[tuple[str, ...]] = ()  # names of its fields that are numbers of channels
     torch_class: ClassVar[str] = ""  # name in torch.nn
     # Name in torch.nn.functional of what does the same with the same arguments, for any shape.
     torch_function: ClassVar[str] = ""
@@ -80,7 +79,7 @@ class Layer:
 
     def topology(self) -> Layer:
         """The layer without its widths; layers of one topology can be trained as one."""
-        return self
+        return replace(self, **dict.fromkeys(self.widths, 0)) if self.widths else self
 
     def notation(self) -> str:
         """Its notation, which `parsed` reads back."""

@@ -195,7 +195,7 @@ class SqueezeExcite(Composite):
     """Weighs each channel by what all channels' means say, through a layer of `reduced` channels
     (Hu, Shen, Sun: Squeeze-and-Excitation Networks, 2018)."""
 
-    op, stem = "squeeze-excite", "excite"
+    op, stem, widths = "squeeze-excite", "excite", ("reduced",)
     pattern, example, form = r"s(?P<reduced>\d{1,4})", "s4", "s{0.reduced}"
     starts_unit = False
     reduced: int
@@ -210,9 +210,6 @@ class SqueezeExcite(Composite):
     def window(self, shape: Shape) -> tuple[int, int]:
         # A map of side s has windows of 2s - 1 about each value that hold all of it.
         return 2 * shape[1] - 1, 1
-
-    def topology(self) -> Layer:
-        return replace(self, reduced=0)
 
     def forward(self, x: Tensor, *modules: Callable[[Tensor], Tensor]) -> Tensor:
         from torch import sigmoid

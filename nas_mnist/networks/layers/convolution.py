@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from nas_mnist.errors import ArchitectureError
@@ -86,7 +86,7 @@ class Convolution(Layer):
 class Conv(Convolution):
     """A dense convolution to `out` channels."""
 
-    op = "conv"
+    op, widths = "conv", ("out",)
     pattern, example, form = rf"c(?P<out>\d{{1,4}}){_WINDOW}", "c16", "c{0.out}"
     out: int
 
@@ -96,9 +96,6 @@ class Conv(Convolution):
 
     def filters(self, shape: Shape) -> tuple[int, int]:
         return self.out, self.kernel * self.kernel * shape[0]
-
-    def topology(self) -> Layer:
-        return replace(self, out=0)
 
 
 @dataclass(frozen=True, slots=True)
