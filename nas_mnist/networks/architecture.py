@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 MAX_PARAMETERS = 10**9
-# What can be limited beside the parameters: names in an architecture.
-OTHER_COSTS = ("macs",)
+OTHER_COSTS = ("macs",)  # what can be limited beside the parameters: names in an architecture
 
 
 class LayerCost(NamedTuple):
@@ -67,8 +66,8 @@ class Architecture:
         if shape != (CLASSES, 1, 1):
             ends = "×".join(map(str, shape))
             raise ArchitectureError(
-                f"the network ends in {ends} values, not in {CLASSES} class scores ({CLASSES}×1×1); "
-                f"end it in a global average pool and a 1×1 convolution to {CLASSES}"
+                f"the network ends in {ends} values, not in {CLASSES} class scores ({CLASSES}×1×1)"
+                f"; end it in a global average pool and a 1×1 convolution to {CLASSES}"
             )
 
     @property

@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nas_mnist.networks.layers import Shape
-
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -33,7 +31,7 @@ class PackedRun:
     multiple: int  # what the channels are padded to a multiple of
     folds: int  # in how many parts, side by side, each network's batch lies
     training: bool
-    layers: tuple[tuple[Any, Shape], ...] = ()  # of each network the one that runs, and its input
+    layers: tuple[Any, ...] = ()  # of each network the one that runs, and the shape of its input
     modules: tuple[nn.Module, ...] = ()  # of each network its module, without current weights
 
     def sequence(self, values: Tensor, layers: Iterable[Any], modules: Iterable[Any]) -> Tensor:

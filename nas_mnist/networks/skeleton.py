@@ -3,8 +3,8 @@
     block 1, max-pool, block 2, [max-pool, block 3, [block 4,]]
     global average pool, [hidden 1×1,] 1×1 to ten scores
 
-Block 4 would have a max-pool before it too, if images of 28×28 left pixels enough for a third. A
-template fixes everything but the scale of the widths; `fit` takes the widest that a limit allows.
+Block 4 has no max-pool before it: images of 28×28 leave too few pixels. A template fixes all but
+the scale of the widths; `fit` takes the widest that a limit allows.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from nas_mnist.networks.architecture import Architecture, Limit
 from nas_mnist.networks.layers import CLASSES, INPUT_SHAPE, MAX_CHANNELS, Layer, convolution as op
 from nas_mnist.networks.layers.composite import Residual
 
-# Narrower maps carry too little to be worth a layer; it also bounds the smallest network.
-MIN_WIDTH = 4
+MIN_WIDTH = 4  # narrower maps are not worth a layer; it also bounds the smallest network
 # Below 4 pixels a side a 3×3 convolution pads and a pool is left out, so that at least 2×2 reach
 # the global average: on a 1×1 map eight of nine weights would see only padding.
 _MIN_SIDE, _MIN_OUTPUT_SIDE = 4, 2

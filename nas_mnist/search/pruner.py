@@ -11,8 +11,7 @@ from typing import NamedTuple, TypeAlias
 from nas_mnist.errors import RequestError
 from nas_mnist.lookup import find
 
-# One trial in twenty is never stopped, so that wrongful stops can be counted.
-EXEMPT_SHARE = 0.05
+EXEMPT_SHARE = 0.05  # of trials that are never stopped, so that wrongful stops can be counted
 
 
 class LearningCurve(NamedTuple):
@@ -82,8 +81,8 @@ class DominancePruner:
 
 @dataclass(frozen=True, slots=True)
 class QuantilePruner:
-    """Size-blind: at a rung, stops what is below a quantile of the other trials' accuracies. With
-    the median this is Optuna's MedianPruner (Golovin et al.: Google Vizier, 2017)."""
+    """Size-blind: at a rung, stops what is below a quantile of the other trials' accuracies; with
+    the median it is Optuna's MedianPruner (Golovin et al.: Google Vizier, 2017)."""
 
     rungs: tuple[int, ...]
     quantile: float = 0.5
@@ -95,8 +94,7 @@ class QuantilePruner:
         if epoch not in self.rungs or len(compared) < self.least:
             return None
         others = sorted(rival.accuracies[epoch - 1] for rival in compared)
-        # Linear interpolation between the two values nearest to the quantile.
-        position = self.quantile * (len(others) - 1)
+        position = self.quantile * (len(others) - 1)  # between two: linear interpolation
         low, high = others[math.floor(position)], others[math.ceil(position)]
         needed = low + position % 1 * (high - low)
         return PruneReason(epoch, accuracy, needed, None) if accuracy < needed else None

@@ -19,8 +19,7 @@ from nas_mnist.networks.references import references
 from nas_mnist.networks.skeleton import Template, fit
 from nas_mnist.search.choices import DEFAULT_CHOICES, Choice, Point
 
-# How many draws, and at which limits, tell one space from another.
-_PROBES, _PROBE_LIMITS = 24, (300, 1500, 8000)
+_PROBES, _PROBE_LIMITS = 24, (300, 1500, 8000)  # draws, and their limits, that tell spaces apart
 
 
 @dataclass(frozen=True)
@@ -116,8 +115,8 @@ class Space:
         return version in self.earlier_versions or version == self.version()
 
     def spread_fill(self, seed: int, number: int) -> float:
-        """The `fill` at this index of a sequence that covers its (log-scaled) range evenly,
-        wherever it ends: Weyl's, with the fractional part of the golden ratio."""
+        """The `fill` at this index of Weyl's sequence (of the golden ratio), which covers the
+        log-scaled range evenly, wherever it ends."""
         fill: Any = self.distributions["fill"]
         share = (seed + 0.5 + number) * 0.6180339887498949 % 1
         return float(fill.low * (fill.high / fill.low) ** share)
@@ -138,8 +137,8 @@ class Space:
 
 # s7-dropout-7914, at the peak learning rate of the published results that we could repeat.
 _HAND_MADE = dict(width_ratio_3=0.6, entry_ratio=0.5, dropout=0.01, peak_learning_rate=0.1)
-# Shapes that did well under the default recipe at every size (`results/first-trials`), and their
-# rates: a search that begins with them has something to prune by, and a front at once.
+# Shapes that did well at every size (`results/first-trials`): a search that begins with them has
+# something to prune by, and a front at once.
 _DENSE = dict(width_ratio_2=1.5, width_ratio_3=1.17, peak_learning_rate=0.2)
 _SEPARABLE = dict(convolutions_3=2, convolution="separable", peak_learning_rate=0.3)
 _PROVEN, _PROVEN_FILLS = (_DENSE, {**_DENSE, **_SEPARABLE}), (1.0, 0.5, 0.25, 0.125)

@@ -11,11 +11,10 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from nas_mnist.errors import ArchitectureError
+from nas_mnist.networks.packing import PackedRun
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-    from nas_mnist.networks.packing import PackedRun
 
 Shape: TypeAlias = tuple[int, int, int]  # channels, height and width of one feature map
 

@@ -7,17 +7,16 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial, reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from nas_mnist.errors import ArchitectureError
 from nas_mnist.networks import layers as runs
 from nas_mnist.networks.layers import Layer, Shape, wider, with_shapes
 from nas_mnist.networks.layers.convolution import BatchNorm, Conv, Convolution, DepthwiseConv
+from nas_mnist.networks.packing import PackedRun
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-    from nas_mnist.networks.packing import PackedRun
 
 MAX_TIMES = 16
 # Either kind's pattern, with groups that have no names.
@@ -27,6 +26,7 @@ _CONVOLUTION = "|".join(re.sub(r"\?P<\w+>", "?:", kind.pattern) for kind in (Con
 @dataclass(frozen=True, slots=True)
 class Composite(Layer):
     starts_unit = True
+    forward: ClassVar[Callable[..., Tensor]]  # what the children's modules make of an input
 
     def children(self, shape: Shape) -> dict[str, tuple[Layer, Shape]]:
         """The layers within by the names of their modules, each with the shape of its input."""
@@ -35,10 +35,6 @@ class Composite(Layer):
     def applied(self, shape: Shape) -> Iterable[tuple[Layer, Shape]]:
         """Those that count in MACs and windows, as often as they are applied."""
         return self.children(shape).values()
-
-    def forward(self, x: Tensor, *modules: Callable[[Tensor], Tensor]) -> Tensor:
-        """What the children make of an input."""
-        raise NotImplementedError
 
     def check(self, shape: Shape) -> None:
         for layer, seen in self.applied(shape):
@@ -112,10 +108,7 @@ class Residual(Composite):
         return cls(layers), end
 
     def forward(self, x: Tensor, *modules: Callable[[Tensor], Tensor]) -> Tensor:
-        output = x
-        for module in modules:
-            output = module(output)
-        return x + output
+        return x + reduce(lambda values, module: module(values), modules, x)
 
     def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
         inner = [layer.applied(shape) for layer, shape in run.layers]

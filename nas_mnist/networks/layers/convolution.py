@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from nas_mnist.errors import ArchitectureError
 from nas_mnist.networks.layers import INPUT_SHAPE, MAX_CHANNELS, Layer, Shape, check_range
+from nas_mnist.networks.packing import PackedRun
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from nas_mnist.networks.packing import PackedRun
 
 # Four digits a number: enough for every legal value, and int() never meets a huge one.
 _WINDOW = r"(?:k(?P<kernel>\d{1,4}))?(?:p(?P<padding>\d{1,4}))?(?P<bias>b)?"
