@@ -1,7 +1,4 @@
-"""A network as one immutable value, and everything that follows from its layers alone.
-
-Parameters, multiply-accumulates (MACs), output shapes and receptive fields are closed forms: no
-network is built, and torch is not imported. The formulas stand in each layer's class.
+"""A network as one immutable value, and all that follows from its layers without building it.
 
 A network's notation is a run of layers, read from the image to the scores; a dash may stand
 between any two. In `c10rn-m2-[dk5p2c10k1b]-g-c10k1` a convolution to 10 channels, ReLU and batch
@@ -12,29 +9,19 @@ and one of 1×1 with bias; then come the global average and ten scores. The READ
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from nas_mnist.errors import ArchitectureError, RequestError
-from nas_mnist.networks.layers import (
-    CLASSES,
-    INPUT_SHAPE,
-    MAX_LAYERS,
-    Layer,
-    Shape,
-    format_layers,
-    layer_names,
-    parse_layers,
-    shortened,
-)
+from nas_mnist.networks import layers as runs
+from nas_mnist.networks.layers import CLASSES, INPUT_SHAPE, MAX_LAYERS, Layer, Shape, shortened
 
 if TYPE_CHECKING:
     from torch import nn
 
 MAX_PARAMETERS = 10**9
-# What can be limited beside the parameters: names in an architecture.
-OTHER_COSTS = ("macs",)
+OTHER_COSTS = ("macs",)  # what can be limited beside the parameters: names in an architecture
 
 
 class LayerCost(NamedTuple):
@@ -45,8 +32,7 @@ class LayerCost(NamedTuple):
     output_shape: Shape
     parameters: int
     macs: int
-    receptive_field: int
-    """side, in pixels of the input image, of the square that one output value depends on"""
+    receptive_field: int  # side, in pixels, of the square that one output value depends on
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +41,34 @@ class Architecture:
     not fit each other, or do not end in ten scores, raise ArchitectureError."""
 
     layers: tuple[Layer, ...]
-    costs: tuple[LayerCost, ...] = field(init=False, repr=False, compare=False)
-    """one entry a layer, in order"""
+    costs: tuple[LayerCost, ...] = field(init=False, repr=False, compare=False)  # one a layer
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "layers", tuple(self.layers))
-        object.__setattr__(self, "costs", tuple(_costs_of(self.layers)))
+        layers = tuple(self.layers)
+        if not 1 <= len(layers) <= MAX_LAYERS:
+            raise ArchitectureError(f"{len(layers)} layers are not within 1 to {MAX_LAYERS}")
+        shape, window = INPUT_SHAPE, (1, 1)
+        costs = []
+        for number, layer in enumerate(layers, start=1):
+            try:
+                layer.check(shape)
+            except ArchitectureError as error:
+                raise ArchitectureError(f"layer {number} ({layer.op}): {error}") from None
+            window = runs.wider(window, layer.window(shape))
+            output = layer.output_shape(shape)
+            counts = layer.parameters(shape), layer.macs(shape)
+            costs.append(LayerCost(layer, shape, output, *counts, window[0]))
+            shape = output
+        object.__setattr__(self, "layers", layers)
+        object.__setattr__(self, "costs", tuple(costs))
+        if (total := self.parameters) > MAX_PARAMETERS:
+            raise ArchitectureError(f"{total:,} parameters are more than {MAX_PARAMETERS:,}")
+        if shape != (CLASSES, 1, 1):
+            ends = "×".join(map(str, shape))
+            raise ArchitectureError(
+                f"the network ends in {ends} values, not in {CLASSES} class scores ({CLASSES}×1×1)"
+                f"; end it in a global average pool and a 1×1 convolution to {CLASSES}"
+            )
 
     @property
     def topology(self) -> tuple[Layer, ...]:
@@ -69,7 +77,6 @@ class Architecture:
 
     @property
     def parameters(self) -> int:
-        """Trainable parameters."""
         return sum(cost.parameters for cost in self.costs)
 
     @property
@@ -83,47 +90,16 @@ class Architecture:
         return self.costs[-1].receptive_field
 
 
-def _costs_of(layers: Sequence[Layer]) -> list[LayerCost]:
-    """Costs of all layers; the receptive field grows by rf += (k - 1) * jump, jump *= stride
-    (Araujo, Norris, Sim: Computing Receptive Fields of Convolutional Neural Networks, 2019)."""
-    if not 1 <= len(layers) <= MAX_LAYERS:
-        raise ArchitectureError(f"{len(layers)} layers are not within 1 to {MAX_LAYERS}")
-    shape, receptive_field, jump = INPUT_SHAPE, 1, 1
-    costs = []
-    for number, layer in enumerate(layers, start=1):
-        try:
-            layer.check(shape)
-        except ArchitectureError as error:
-            raise ArchitectureError(f"layer {number} ({layer.op}): {error}") from None
-        kernel, stride = layer.window(shape)
-        receptive_field += (kernel - 1) * jump
-        jump *= stride
-        output = layer.output_shape(shape)
-        parameters, macs = layer.parameters(shape), layer.macs(shape)
-        costs.append(LayerCost(layer, shape, output, parameters, macs, receptive_field))
-        shape = output
-    total = sum(cost.parameters for cost in costs)
-    if total > MAX_PARAMETERS:
-        raise ArchitectureError(f"{total:,} parameters are more than {MAX_PARAMETERS:,}")
-    if shape != (CLASSES, 1, 1):
-        raise ArchitectureError(
-            f"the network ends in {'×'.join(map(str, shape))} values, not in {CLASSES} class scores"
-            f" ({CLASSES}×1×1); end it in a global average pool and a 1×1 convolution to {CLASSES}"
-        )
-    return costs
-
-
 @dataclass(frozen=True, slots=True)
 class Limit:
     """The most that a network may cost, inclusive."""
 
     parameters: int
-    others: tuple[tuple[str, int], ...] = ()
-    """limits of other costs, by their names in OTHER_COSTS"""
+    others: tuple[tuple[str, int], ...] = ()  # limits of OTHER_COSTS, by their names
 
     @classmethod
     def of(cls, parameters: int, others: Mapping[str, int]) -> Limit:
-        """Raise RequestError for a cost that is not known, or a limit that nothing can keep."""
+        """RequestError for a cost that is not known, or a limit that nothing can keep."""
         for name, most in others.items():
             if name not in OTHER_COSTS:
                 raise RequestError(f"--limit {name}={most}: the costs are {', '.join(OTHER_COSTS)}")
@@ -145,7 +121,7 @@ def build_network(architecture: Architecture) -> nn.Sequential:
     torch's initial weights, drawn from torch's global generator."""
     from torch import nn
 
-    costs = zip(layer_names(architecture.layers), architecture.costs, strict=True)
+    costs = zip(runs.layer_names(architecture.layers), architecture.costs, strict=True)
     modules = OrderedDict((name, cost.layer.module(cost.input_shape)) for name, cost in costs)
     modules["flatten"] = nn.Flatten()
     return nn.Sequential(modules)
@@ -153,12 +129,12 @@ def build_network(architecture: Architecture) -> nn.Sequential:
 
 def format_notation(architecture: Architecture) -> str:
     """The architecture's notation; `parse_notation` gives back an equal architecture."""
-    return format_layers(architecture.layers)
+    return runs.format_layers(architecture.layers)
 
 
 def parse_notation(text: str) -> Architecture:
     """The architecture of a notation; ArchitectureError names the character or layer at fault."""
-    layers, _ = parse_layers(text.strip())
+    layers, _ = runs.parse_layers(text.strip())
     try:
         return Architecture(layers)
     except ArchitectureError as error:

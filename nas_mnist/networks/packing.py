@@ -7,11 +7,9 @@ nothing is added to padding, and what follows maps 0 to 0, so that nothing has t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from nas_mnist.networks.layers import Layer, Shape
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -27,33 +25,19 @@ def padded(channels: int, multiple: int) -> int:
 class PackedRun:
     """One forward pass of several networks: what their layers need beside their inputs."""
 
-    parameters: Iterator[Tensor]
-    """the networks' parameters side by side, in their order"""
-    running: Iterator[Tensor]
-    """their running statistics, likewise; they are updated in place"""
-    members: int
-    """networks"""
-    multiple: int
-    """what the channels are padded to a multiple of"""
-    folds: int
-    """in how many parts, side by side, each network's batch lies"""
+    parameters: Iterator[Tensor]  # of the networks side by side, in their order
+    running: Iterator[Tensor]  # their running statistics, likewise; they are updated in place
+    members: int  # networks
+    multiple: int  # what the channels are padded to a multiple of
+    folds: int  # in how many parts, side by side, each network's batch lies
     training: bool
-    layers: Sequence[tuple[Layer, Shape]] = ()
-    """the layer that runs, of each network, and the shape of its input"""
-    modules: Sequence[nn.Module] = ()
-    """its module, of each network, which holds no current weights"""
+    layers: tuple[Any, ...] = ()  # of each network the one that runs, and the shape of its input
+    modules: tuple[nn.Module, ...] = ()  # of each network its module, without current weights
 
-    def sequence(
-        self,
-        values: Tensor,
-        layers: Sequence[Sequence[tuple[Layer, Shape]]],
-        modules: Sequence[Sequence[nn.Module]],
-    ) -> Tensor:
-        """Run the layers of each network, which differ in their widths, in their order; `values`:
-        (batch, folds x members x channels, height, width)."""
-        for same in range(len(layers[0])):
-            self.layers = [own[same] for own in layers]
-            self.modules = [own[same] for own in modules]
+    def sequence(self, values: Tensor, layers: Iterable[Any], modules: Iterable[Any]) -> Tensor:
+        """Run the layers of each network, which differ in their widths, in their order."""
+        each = zip(zip(*layers, strict=True), zip(*modules, strict=True), strict=True)
+        for self.layers, self.modules in each:
             values = self.layers[0][0].run_packed(values, self)
         return values
 
@@ -71,8 +55,7 @@ class PackedRun:
         return _wide(output, output.shape[3] // self.folds)
 
     def one_by_one(self, values: Tensor) -> Tensor:
-        """Call each network's own module on its true channels: equal for every layer, and slower
-        than side by side."""
+        """Call each network's own module on its true channels: as good, and slower."""
         from torch import cat
         from torch.func import functional_call
         from torch.nn import functional
@@ -82,25 +65,20 @@ class PackedRun:
         widest = max(layer.output_shape(shape)[0] for layer, shape in self.layers)
         packed = [next(self.parameters) for _ in self.modules[0].parameters()]
         packed += [next(self.running) for b in self.modules[0].buffers() if b.is_floating_point()]
+        apart = [side.view(self.members, -1, *side.shape[1:]) for side in packed]
         outputs = []
         for member, (module, (_, shape)) in enumerate(zip(self.modules, self.layers, strict=True)):
-            named: dict[str, Tensor] = dict(module.named_parameters())
-            named |= {name: b for name, b in module.named_buffers() if b.is_floating_point()}
-            state = {
-                name: self._member(side_by_side, member, tensor)
-                for side_by_side, (name, tensor) in zip(packed, named.items(), strict=True)
-            }
-            own = parts[:, :, member, : shape[0]].flatten(0, 1)
-            output: Tensor = functional_call(module.train(self.training), state, own)
+            state: dict[str, Tensor] = dict(module.named_parameters())
+            state |= {name: b for name, b in module.named_buffers() if b.is_floating_point()}
+            for side, (name, own) in zip(apart, state.items(), strict=True):
+                within = tuple(map(slice, own.shape or (1,)))
+                state[name] = side[member][within].view(own.shape)
+            true = parts[:, :, member, : shape[0]].flatten(0, 1)
+            output: Tensor = functional_call(module.train(self.training), state, true)
             more = padded(widest, self.multiple) - output.shape[1]
             output = functional.pad(output, (0, 0, 0, 0, 0, more))
             outputs.append(output.view(batch, self.folds, *output.shape[1:]))
         return cat(outputs, dim=2).flatten(1, 2)
-
-    def _member(self, side_by_side: Tensor, member: int, tensor: Tensor) -> Tensor:
-        """One network's tensor, as a view of what lies side by side."""
-        own = side_by_side.view(self.members, -1, *side_by_side.shape[1:])[member]
-        return own[tuple(slice(side) for side in tensor.shape or (1,))].view(tensor.shape)
 
 
 def _wide(values: Tensor, width: int) -> Tensor:

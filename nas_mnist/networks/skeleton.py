@@ -3,8 +3,8 @@
     block 1, max-pool, block 2, [max-pool, block 3, [block 4,]]
     global average pool, [hidden 1×1,] 1×1 to ten scores
 
-Block 4 would have a max-pool before it too, if images of 28×28 left pixels enough for a third. A
-template fixes everything but the scale of the widths; `fit` takes the widest that a limit allows.
+Block 4 has no max-pool before it: images of 28×28 leave too few pixels. A template fixes all but
+the scale of the widths; `fit` takes the widest that a limit allows.
 """
 
 from __future__ import annotations
@@ -14,53 +14,41 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from nas_mnist.networks.architecture import Architecture, Limit
-from nas_mnist.networks.layers import CLASSES, INPUT_SHAPE, MAX_CHANNELS, Layer
+from nas_mnist.networks.layers import CLASSES, INPUT_SHAPE, MAX_CHANNELS, Layer, convolution as op
 from nas_mnist.networks.layers.composite import Residual
-from nas_mnist.networks.layers.convolution import BatchNorm, Conv, DepthwiseConv, ReLU
-from nas_mnist.networks.layers.pooling import GlobalAveragePool, MaxPool
 
-# Narrower maps carry too little to be worth a layer; it also bounds the smallest network.
-MIN_WIDTH = 4
-# Below 4 pixels a side a 3×3 convolution pads and a pool is left out, so that at least 2×2
-# pixels reach the global average: on a 1×1 map eight of nine weights would see only padding.
+MIN_WIDTH = 4  # narrower maps are not worth a layer; it also bounds the smallest network
+# Below 4 pixels a side a 3×3 convolution pads and a pool is left out, so that at least 2×2 reach
+# the global average: on a 1×1 map eight of nine weights would see only padding.
 _MIN_SIDE, _MIN_OUTPUT_SIDE = 4, 2
 
 Width: TypeAlias = Callable[[str, float], int]
-"""Channels of a group of convolutions, all equally wide, given its name and its relative width,
-which is that of its first one."""
+"""Channels of a group of equally wide convolutions, given its name and its first relative width."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
     """A run of convolutions. A subclass may override `convolution` or `layers`."""
 
-    depth: int = 1
-    """convolutions"""
-    ratio: float = 1.0
-    """of its width to that of the block before"""
-    entry_ratio: float = 1.0
-    """of its first convolution, of two or more, to the others"""
-    kernel: int = 3
-    """side of the square windows, odd"""
-    separable: bool = False
-    """depthwise, then 1×1; the network's first convolution is dense all the same"""
-    squeeze_ratio: float = 0.0
-    """of a 1×1 convolution before it to what that one reads; 0 is none"""
-    residual: bool = False
-    """what the first convolution makes is added to what the others do, all padded and as wide"""
-    group: str = ""
-    """a name for the width of all its convolutions; blocks of one name share it"""
-    tail: tuple[Layer, ...] = (ReLU(), BatchNorm())
-    """layers behind each convolution"""
-    end: tuple[Layer, ...] = ()
-    """layers behind the block"""
+    depth: int = 1  # convolutions
+    ratio: float = 1.0  # of its width to that of the block before
+    entry_ratio: float = 1.0  # of its first convolution, of two or more, to the others
+    kernel: int = 3  # side of the square windows, odd
+    kind: str = "dense"  # or "separable": depthwise, then 1×1, but for the network's first
+    squeeze_ratio: float = 0.0  # of a 1×1 convolution before it to what that reads; 0 is none
+    residual: bool = False  # adds what its first makes to what the others do, padded, as wide
+    group: str = ""  # a name for the width of all its convolutions; blocks of one name share it
+    tail: tuple[Layer, ...] = (op.ReLU(), op.BatchNorm())  # behind each convolution
+    dropout: float = 0.0  # of values, behind that; 0 is none
+    end: tuple[Layer, ...] = ()  # behind the block
 
     def convolution(self, width: int, kernel: int, padding: int, *, first: bool) -> list[Layer]:
         """The layers of one convolution; `first`: of the whole network."""
-        if self.separable and kernel > 1 and not first:
-            window = DepthwiseConv(kernel=kernel, padding=padding)
-            return [window, Conv(width, kernel=1), *self.tail]
-        return [Conv(width, kernel=kernel, padding=padding), *self.tail]
+        tail = [*self.tail, op.Dropout(round(self.dropout, 6))] if self.dropout else self.tail
+        if self.kind == "separable" and kernel > 1 and not first:
+            window = op.DepthwiseConv(kernel=kernel, padding=padding)
+            return [window, op.Conv(width, kernel=1), *tail]
+        return [op.Conv(width, kernel=kernel, padding=padding), *tail]
 
     def layers(
         self, number: int, read: float, side: int, width: Width, *, first: bool
@@ -68,25 +56,22 @@ class Block:
         """Its layers, and the side of the map that they make, given its number from 1, the relative
         width and the side of what it reads, and whether it begins the network."""
         shared = self.group or (f"block{number}" if self.residual else "")
-        plan = []
-        if self.squeeze_ratio:
-            plan.append((width(f"squeeze{number}", read * self.squeeze_ratio), 1, False))
-        for position in range(self.depth):
-            entry = self.entry_ratio if position == 0 and self.depth > 1 and not shared else 1.0
-            group = shared or f"block{number}.{position + 1}"
-            channels = width(group, read * self.ratio * entry)
-            plan.append((channels, self.kernel, self.residual and position > 0))
+        plan = [(f"squeeze{number}", read * self.squeeze_ratio, 1)] if self.squeeze_ratio else []
+        for position in range(1, self.depth + 1):
+            entry = self.entry_ratio if position == 1 < self.depth and not shared else 1.0
+            group = shared or f"block{number}.{position}"
+            plan.append((group, read * self.ratio * entry, self.kernel))
         layers: list[Layer] = []
         inner: list[Layer] = []
-        for channels, kernel, adds in plan:
-            lost = kernel - 1
-            padding = lost // 2 if adds or (lost and side - lost < _MIN_OUTPUT_SIDE) else 0
-            made = self.convolution(channels, kernel, padding, first=first and not layers)
+        outside = len(plan) - self.depth + 1 if self.residual else len(plan)
+        for place, (group, share, kernel) in enumerate(plan):
+            lost, adds = kernel - 1, place >= outside
+            padding = lost // 2 if adds or side - lost < _MIN_OUTPUT_SIDE else 0
+            made = self.convolution(width(group, share), kernel, padding, first=first and not place)
             (inner if adds else layers).extend(made)
             side -= lost - 2 * padding
-        if inner:
-            layers.append(Residual(tuple(inner)))
-        return [*layers, *self.end], side
+        residual = [Residual(tuple(inner))] if inner else []
+        return [*layers, *residual, *self.end], side
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +89,15 @@ class Template:
         side, read = INPUT_SHAPE[1], 1.0
         for number, block in enumerate(self.blocks, start=1):
             if layers and side >= _MIN_SIDE:
-                layers.append(MaxPool())
+                layers.append(op.MaxPool())
                 side //= 2
             made, side = block.layers(number, read, side, width, first=not layers)
             layers += made
             read *= block.ratio
-        layers.append(GlobalAveragePool())
+        layers.append(op.GlobalAveragePool())
         if self.head_ratio:
-            layers += [Conv(width("head", read * self.head_ratio), kernel=1), ReLU()]
-        return Architecture((*layers, Conv(CLASSES, kernel=1)))
+            layers += [op.Conv(width("head", read * self.head_ratio), kernel=1), op.ReLU()]
+        return Architecture((*layers, op.Conv(CLASSES, kernel=1)))
 
     def groups(self) -> dict[str, float]:
         """The relative width of each group, by its name."""
@@ -131,9 +116,9 @@ class Template:
 
 
 def fit(template: Template, limit: Limit) -> Architecture:
-    """The widest network of a template that the limit allows; its narrowest must be allowed. The
-    largest common scale of the widths that fits, then each group by itself, one channel at a time,
-    the one that lags its share most first, until none can grow."""
+    """The widest network that the limit allows; the narrowest must be allowed. First the largest
+    common scale of the widths, then one channel at a time for the group that lags its share most,
+    until none can grow."""
     shares = template.groups()
 
     def network(widths: Mapping[str, int]) -> Architecture:

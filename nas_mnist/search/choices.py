@@ -6,20 +6,13 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, ClassVar, TypeAlias
 
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+import optuna
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from nas_mnist.networks.layers.convolution import Dropout
 from nas_mnist.networks.skeleton import Template
 
-Point: TypeAlias = Mapping[str, Any]
-"""a value for each choice, by its name"""
+Point: TypeAlias = Mapping[str, Any]  # a value for each choice, by its name
 
-POOL_RECEPTIVE_FIELDS = (3, 5, 7, 9)
 CONVOLUTIONS = ("dense", "separable")
 MAX_POOLS, MAX_CONVOLUTIONS = 3, 3  # and convolutions in each block behind the first pool
 
@@ -28,6 +21,7 @@ _DEPTH = IntDistribution(1, MAX_CONVOLUTIONS)
 _OF_WIDTH: dict[str, Any] = {"changes_topology": False}
 _KIND = CategoricalDistribution(CONVOLUTIONS)
 _SQUEEZE = CategoricalDistribution((0.0, 0.5, 0.75))
+_HEAD = CategoricalDistribution((0.0, 1.0, 2.0))
 
 
 @dataclass(frozen=True)
@@ -35,15 +29,11 @@ class Choice:
     """One thing that a search draws for each trial. A subclass says what it does in `apply`."""
 
     name: str
-    distribution: BaseDistribution
-    """static: a range that depends on another sample drops out of TPE's model"""
-    default: Any
-    """what a network drawn without this choice has"""
-
-    changes_topology: ClassVar[bool] = True
-    """whether networks that differ in it alone cannot be trained as one"""
-    rank: ClassVar[int] = 0
-    """when a budget is tight, choices of lower rank give way first"""
+    # Static: a range that depends on another sample drops out of TPE's model.
+    distribution: optuna.distributions.BaseDistribution
+    default: Any  # what a network drawn without this choice has
+    changes_topology: ClassVar[bool] = True  # or networks that differ in it alone train as one
+    rank: ClassVar[int] = 0  # when a budget is tight, choices of lower rank give way first
 
     def apply(self, template: Template, value: Any) -> Template:
         """The template with this value; choices are applied in their order."""
@@ -57,7 +47,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class BlockSetting(Choice):
-    """Sets one thing of a block, by its number from 1, or of all; see `Block`."""
+    """Sets one thing of a block, by its number from 1, of all blocks, or of the template (0)."""
 
     setting: str
     block: int | None = None
@@ -66,22 +56,14 @@ class BlockSetting(Choice):
     changes_topology: bool = True  # type: ignore[misc]
 
     def apply(self, template: Template, value: Any) -> Template:
-        blocks = tuple(
-            replace(block, **{self.setting: value}) if self.block in (None, number) else block
+        change = {self.setting: value}
+        if self.block == 0:
+            return replace(template, **change)
+        blocks = [
+            replace(block, **change) if self.block in (None, number) else block
             for number, block in enumerate(template.blocks, start=1)
-        )
-        return replace(template, blocks=blocks)
-
-
-class FirstPool(BlockSetting):
-    """Where the first max-pool stands: pixels that its input sees, 1 to 4 convolutions before."""
-
-    def apply(self, template: Template, value: Any) -> Template:
-        return super().apply(template, (value - 1) // 2)
-
-    def simpler(self, point: Point) -> Any | None:
-        value = point[self.name]
-        return value - 2 if value > POOL_RECEPTIVE_FIELDS[0] else None
+        ]
+        return replace(template, blocks=tuple(blocks))
 
 
 class Pools(Choice):
@@ -98,49 +80,40 @@ class Pools(Choice):
 
 
 class Depth(BlockSetting):
-    """Convolutions of a block behind the first pool."""
+    """Convolutions of a block."""
 
     block: int
+    distribution: IntDistribution
 
     def simpler(self, point: Point) -> Any | None:
-        depth = point[self.name]
-        return depth - 1 if depth > 1 and point["pools"] >= self.block - 1 else None
+        value, least = point[self.name], self.distribution.low
+        stands = value > least and point["pools"] >= self.block - 1
+        return value - self.distribution.step if stands else None
 
 
-class HeadRatio(Choice):
-    """Of the hidden 1×1 convolution behind the global average to what it reads; 0 is none."""
-
-    rank = 1
+class FirstPool(Depth):
+    """Where the first max-pool stands: pixels that its input sees, 1 to 4 convolutions before."""
 
     def apply(self, template: Template, value: Any) -> Template:
-        return replace(template, head_ratio=value)
+        return super().apply(template, (value - 1) // 2)
 
 
 class Convolutions(BlockSetting):
     """Of all but the network's first: dense, or separable (depthwise, then 1×1)."""
 
-    def apply(self, template: Template, value: Any) -> Template:
-        return super().apply(template, value == "separable")
-
     def simpler(self, point: Point) -> Any | None:
         return "separable" if point[self.name] != "separable" else None
 
 
-class DropoutRate(Choice):
-    """Of values, behind every convolution of the blocks; 0 is none."""
-
-    def apply(self, template: Template, value: Any) -> Template:
-        dropout = (Dropout(round(value, 6)),) if value else ()
-        blocks = [replace(block, tail=(*block.tail, *dropout)) for block in template.blocks]
-        return replace(template, blocks=tuple(blocks))
+class DropoutRate(BlockSetting):
+    """Behind every convolution; 0 is none."""
 
     def simpler(self, point: Point) -> Any | None:
         return None  # it costs nothing
 
 
 class OfTraining(Choice):
-    """What does not change the template: the peak learning rate, and `fill`, the share of the
-    budget that the network aims at."""
+    """Does not change the template: the peak learning rate, or the share of the budget to fill."""
 
     changes_topology = False
 
@@ -151,14 +124,12 @@ DEFAULT_CHOICES: tuple[Choice, ...] = (
     Depth("convolutions_2", _DEPTH, 2, "depth", 2, rank=6),
     Depth("convolutions_3", _DEPTH, 1, "depth", 3, rank=5),
     Depth("convolutions_4", _DEPTH, 1, "depth", 4, rank=3),
-    BlockSetting("width_ratio_2", _RATIO, 1.0, "ratio", 2, **_OF_WIDTH),
-    BlockSetting("width_ratio_3", _RATIO, 1.0, "ratio", 3, **_OF_WIDTH),
-    BlockSetting("width_ratio_4", _RATIO, 1.0, "ratio", 4, **_OF_WIDTH),
+    *(BlockSetting(f"width_ratio_{n}", _RATIO, 1.0, "ratio", n, **_OF_WIDTH) for n in (2, 3, 4)),
     BlockSetting("entry_ratio", FloatDistribution(0.5, 1.0), 1.0, "entry_ratio", **_OF_WIDTH),
     BlockSetting("squeeze_ratio", _SQUEEZE, 0.0, "squeeze_ratio", 2, rank=2),
-    HeadRatio("head_ratio", CategoricalDistribution((0.0, 1.0, 2.0)), 0.0),
-    Convolutions("convolution", _KIND, "dense", "separable", rank=8),
-    DropoutRate("dropout", FloatDistribution(0.0, 0.1, step=0.01), 0.0),
+    BlockSetting("head_ratio", _HEAD, 0.0, "head_ratio", 0, rank=1),
+    Convolutions("convolution", _KIND, "dense", "kind", rank=8),
+    DropoutRate("dropout", FloatDistribution(0.0, 0.1, step=0.01), 0.0, "dropout"),
     OfTraining("peak_learning_rate", FloatDistribution(0.05, 0.8, log=True), 0.1),
     OfTraining("fill", FloatDistribution(0.1, 1.0, log=True), 1.0),
 )

@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-# Percent: below one image in a hundred thousand, so that no error has no logarithm to fail at.
-MIN_LOGGED_ERROR = 1e-3
+MIN_LOGGED_ERROR = 1e-3  # percent: the logarithm of no error at all would fail
 
 
 def front_indices(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Indices of the points (parameters, accuracy) that no other beats: none has as few
-    parameters and as much accuracy, and one of the two better. Equal points stand together.
-    Ordered by parameters, then by index."""
+    """Indices of the points (parameters, accuracy) that no other beats, by parameters, then by
+    index. Equal points stand together."""
     front: list[int] = []
     for index in sorted(range(len(points)), key=lambda at: (points[at][0], -points[at][1])):
         last = points[front[-1]] if front else None

@@ -1,5 +1,5 @@
-"""Stops trials early, by rules that read nothing but recorded curves. A rule that looks at accuracy
-alone erases the small end of the front; dominance compares a network only with those no larger."""
+"""Stops trials early, by recorded curves alone. A rule that looks at accuracy alone erases the
+small end of the front; dominance compares a network only with those no larger."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from typing import NamedTuple, TypeAlias
 from nas_mnist.errors import RequestError
 from nas_mnist.lookup import find
 
-# One trial in twenty is never stopped, so that wrongful stops can be counted.
-EXEMPT_SHARE = 0.05
+EXEMPT_SHARE = 0.05  # of trials that are never stopped, so that wrongful stops can be counted
 
 
 class LearningCurve(NamedTuple):
@@ -20,8 +19,7 @@ class LearningCurve(NamedTuple):
 
     trial: int
     parameters: int
-    accuracies: Sequence[float]
-    """on the validation images, in percent, by epoch"""
+    accuracies: Sequence[float]  # on the validation images, in percent, by epoch
 
 
 class PruneReason(NamedTuple):
@@ -29,10 +27,8 @@ class PruneReason(NamedTuple):
 
     epoch: int
     accuracy: float
-    needed: float
-    """accuracy in percent that would have let it go on"""
-    rival: int | None
-    """number of the trial that leads it most; None where no single one decides"""
+    needed: float  # accuracy in percent that would have let it go on
+    rival: int | None  # the trial that leads it most; None where no single one decides
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +47,8 @@ class DominancePruner:
     epochs: int
     validation_images: int
     deviations: float = 1.0
-    seed_deviation: float = 0.1
-    """standard deviation between seeds of the natural logarithm of the error"""
-    catch_up: float = 0.8
-    """natural logarithm of the factor by which a trial could gain on its rival in a whole run"""
+    seed_deviation: float = 0.1  # of the natural logarithm of the error, between seeds
+    catch_up: float = 0.8  # natural logarithm of what a trial could gain on its rival in a run
 
     @property
     def rungs(self) -> tuple[int, ...]:
@@ -87,13 +81,12 @@ class DominancePruner:
 
 @dataclass(frozen=True, slots=True)
 class QuantilePruner:
-    """Size-blind: at a rung, stops what is below a quantile of the other trials' accuracies. With
-    the median this is Optuna's MedianPruner (Golovin et al.: Google Vizier, 2017)."""
+    """Size-blind: at a rung, stops what is below a quantile of the other trials' accuracies; with
+    the median it is Optuna's MedianPruner (Golovin et al.: Google Vizier, 2017)."""
 
     rungs: tuple[int, ...]
     quantile: float = 0.5
-    least: int = 5
-    """trials that must have come as far before any is stopped"""
+    least: int = 5  # trials that must have come as far before any is stopped
 
     def stop(self, curve: LearningCurve, rivals: Iterable[LearningCurve]) -> PruneReason | None:
         epoch, accuracy = len(curve.accuracies), curve.accuracies[-1]
@@ -101,8 +94,7 @@ class QuantilePruner:
         if epoch not in self.rungs or len(compared) < self.least:
             return None
         others = sorted(rival.accuracies[epoch - 1] for rival in compared)
-        # Linear interpolation between the two values nearest to the quantile.
-        position = self.quantile * (len(others) - 1)
+        position = self.quantile * (len(others) - 1)  # between two: linear interpolation
         low, high = others[math.floor(position)], others[math.ceil(position)]
         needed = low + position % 1 * (high - low)
         return PruneReason(epoch, accuracy, needed, None) if accuracy < needed else None

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -22,8 +22,7 @@ from nas_mnist.search.front import on_log_scale
 from nas_mnist.search.space import Space
 from nas_mnist.training.recipe import derived_seed
 
-# After so many draws a repeat is run, as a replicate with a seed of its own.
-_DRAWS = 20
+_DRAWS = 20  # after so many a repeat is run, as a replicate with a seed of its own
 
 SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
     "tpe-spread": TPESampler,
@@ -36,19 +35,15 @@ SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
 }
 """what makes each of `seed=`"""
 # TPE ranks trials by the hypervolume that they add, which on plain scales is nearly all at the
-# large and the inaccurate end of the front: these are shown logarithms.
+# large and the inaccurate end of the front: these are shown logarithms. And it settles on some
+# sizes, while every size has its place: "tpe-spread" spreads `fill` evenly over its range.
 _ON_LOGARITHMS = ("tpe-spread", "tpe-log")
-# Here `fill` is spread evenly over its range: every size has its place on the front, and a sampler
-# settles on some.
-_SPREAD = ("tpe-spread",)
 
 
-def find_sampler(text: str) -> Callable[..., BaseSampler]:
+def find_sampler(text: str) -> Any:
     """What makes, of `seed=`, the sampler of that name; or that of `module:attribute` or a given
     object, which may be an Optuna sampler itself. RequestError for others."""
-    found = find("--sampler", text, SAMPLERS)
-    if text in SAMPLERS:
-        return SAMPLERS[text]
+    found: Any = find("--sampler", text, SAMPLERS)
     if isinstance(found, BaseSampler):
         return lambda seed: found
     try:
@@ -57,7 +52,7 @@ def find_sampler(text: str) -> Callable[..., BaseSampler]:
             raise TypeError(f"it makes a {type(made).__name__}, not an Optuna sampler")
     except TypeError as error:
         raise RequestError(f"--sampler {text!r}: {' '.join(str(error).split())}") from None
-    return cast("Callable[..., BaseSampler]", found)
+    return found
 
 
 @dataclass(eq=False)
@@ -69,8 +64,7 @@ class SearchSampler(BaseSampler):
     again, but for networks that diverged: another learning rate may do.
     """
 
-    name: str
-    """see `find_sampler`"""
+    name: str  # see `find_sampler`
     seed: int
     space: Space
     limit: Limit
@@ -88,44 +82,36 @@ class SearchSampler(BaseSampler):
         sampler = self._make(seed=derived_seed(self.seed, trial.number))
         others = [own for own in study.get_trials(deepcopy=False) if own.number != trial.number]
         begun = [own for own in others if own.state != TrialState.FAIL and self.distinct]
-        tried = {str(own.user_attrs.get("notation")) for own in begun}
-        view = _log_view(study) if self.name in _ON_LOGARITHMS else study
+        tried = {own.user_attrs.get("notation") for own in begun}
+        if self.name in _ON_LOGARITHMS:
+            study = optuna.load_study(study_name="logarithms", storage=_LogView(study))
         for _ in range(_DRAWS):
-            relative = sampler.infer_relative_search_space(view, trial)
-            point = dict(sampler.sample_relative(view, trial, relative))
+            relative = sampler.infer_relative_search_space(study, trial)
+            point = dict(sampler.sample_relative(study, trial, relative))
             for name, kind in self.space.distributions.items():
                 if name not in point:
-                    point[name] = sampler.sample_independent(view, trial, name, kind)
-            if self.name in _SPREAD:
+                    point[name] = sampler.sample_independent(study, trial, name, kind)
+            if self.name == "tpe-spread":
                 point["fill"] = self.space.spread_fill(self.seed, trial.number)
             if format_notation(self.space.decode(point, self.limit)) not in tried:
                 break
         return point
 
-    def sample_independent(
-        self, study: Any, trial: Any, param_name: str, param_distribution: Any
-    ) -> Any:
+    def sample_independent(self, study: Any, trial: Any, param_name: str, _: Any) -> Any:
         raise ValueError(f"{param_name} is not of the search space")
 
 
-def _log_view(study: optuna.Study) -> optuna.Study:
-    """The study as it is now, with the logarithms of parameters and error to be minimized."""
-    storage = _FixedTrials()
-    storage.trials = [copy.copy(trial) for trial in study.get_trials(deepcopy=False)]
-    for trial in storage.trials:
-        if trial.state == TrialState.COMPLETE:
-            trial.values = list(on_log_scale(*trial.values))
-    storage.create_new_study([StudyDirection.MINIMIZE, StudyDirection.MINIMIZE], "logarithms")
-    return optuna.load_study(study_name="logarithms", storage=storage)
+class _LogView(InMemoryStorage):
+    """The trials of a study as they are now, with the logarithms of parameters and error."""
 
+    def __init__(self, study: optuna.Study) -> None:
+        super().__init__()
+        self._shown = [copy.copy(trial) for trial in study.get_trials(deepcopy=False)]
+        for trial in self._shown:
+            if trial.state == TrialState.COMPLETE:
+                trial.values = list(on_log_scale(*trial.values))
+        self.create_new_study([StudyDirection.MINIMIZE, StudyDirection.MINIMIZE], "logarithms")
 
-class _FixedTrials(InMemoryStorage):
-    """Shows a study trials that were made elsewhere."""
-
-    trials: list[FrozenTrial]
-
-    def get_all_trials(
-        self, study_id: int, deepcopy: bool = True, states: Any = None
-    ) -> list[FrozenTrial]:
-        trials = [trial for trial in self.trials if states is None or trial.state in states]
+    def get_all_trials(self, study_id: int, deepcopy: bool = True, states: Any = None) -> Any:
+        trials = [trial for trial in self._shown if states is None or trial.state in states]
         return copy.deepcopy(trials) if deepcopy else trials

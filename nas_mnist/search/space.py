@@ -9,13 +9,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    IntDistribution,
-    distribution_to_json as as_json,
-)
+from optuna import Trial
+from optuna.distributions import BaseDistribution, CategoricalDistribution, distribution_to_json
 
 from nas_mnist.errors import RequestError
 from nas_mnist.lookup import find
@@ -24,26 +19,24 @@ from nas_mnist.networks.references import references
 from nas_mnist.networks.skeleton import Template, fit
 from nas_mnist.search.choices import DEFAULT_CHOICES, Choice, Point
 
-# How many draws, and at which limits, tell one space from another.
-_PROBES, _PROBE_LIMITS = 24, (300, 1500, 8000)
+_PROBES, _PROBE_LIMITS = 24, (300, 1500, 8000)  # draws, and their limits, that tell spaces apart
 
 
 @dataclass(frozen=True)
 class Space:
-    """A list of choices, and everything that follows from it. A point is a value for each choice
-    by its name; one that was drawn before a choice existed has that choice's default."""
+    """A list of choices, and all that follows. A point is a value for each choice by its name; one
+    that was drawn before a choice existed has that choice's default."""
 
     choices: tuple[Choice, ...] = DEFAULT_CHOICES
-    earlier_versions: tuple[str, ...] = ()
-    """versions under which the same points decoded to the same networks"""
+    earlier_versions: tuple[str, ...] = ()  # under which points decoded to the same networks
 
     def __post_init__(self) -> None:
         names = [choice.name for choice in self.choices]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        missing = {"peak_learning_rate", "fill"} - set(names)
-        if twice or missing:
-            said = f"{twice[0]} is there twice" if twice else f"{min(missing)} is missing"
-            raise RequestError(f"--space: of its choices {said}")
+        said = [f"{name} is there twice" for name in sorted(names) if names.count(name) > 1]
+        needed = ("fill", "peak_learning_rate")
+        said += [f"{name} is missing" for name in needed if name not in names]
+        if said:
+            raise RequestError(f"--space: of its choices {said[0]}")
 
     @property
     def distributions(self) -> dict[str, BaseDistribution]:
@@ -51,21 +44,21 @@ class Space:
         return {choice.name: choice.distribution for choice in self.choices}
 
     @property
-    def topology_names(self) -> frozenset[str]:
+    def topology_names(self) -> set[str]:
         """The choices in which networks must agree to be trained as one."""
-        return frozenset(choice.name for choice in self.choices if choice.changes_topology)
+        return {choice.name for choice in self.choices if choice.changes_topology}
 
     def point(self, values: Point) -> dict[str, Any]:
         """A whole point: these values, and defaults for the choices that have none."""
         return {choice.name: values.get(choice.name, choice.default) for choice in self.choices}
 
-    def suggest(self, trial: optuna.Trial) -> dict[str, Any]:
+    def suggest(self, trial: Trial) -> dict[str, Any]:
         """Let the study's sampler draw a point for this trial."""
         return {name: _suggest(trial, name, kind) for name, kind in self.distributions.items()}
 
     def decode(self, point: Point, limit: Limit) -> Architecture:
-        """The widest network of these choices within `fill` x the limit's parameters. A combination
-        that cannot fit is simplified until it does; RequestError if nothing can."""
+        """The widest network of these choices within `fill` x the limit's parameters. What cannot
+        fit is simplified until it does; RequestError if nothing can."""
         full = self.point(point)
         # A millionth of a parameter covers the rounding of a fill computed as n / budget.
         target = int(full["fill"] * limit.parameters + 1e-6)
@@ -80,16 +73,13 @@ class Space:
     def check(self, limit: Limit) -> None:
         """Raise RequestError if not even the smallest network is allowed."""
         least = self.smallest()
+        has = f"{least.parameters:,} parameters"
         if least.parameters > limit.parameters:
-            raise RequestError(
-                f"budget {limit.parameters:,} is below the smallest network of this skeleton "
-                f"({least.parameters:,} parameters); raise --budget"
-            )
+            below = f"budget {limit.parameters:,} is below the smallest network of this skeleton"
+            raise RequestError(f"{below} ({has}); raise --budget")
         if not limit.allows(least):
-            raise RequestError(
-                f"no network of this skeleton is within {limit}; the smallest has "
-                f"{least.parameters:,} parameters and {least.macs:,} MACs"
-            )
+            none = f"no network of this skeleton is within {limit}"
+            raise RequestError(f"{none}; the smallest has {has} and {least.macs:,} MACs")
 
     def template(self, point: Point) -> Template:
         """What a whole point describes, before its widths are known."""
@@ -111,7 +101,9 @@ class Space:
 
     def version(self) -> str:
         """Changes with the choices and with what points decode to."""
-        parts = [f"{name}={as_json(kind)}" for name, kind in self.distributions.items()]
+        parts = [
+            f"{name}={distribution_to_json(kind)}" for name, kind in self.distributions.items()
+        ]
         draws = random.Random(0)
         for _ in range(_PROBES):
             point = {name: _drawn(kind, draws) for name, kind in self.distributions.items()}
@@ -119,12 +111,12 @@ class Space:
         return hashlib.sha256(";".join(parts).encode()).hexdigest()[:12]
 
     def accepts(self, version: str | None) -> bool:
-        """Whether a study of that version can be continued in this space."""
+        """Whether a study of that version can be continued here."""
         return version in self.earlier_versions or version == self.version()
 
     def spread_fill(self, seed: int, number: int) -> float:
-        """The `fill` at this index of a sequence that covers its (log-scaled) range evenly,
-        wherever it ends: Weyl's, with the fractional part of the golden ratio."""
+        """The `fill` at this index of Weyl's sequence (of the golden ratio), which covers the
+        log-scaled range evenly, wherever it ends."""
         fill: Any = self.distributions["fill"]
         share = (seed + 0.5 + number) * 0.6180339887498949 % 1
         return float(fill.low * (fill.high / fill.low) ** share)
@@ -134,7 +126,7 @@ class Space:
         network, and the proven shapes at several sizes. No network twice."""
         fill: Any = self.distributions["fill"]
         hand_made = references()["s7-dropout-7914"].architecture.parameters
-        points: list[dict[str, Any]] = [{**_HAND_MADE, "fill": hand_made / limit.parameters}]
+        points: list[Point] = [{**_HAND_MADE, "fill": hand_made / limit.parameters}]
         points += [{**values, "fill": share} for share in _PROVEN_FILLS for values in _PROVEN]
         networks: dict[Architecture, dict[str, Any]] = {}
         for values in points:
@@ -145,20 +137,18 @@ class Space:
 
 # s7-dropout-7914, at the peak learning rate of the published results that we could repeat.
 _HAND_MADE = dict(width_ratio_3=0.6, entry_ratio=0.5, dropout=0.01, peak_learning_rate=0.1)
-# Shapes that did well under the default recipe at every size (`results/first-trials`), and their
-# rates: a search that begins with them has something to prune by, and a front at once.
-_DENSE = {"width_ratio_2": 1.5, "width_ratio_3": 1.17, "peak_learning_rate": 0.2}
-_SEPARABLE = {"convolutions_3": 2, "convolution": "separable", "peak_learning_rate": 0.3}
-_PROVEN = (_DENSE, {**_DENSE, **_SEPARABLE})
-_PROVEN_FILLS = (1.0, 0.5, 0.25, 0.125)
+# Shapes that did well at every size (`results/first-trials`): a search that begins with them has
+# something to prune by, and a front at once.
+_DENSE = dict(width_ratio_2=1.5, width_ratio_3=1.17, peak_learning_rate=0.2)
+_SEPARABLE = dict(convolutions_3=2, convolution="separable", peak_learning_rate=0.3)
+_PROVEN, _PROVEN_FILLS = (_DENSE, {**_DENSE, **_SEPARABLE}), (1.0, 0.5, 0.25, 0.125)
 
 DEFAULT = Space(earlier_versions=("a103686daada",))
-SPACES = {"default": DEFAULT}
 
 
 def find_space(text: str) -> Space:
     """The space of that name, `module:attribute`, or given object; RequestError for others."""
-    found = find("--space", text, SPACES)
+    found = find("--space", text, {"default": DEFAULT})
     if not isinstance(found, Space):
         raise RequestError(f"--space {text!r} is not a Space")
     return found
@@ -174,16 +164,16 @@ def _decoded(space: Space, values: tuple[Any, ...], limit: Limit) -> Architectur
     raise RequestError(f"no network of this skeleton is within {limit}")
 
 
-def _suggest(trial: optuna.Trial, name: str, kind: Any) -> Any:
+def _suggest(trial: Trial, name: str, kind: Any) -> Any:
     if isinstance(kind, CategoricalDistribution):
         return trial.suggest_categorical(name, kind.choices)
-    suggest: Any = trial.suggest_int if isinstance(kind, IntDistribution) else trial.suggest_float
+    suggest: Any = trial.suggest_int if isinstance(kind.low, int) else trial.suggest_float
     return suggest(name, kind.low, kind.high, step=kind.step, log=kind.log)
 
 
 def _drawn(kind: Any, draws: random.Random) -> Any:
     if isinstance(kind, CategoricalDistribution):
         return draws.choice(kind.choices)
-    if isinstance(kind, IntDistribution):
+    if isinstance(kind.low, int):
         return draws.randrange(kind.low, kind.high + 1, kind.step)
     return round(draws.uniform(kind.low, kind.high), 2)

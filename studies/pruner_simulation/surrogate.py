@@ -19,8 +19,13 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from nas_mnist.networks.architecture import Architecture, parse_notation
-from nas_mnist.networks.layers.convolution import Conv, DepthwiseConv, Dropout
-from nas_mnist.networks.layers.pooling import GlobalAveragePool, MaxPool
+from nas_mnist.networks.layers.convolution import (
+    Conv,
+    DepthwiseConv,
+    Dropout,
+    GlobalAveragePool,
+    MaxPool,
+)
 from nas_mnist.search.front import MIN_LOGGED_ERROR
 
 _FOLDS = 10

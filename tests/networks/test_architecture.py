@@ -13,16 +13,17 @@ from torch.utils.flop_counter import FlopCounterMode
 from nas_mnist.errors import ArchitectureError
 from nas_mnist.networks.architecture import Architecture, build_network, parse_notation
 from nas_mnist.networks.layers import Layer, layer_names
-from nas_mnist.networks.layers.composite import Repeat, Residual
+from nas_mnist.networks.layers.composite import Repeat, Residual, SqueezeExcite
 from nas_mnist.networks.layers.convolution import (
     BatchNorm,
     Conv,
     DepthwiseConv,
     Dropout,
     Dropout2d,
+    GlobalAveragePool,
+    MaxPool,
     ReLU,
 )
-from nas_mnist.networks.layers.pooling import GlobalAveragePool, MaxPool, SqueezeExcite
 from nas_mnist.networks.references import references
 
 PUBLISHED = {

@@ -14,18 +14,13 @@ from hypothesis import example, given, strategies as st
 from nas_mnist.errors import RequestError
 from nas_mnist.networks.architecture import Architecture, Limit, format_notation
 from nas_mnist.networks.layers.composite import Residual
-from nas_mnist.networks.layers.convolution import Conv, DepthwiseConv
-from nas_mnist.networks.layers.pooling import MaxPool
+from nas_mnist.networks.layers.convolution import Conv, DepthwiseConv, MaxPool
 from nas_mnist.networks.skeleton import MIN_WIDTH, Block, Template, fit
-from nas_mnist.search.choices import (
-    CONVOLUTIONS,
-    MAX_CONVOLUTIONS,
-    MAX_POOLS,
-    POOL_RECEPTIVE_FIELDS,
-)
+from nas_mnist.search.choices import CONVOLUTIONS, MAX_CONVOLUTIONS, MAX_POOLS
 from nas_mnist.search.space import DEFAULT
 
 Point = dict[str, Any]
+POOL_RECEPTIVE_FIELDS = (3, 5, 7, 9)
 
 
 def decode(point: Point, parameters_at_most: int) -> Architecture:

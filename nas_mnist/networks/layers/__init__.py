@@ -1,6 +1,5 @@
-"""Layers: one class each, in this folder or in a module of a user's own, with all that is known of
-it: shape rule, costs, window, notation, torch module, batched forward and lines of an exported
-file. Defining the class registers it."""
+"""Layers: one class each, here or in a module of a user's own, with all that is known of it: shape
+rule, costs, window, notation, torch module, batched forward and lines of an exported file."""
 
 from __future__ import annotations
 
@@ -8,29 +7,23 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from nas_mnist.errors import ArchitectureError
+from nas_mnist.networks.packing import PackedRun
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from nas_mnist.networks.packing import PackedRun
-
-Shape: TypeAlias = tuple[int, int, int]
-"""channels, height and width of one image's feature map"""
+Shape: TypeAlias = tuple[int, int, int]  # channels, height and width of one feature map
 
 INPUT_SHAPE: Shape = (1, 28, 28)
 CLASSES = 10
-
 # Far above any network here: no mistyped or hostile notation can ask for terabytes.
 MAX_CHANNELS, MAX_LAYERS, MAX_DEPTH = 1024, 256, 8
-# The longest expression of an exported file's forward.
-_EXPRESSION = 72
-
-LAYERS: dict[str, type[Layer]] = {}
-"""all layers by their `op`"""
+_EXPRESSION = 72  # the longest of an exported file's forward
+LAYERS: dict[str, type[Layer]] = {}  # all layers by their `op`
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,26 +31,33 @@ class Layer:
     """One layer; the defaults are those of one that works on each value by itself. If torch has no
     module for it, it has `module`, and `made` with `called` or `forward_lines`."""
 
-    op: ClassVar[str] = ""
-    """name in tables and in references.json; a subclass that sets it is registered"""
-    stem: ClassVar[str] = ""
-    """of module names such as `conv1`; `op` unless given"""
-    pattern: ClassVar[str] = ""
-    """regular expression of its notation, with named groups"""
-    example: ClassVar[str] = ""
-    """its notation, as a person might type it"""
-    form: ClassVar[str] = ""
-    """its notation with {0} for the layer itself, as `str.format` takes it"""
-    starts_unit: ClassVar[bool] = False
-    """whether a dash goes before it when a network is written"""
-    torch_class: ClassVar[str] = ""
-    """name in torch.nn"""
+    op: ClassVar[str] = ""  # name in tables; a subclass that sets it is registered
+    stem: ClassVar[str] = ""  # of module names such as `conv1`; `op` unless given
+    pattern: ClassVar[str] = ""  # regular expression of its notation, with named groups
+    example: ClassVar[str] = ""  # its notation, as a person might type it
+    form: ClassVar[str] = ""  # its notation with {0} for itself, as `str.format` takes it
+    starts_unit: ClassVar[bool] = False  # whether a dash goes before it in a notation
+    widths: ClassVar[tuple[str, ...]] = ()  # names of its fields that are numbers of channels
+    torch_class: ClassVar[str] = ""  # name in torch.nn
+    # Name in torch.nn.functional of what does the same with the same arguments, for any shape.
     torch_function: ClassVar[str] = ""
-    """name in torch.nn.functional of what does the same with the same arguments, for any shape"""
 
     def __init_subclass__(cls) -> None:
-        if "op" in cls.__dict__:
-            _register(cls)
+        if "op" not in cls.__dict__:
+            return
+        known = LAYERS.get(cls.op, cls)
+        # A dataclass with slots is made twice under one name.
+        if (known.__module__, known.__name__) != (cls.__module__, cls.__name__):
+            raise ArchitectureError(f"layer {cls.op!r} is {known.__module__}.{known.__name__}")
+        own = f"its notation {cls.example!r}"
+        for other in LAYERS.values() if cls.example else ():
+            if other.op != cls.op and other.parsed(cls.example, 0, 0):
+                raise ArchitectureError(f"layer {cls.op!r}: {own} is that of {other.op!r}")
+            _, end = other.parsed(other.example + cls.example, 0, 0) or (None, 0)
+            if other.op != cls.op and end > len(other.example):
+                taken = f"behind {other.example!r} {own} would be read as part of {other.op!r}"
+                raise ArchitectureError(f"layer {cls.op!r}: {taken}")
+        LAYERS[cls.op] = cls
 
     def check(self, shape: Shape) -> None:
         """Raise ArchitectureError if the layer cannot take `shape` as its input."""
@@ -66,12 +66,10 @@ class Layer:
         return shape
 
     def parameters(self, shape: Shape) -> int:
-        """Trainable parameters."""
         return 0
 
     def macs(self, shape: Shape) -> int:
-        """Multiply-accumulates of one image. Convolutions alone count: normalization folds into
-        them at inference; pools and activations multiply nothing."""
+        """Multiply-accumulates of one image: of convolutions, into which normalization folds."""
         return 0
 
     def window(self, shape: Shape) -> tuple[int, int]:
@@ -80,7 +78,7 @@ class Layer:
 
     def topology(self) -> Layer:
         """The layer without its widths; layers of one topology can be trained as one."""
-        return self
+        return replace(self, **dict.fromkeys(self.widths, 0)) if self.widths else self
 
     def notation(self) -> str:
         """Its notation, which `parsed` reads back."""
@@ -122,8 +120,8 @@ class Layer:
         return make(*self.arguments(shape), **self.options(shape))
 
     def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
-        """What the layers of several networks, side by side, make of their inputs; unless a layer
-        has a faster way, each network's own module is called in turn."""
+        """What the layers of several networks, side by side, make of their inputs; without a way of
+        its own, each network's module is called in turn."""
         if not self.torch_function:
             return run.one_by_one(values)
         from torch.nn import functional
@@ -153,35 +151,17 @@ class Layer:
         return None
 
 
-def _register(cls: type[Layer]) -> None:
-    known = LAYERS.get(cls.op, cls)
-    # A dataclass with slots is made twice under one name.
-    if (known.__module__, known.__name__) != (cls.__module__, cls.__name__):
-        raise ArchitectureError(f"layer {cls.op!r} is {known.__module__}.{known.__name__}")
-    own = f"its notation {cls.example!r}"
-    others = [other for other in LAYERS.values() if other.op != cls.op and cls.example]
-    for other in others:
-        if other.parsed(cls.example, 0, 0):
-            raise ArchitectureError(f"layer {cls.op!r}: {own} is that of {other.op!r}")
-        after = other.parsed(other.example + cls.example, 0, 0)
-        if after and after[1] > len(other.example):
-            taken = f"behind {other.example!r} {own} would be read as part of {other.op!r}"
-            raise ArchitectureError(f"layer {cls.op!r}: {taken}")
-    LAYERS[cls.op] = cls
-
-
 def parse_layers(
     text: str, position: int = 0, closing: str = "", depth: int = 0
 ) -> tuple[tuple[Layer, ...], int]:
-    """The layers written at that position, up to the end or to the `closing` character, and the
-    position behind; ArchitectureError names the character at which no layer starts."""
+    """The layers written there, up to the end or the `closing` character, and the position behind;
+    ArchitectureError names the character at which no layer starts."""
     if depth > MAX_DEPTH:
         raise ArchitectureError(f"layers are nested more than {MAX_DEPTH} deep")
     layers: list[Layer] = []
-    while position < len(text) and (not closing or text[position] != closing):
+    while position < len(text) and text[position] != closing:
         parsed = (kind.parsed(text, position, depth) for kind in LAYERS.values())
-        found = next(filter(None, parsed), None)
-        if found is None:
+        if (found := next(filter(None, parsed), None)) is None:
             *examples, last = (kind.example for kind in LAYERS.values() if kind.example)
             raise ArchitectureError(
                 f"notation {shortened(text)!r}: no layer starts with "
@@ -194,20 +174,19 @@ def parse_layers(
             raise ArchitectureError(f"more than {MAX_LAYERS} layers")
         if text.startswith("-", position) and text[position + 1 : position + 2] != closing:
             position += 1
-    if closing and not text.startswith(closing, position):
+    if not text.startswith(closing, position):
         raise ArchitectureError(f"notation {shortened(text)!r}: no {closing!r} at its end")
     return tuple(layers), position + len(closing)
 
 
 def format_layers(layers: Iterable[Layer]) -> str:
     """The notation of a run of layers."""
-    text = "".join("-" * layer.starts_unit + layer.notation() for layer in layers)
-    return text.removeprefix("-")
+    return "".join("-" * own.starts_unit + own.notation() for own in layers).removeprefix("-")
 
 
 def layer_names(layers: Sequence[Layer]) -> list[str]:
-    """A module name for each layer (`conv1`, `norm1`, `pool1`…), unique among them: the built
-    network and the exported file share them, and so their weights."""
+    """A module name for each layer (`conv1`, `norm1`…), unique among them; the built network and
+    the exported file share them, and so their weights."""
     stems = [layer.stem or layer.op for layer in layers]
     return [f"{stem}{stems[:number].count(stem)}" for number, stem in enumerate(stems, start=1)]
 
@@ -233,16 +212,22 @@ def forward_lines(
     return [*lines, f"{writes} = {expression}"] if expression else lines
 
 
+def wider(window: tuple[int, int], behind: tuple[int, int]) -> tuple[int, int]:
+    """Side and stride of a window through another: rf += (k - 1) * jump, jump *= stride (Araujo,
+    Norris, Sim: Computing Receptive Fields of Convolutional Neural Networks, 2019)."""
+    return window[0] + (behind[0] - 1) * window[1], window[1] * behind[1]
+
+
 def with_shapes(layers: Iterable[Layer], shape: Shape) -> Iterator[tuple[Layer, Shape]]:
-    """The layers of a run, each with the shape of its input."""
+    """Each layer with the shape of its input."""
     for layer in layers:
         yield layer, shape
         shape = layer.output_shape(shape)
 
 
-def check_width(width: int) -> None:
-    if not 1 <= width <= MAX_CHANNELS:
-        raise ArchitectureError(f"width {width} is not within 1 to {MAX_CHANNELS}")
+def check_range(what: str, value: int, least: int, most: int, note: str = "") -> None:
+    if not least <= value <= most:
+        raise ArchitectureError(f"{what} {value} is not within {least} to {most}{note}")
 
 
 def shortened(text: str, length: int = 60) -> str:

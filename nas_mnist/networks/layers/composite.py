@@ -1,4 +1,4 @@
-"""Layers made of others: a residual around some, and one convolution applied again and again."""
+"""Layers made of others: around some, of one again and again, or of two that weigh channels."""
 
 from __future__ import annotations
 
@@ -6,25 +6,17 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from functools import partial, reduce
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from nas_mnist.errors import ArchitectureError
-from nas_mnist.networks.layers import (
-    Layer,
-    Shape,
-    format_layers,
-    forward_lines,
-    layer_names,
-    parse_layers,
-    with_shapes,
-)
+from nas_mnist.networks import layers as runs
+from nas_mnist.networks.layers import Layer, Shape, wider, with_shapes
 from nas_mnist.networks.layers.convolution import BatchNorm, Conv, Convolution, DepthwiseConv
+from nas_mnist.networks.packing import PackedRun
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-    from nas_mnist.networks.packing import PackedRun
 
 MAX_TIMES = 16
 # Either kind's pattern, with groups that have no names.
@@ -34,6 +26,7 @@ _CONVOLUTION = "|".join(re.sub(r"\?P<\w+>", "?:", kind.pattern) for kind in (Con
 @dataclass(frozen=True, slots=True)
 class Composite(Layer):
     starts_unit = True
+    forward: ClassVar[Callable[..., Tensor]]  # what the children's modules make of an input
 
     def children(self, shape: Shape) -> dict[str, tuple[Layer, Shape]]:
         """The layers within by the names of their modules, each with the shape of its input."""
@@ -43,9 +36,13 @@ class Composite(Layer):
         """Those that count in MACs and windows, as often as they are applied."""
         return self.children(shape).values()
 
-    def forward(self, x: Tensor, *modules: Callable[[Tensor], Tensor]) -> Tensor:
-        """What the children make of an input."""
-        raise NotImplementedError
+    def check(self, shape: Shape) -> None:
+        for layer, seen in self.applied(shape):
+            layer.check(seen)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        *_, (last, seen) = self.applied(shape)
+        return last.output_shape(seen)
 
     def parameters(self, shape: Shape) -> int:
         return sum(layer.parameters(seen) for layer, seen in self.children(shape).values())
@@ -54,12 +51,7 @@ class Composite(Layer):
         return sum(layer.macs(seen) for layer, seen in self.applied(shape))
 
     def window(self, shape: Shape) -> tuple[int, int]:
-        size, stride = 1, 1
-        for layer, seen in self.applied(shape):
-            kernel, step = layer.window(seen)
-            size += (kernel - 1) * stride
-            stride *= step
-        return size, stride
+        return reduce(wider, (layer.window(seen) for layer, seen in self.applied(shape)), (1, 1))
 
     def module(self, shape: Shape) -> nn.Module:
         from torch import nn
@@ -90,47 +82,42 @@ class Residual(Composite):
     def check(self, shape: Shape) -> None:
         if not self.layers:
             raise ArchitectureError("a residual has layers within")
-        output = shape
-        for layer in self.layers:
-            layer.check(output)
-            output = layer.output_shape(output)
-        if output != shape:
+        Composite.check(self, shape)
+        if (output := self.output_shape(shape)) != shape:
             before, after = ("×".join(map(str, sides)) for sides in (shape, output))
-            raise ArchitectureError(
-                f"its layers make {after} values of {before}; pad them and keep their width"
-            )
+            said = f"its layers make {after} values of {before}; pad them and keep their width"
+            raise ArchitectureError(said)
+
+    def applied(self, shape: Shape) -> Iterable[tuple[Layer, Shape]]:
+        return with_shapes(self.layers, shape)
 
     def children(self, shape: Shape) -> dict[str, tuple[Layer, Shape]]:
-        return dict(zip(layer_names(self.layers), with_shapes(self.layers, shape), strict=True))
+        return dict(zip(runs.layer_names(self.layers), self.applied(shape), strict=True))
 
     def topology(self) -> Layer:
         return Residual(tuple(layer.topology() for layer in self.layers))
 
     def notation(self) -> str:
-        return f"[{format_layers(self.layers)}]"
+        return f"[{runs.format_layers(self.layers)}]"
 
     @classmethod
     def parsed(cls, text: str, position: int, depth: int) -> tuple[Layer, int] | None:
         if not text.startswith("[", position):
             return None
-        layers, end = parse_layers(text, position + 1, "]", depth + 1)
+        layers, end = runs.parse_layers(text, position + 1, "]", depth + 1)
         return cls(layers), end
 
     def forward(self, x: Tensor, *modules: Callable[[Tensor], Tensor]) -> Tensor:
-        output = x
-        for module in modules:
-            output = module(output)
-        return x + output
+        return x + reduce(lambda values, module: module(values), modules, x)
 
     def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
-        pairs = ((layer, shape) for layer, shape in run.layers if isinstance(layer, Residual))
-        inner = [list(with_shapes(layer.layers, shape)) for layer, shape in pairs]
-        return values + run.sequence(values, inner, [list(own.children()) for own in run.modules])
+        inner = [layer.applied(shape) for layer, shape in run.layers]
+        return values + run.sequence(values, inner, [own.children() for own in run.modules])
 
     def forward_lines(self, name: str, reads: str, writes: str) -> list[str] | None:
         # A variable beside the one that is written: y beside x, z, and then z1, z2…
         inner = chr(ord(writes) + 1) if writes < "z" else f"z{int(writes[1:] or 0) + 1}"
-        lines = forward_lines(self.layers, reads, inner, f"{name}.")
+        lines = runs.forward_lines(self.layers, reads, inner, f"{name}.")
         return [*lines, f"{writes} = {reads} + {inner}"]
 
 
@@ -148,15 +135,10 @@ class Repeat(Composite):
             raise ArchitectureError(f"{self.times} times is not within 1 to {MAX_TIMES}")
         if not isinstance(self.convolution, Convolution):
             raise ArchitectureError(f"only a convolution is repeated, not {self.convolution.op}")
-        for convolution, seen in self.applied(shape):
-            convolution.check(seen)
-            if (width := convolution.output_shape(seen)[0]) != shape[0]:
-                said = f"{shape[0]} channels, not {width}"
-                raise ArchitectureError(f"what is repeated keeps its width: {said}")
-
-    def output_shape(self, shape: Shape) -> Shape:
-        *_, (convolution, seen) = self.applied(shape)
-        return convolution.output_shape(seen)
+        Composite.check(self, shape)
+        if (width := self.output_shape(shape)[0]) != shape[0]:
+            said = f"{shape[0]} channels, not {width}"
+            raise ArchitectureError(f"what is repeated keeps its width: {said}")
 
     def applied(self, shape: Shape) -> Iterable[tuple[Layer, Shape]]:
         return with_shapes([self.convolution] * self.times, shape)
@@ -173,7 +155,7 @@ class Repeat(Composite):
 
     @classmethod
     def from_match(cls, **groups: str | None) -> Layer:
-        (convolution,), _ = parse_layers(groups["convolution"] or "")
+        (convolution,), _ = runs.parse_layers(groups["convolution"] or "")
         return cls(int(groups["times"] or 0), convolution)
 
     def forward(self, x: Tensor, *modules: Callable[[Tensor], Tensor]) -> Tensor:
@@ -194,3 +176,53 @@ class Repeat(Composite):
         call = f"{writes} = self.{name}.norm{{}}(functional.relu(self.{name}.conv({{}})))"
         inputs = [reads] + [writes] * (self.times - 1)
         return [call.format(number, value) for number, value in enumerate(inputs, start=1)]
+
+
+class _Gate(Conv):
+    def options(self, shape: Shape) -> dict[str, Any]:
+        return {}  # its bias is torch's default
+
+
+@dataclass(frozen=True, slots=True)
+class SqueezeExcite(Composite):
+    """Weighs each channel by what all channels' means say, through a layer of `reduced` channels
+    (Hu, Shen, Sun: Squeeze-and-Excitation Networks, 2018)."""
+
+    op, stem, widths = "squeeze-excite", "excite", ("reduced",)
+    pattern, example, form = r"s(?P<reduced>\d{1,4})", "s4", "s{0.reduced}"
+    starts_unit = False
+    reduced: int
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return shape
+
+    def children(self, shape: Shape) -> dict[str, tuple[Layer, Shape]]:
+        first, second = (_Gate(out, kernel=1, bias=True) for out in (self.reduced, shape[0]))
+        return {"reduce": (first, (shape[0], 1, 1)), "expand": (second, (self.reduced, 1, 1))}
+
+    def window(self, shape: Shape) -> tuple[int, int]:
+        # A map of side s has windows of 2s - 1 about each value that hold all of it.
+        return 2 * shape[1] - 1, 1
+
+    def forward(self, x: Tensor, *modules: Callable[[Tensor], Tensor]) -> Tensor:
+        from torch import sigmoid
+        from torch.nn import functional
+
+        narrow, expand = modules
+        mean = functional.adaptive_avg_pool2d(x, 1)
+        return x * sigmoid(expand(functional.relu(narrow(mean))))
+
+    def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
+        from torch.nn import functional
+
+        weight, bias, back, back_bias = (run.folded(next(run.parameters)) for _ in range(4))
+        convolve = partial(functional.conv2d, groups=run.folds * run.members)
+        narrow = partial(convolve, weight=weight, bias=bias)
+        return self.forward(values, narrow, partial(convolve, weight=back, bias=back_bias))
+
+    def forward_lines(self, name: str, reads: str, writes: str) -> list[str] | None:
+        mean = f"functional.adaptive_avg_pool2d({reads}, 1)"
+        return [
+            f"gate = functional.relu(self.{name}.reduce({mean}))",
+            f"{writes} = {reads} * torch.sigmoid(self.{name}.expand(gate))",
+        ]

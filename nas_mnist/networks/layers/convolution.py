@@ -1,17 +1,16 @@
-"""Convolutions, dense and depthwise, and what stands behind them: ReLU, normalization, dropout."""
+"""Convolutions and pools, and what stands between them: ReLU, normalization, dropout."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from nas_mnist.errors import ArchitectureError
-from nas_mnist.networks.layers import INPUT_SHAPE, Layer, Shape, check_width
+from nas_mnist.networks.layers import INPUT_SHAPE, MAX_CHANNELS, Layer, Shape, check_range
+from nas_mnist.networks.packing import PackedRun
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from nas_mnist.networks.packing import PackedRun
 
 # Four digits a number: enough for every legal value, and int() never meets a huge one.
 _WINDOW = r"(?:k(?P<kernel>\d{1,4}))?(?:p(?P<padding>\d{1,4}))?(?P<bias>b)?"
@@ -19,23 +18,17 @@ _WINDOW = r"(?:k(?P<kernel>\d{1,4}))?(?:p(?P<padding>\d{1,4}))?(?P<bias>b)?"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Convolution(Layer):
-    """What both kinds share; not a layer by itself."""
+    """What both kinds share."""
 
     starts_unit, torch_class = True, "Conv2d"
-    dense: ClassVar[bool] = True
-    """whether a filter reads all channels, or its own alone"""
-    kernel: int = 3
-    """side of the square window"""
-    padding: int = 0
-    """pixels of zeros added on every side"""
+    dense: ClassVar[bool] = True  # whether a filter reads all channels, or its own alone
+    kernel: int = 3  # side of the square window
+    padding: int = 0  # pixels of zeros added on every side
     bias: bool = False
 
     def check(self, shape: Shape) -> None:
-        if not 1 <= self.kernel <= INPUT_SHAPE[1]:
-            raise ArchitectureError(f"kernel {self.kernel} is not within 1 to {INPUT_SHAPE[1]}")
-        if not 0 <= self.padding < self.kernel:
-            most = f"{self.kernel - 1} (kernel - 1)"
-            raise ArchitectureError(f"padding {self.padding} is not within 0 to {most}")
+        check_range("kernel", self.kernel, 1, INPUT_SHAPE[1])
+        check_range("padding", self.padding, 0, self.kernel - 1, " (kernel - 1)")
         if self.kernel > min(shape[1:]) + 2 * self.padding:
             size = f"{shape[1]}×{shape[2]} map with padding {self.padding}"
             raise ArchitectureError(f"kernel {self.kernel} does not fit a {size}")
@@ -62,7 +55,7 @@ class Convolution(Layer):
     def notation(self) -> str:
         kernel = f"k{self.kernel}" if self.kernel != 3 else ""
         padding = f"p{self.padding}" if self.padding else ""
-        return self.form.format(self) + kernel + padding + ("b" if self.bias else "")
+        return self.form.format(self) + kernel + padding + "b" * self.bias
 
     def arguments(self, shape: Shape) -> tuple[Any, ...]:
         return shape[0], self.filters(shape)[0], self.kernel
@@ -92,44 +85,38 @@ class Convolution(Layer):
 class Conv(Convolution):
     """A dense convolution to `out` channels."""
 
-    op = "conv"
+    op, widths = "conv", ("out",)
     pattern, example, form = rf"c(?P<out>\d{{1,4}}){_WINDOW}", "c16", "c{0.out}"
     out: int
 
     def check(self, shape: Shape) -> None:
-        check_width(self.out)
+        check_range("width", self.out, 1, MAX_CHANNELS)
         Convolution.check(self, shape)
 
     def filters(self, shape: Shape) -> tuple[int, int]:
         return self.out, self.kernel * self.kernel * shape[0]
-
-    def topology(self) -> Layer:
-        return replace(self, out=0)
 
 
 @dataclass(frozen=True, slots=True)
 class DepthwiseConv(Convolution):
     """One filter for each channel; with a 1×1 `Conv` behind it, a separable convolution."""
 
-    op = "depthwise"
+    op, dense = "depthwise", False
     pattern, example, form = rf"d{_WINDOW}", "d", "d"
-    dense = False
 
 
 @dataclass(frozen=True, slots=True)
 class ReLU(Layer):
-    op = "relu"
+    op, torch_class, torch_function = "relu", "ReLU", "relu"
     pattern = example = form = "r"
-    torch_class, torch_function = "ReLU", "relu"
 
 
 @dataclass(frozen=True, slots=True)
 class BatchNorm(Layer):
     """Batch normalization with a trained scale and shift for each channel."""
 
-    op, stem = "batchnorm", "norm"
+    op, stem, torch_class = "batchnorm", "norm", "BatchNorm2d"
     pattern = example = form = "n"
-    torch_class = "BatchNorm2d"
 
     def parameters(self, shape: Shape) -> int:
         return 2 * shape[0]
@@ -148,11 +135,9 @@ class BatchNorm(Layer):
 class Dropout(Layer):
     """Dropout of single values."""
 
-    op, stem = "dropout", "dropout"
+    op, stem, torch_class = "dropout", "dropout", "Dropout"
     pattern, example = r"x(?P<p>\d(?:\.\d{1,6})?)", "x0.1"
-    torch_class = "Dropout"
-    p: float = 0.0
-    """share of values set to zero while training"""
+    p: float = 0.0  # share of values set to zero while training
 
     def check(self, shape: Shape) -> None:
         if not 0 <= self.p < 1:
@@ -171,9 +156,8 @@ class Dropout(Layer):
 class Dropout2d(Dropout):
     """Dropout of whole channels."""
 
-    op = "dropout2d"
+    op, torch_class = "dropout2d", "Dropout2d"
     pattern, example = r"y(?P<p>\d(?:\.\d{1,6})?)", "y0.1"
-    torch_class = "Dropout2d"
 
     def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
         from torch.nn import functional
@@ -181,10 +165,49 @@ class Dropout2d(Dropout):
         return functional.dropout2d(values, self.p, run.training)
 
 
+@dataclass(frozen=True, slots=True)
+class MaxPool(Layer):
+    """The largest value of each `kernel`×`kernel` square; the stride is the kernel."""
+
+    op, stem, starts_unit = "maxpool", "pool", True
+    pattern, example, form = r"m(?P<kernel>\d{1,4})", "m2", "m{0.kernel}"
+    torch_class, torch_function = "MaxPool2d", "max_pool2d"
+    kernel: int = 2
+
+    def check(self, shape: Shape) -> None:
+        side = min(shape[1:])
+        if not 2 <= self.kernel <= side:
+            said = f"max-pool {self.kernel} is not within 2 to the map's side ({side})"
+            raise ArchitectureError(said)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return shape[0], shape[1] // self.kernel, shape[2] // self.kernel
+
+    def window(self, shape: Shape) -> tuple[int, int]:
+        return self.kernel, self.kernel
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalAveragePool(Layer):
+    """The mean of each channel over the whole map."""
+
+    op, starts_unit = "gap", True
+    pattern = example = form = "g"
+    torch_class, torch_function = "AdaptiveAvgPool2d", "adaptive_avg_pool2d"
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return shape[0], 1, 1
+
+    def window(self, shape: Shape) -> tuple[int, int]:
+        return shape[1], 1
+
+    def arguments(self, shape: Shape) -> tuple[Any, ...]:
+        return (1,)
+
+
 def dropout(values: Tensor, rate: float) -> Tensor:
-    """Dropout of single values, for training. On a CPU torch draws them one at a time, which took
-    a third of a small network's step; this takes 4 values from each draw of 64 bits. The rate is
-    met to within 1/131,072."""
+    """Dropout while training. On a CPU torch draws values one at a time, a third of the step of a
+    small network; this takes 4 from each draw of 64 bits, and meets the rate to 1/131,072."""
     import torch
     from torch.nn import functional
 
