@@ -6,9 +6,6 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas_mnist.errors import StorageError, reason
@@ -55,16 +52,6 @@ def print_front(record: StudyRecord, as_json: bool) -> None:
         print_result(front_values(record), as_json=True)
     else:
         print_result(None, front_table(record, _terminal_width()), as_json=False)
-
-
-@contextmanager
-def writing(file: Path) -> Iterator[None]:
-    """Make the file's folder, and say in one line if `file` could not be written."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        yield
-    except OSError as error:
-        raise StorageError(f"{file}: {reason(error)}") from None
 
 
 def quiet_optuna() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from nas_mnist.cli.console import note, print_result, writing
+from nas_mnist.cli.console import note, print_result
 from nas_mnist.errors import RequestError
 from nas_mnist.execution.spec import available_cores
 from nas_mnist.lookup import import_plugin, module_of
@@ -112,14 +112,12 @@ def reproduce(
     wanted = range(seed, seed + seeds)
     run: dict[str, Any] = {"dataset": dataset, "train_samples": train_samples, "epochs": epochs}
     kept = {**run, "most_parameters": most_parameters, "seeds": list(wanted)}
-    record = Lifecycle(lifecycle, kept)
-    folder = results_dir / lifecycle
+    record, folder = Lifecycle(lifecycle, kept), results_dir / lifecycle
     record.read(folder / "steps.json")
     missing = record.missing()
     if missing:
         first_train_samples(load_dataset(dataset, data_dir), train_samples)  # before any process
-    with writing(folder):
-        files = record.write(folder)
+    files = record.write(folder)
     for number, why in record.left_out.items():
         note(f"step {number}: {why}")
     note(f"{len(record.done)} steps are trained, {len(missing)} to go")
@@ -127,9 +125,12 @@ def reproduce(
     with closing(training):
         for step in training:
             record.done[step.step.number] = step
-            with writing(folder):
-                files = record.write(folder)
-            note(record.step_line(step))
+            record.write(folder)
+            test = tables.spread_text(step.test_mean, step.test_sd)
+            note(
+                f"step {step.step.number}, {step.step.title}: test {test} % at the final epoch, "
+                f"best {step.test_best:.2f} %, published {step.step.test_accuracy:.2f} %"
+            )
     print_result(record.values(), record.table(), as_json=as_json)
     note("wrote " + ", ".join(map(str, files)))
 

@@ -12,7 +12,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import typer
 
-from nas_mnist.cli.console import note, open_study, print_front, quiet_optuna, writing
+from nas_mnist.cli.console import note, open_study, print_front, quiet_optuna
 from nas_mnist.errors import NasMnistError, RequestError, StorageError, WorkerError, reason
 
 if TYPE_CHECKING:
@@ -44,11 +44,9 @@ def front(
     if csv is not None:
         from nas_mnist.report.front_table import write_front_csv
 
-        with writing(csv):
-            write_front_csv(record, csv)
+        write_front_csv(record, csv)
     if figure is not None:
-        with writing(figure):
-            page.write_figure(figures.front_figure(record, beside), figure)
+        page.write_figure(figures.front_figure(record, beside), figure)
 
 
 def export(
@@ -101,9 +99,7 @@ def report(
     from nas_mnist.report.page import write_report
     from nas_mnist.training.datasets import load_dataset
 
-    dataset = load_dataset(record.spec.dataset, data_dir)
-    with writing(output):
-        write_report(record, dataset, output, beside)
+    write_report(record, load_dataset(record.spec.dataset, data_dir), output, beside)
     note(f"wrote {output}")
 
 

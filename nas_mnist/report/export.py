@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
-from errno import EISDIR
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -18,12 +17,13 @@ from textwrap import indent
 import torch
 from torch import nn
 
-from nas_mnist.errors import StorageError, reason
+from nas_mnist.errors import StorageError
 from nas_mnist.execution.artifacts import read_weights
 from nas_mnist.execution.confirmation import Candidate, ConfirmedRun
 from nas_mnist.execution.records import StudyRecord, TrialRecord
 from nas_mnist.networks.architecture import Architecture, build_network, format_notation
 from nas_mnist.networks.layers import forward_lines, layer_names
+from nas_mnist.report import replace_files
 from nas_mnist.report.front_table import confirmed_text
 from nas_mnist.training.recipe import DATASETS
 
@@ -38,11 +38,7 @@ def export_network(record: StudyRecord, network: Candidate, file: Path) -> Path:
     weights, (_, content) = file.with_suffix(".pt"), trained_network(record, network)
     architecture, dataset = network.trial.architecture, record.spec.dataset
     source = module_source(architecture, dataset, record.normalization, _facts(record, network))
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        replace_files({weights: content, file: source.encode()})
-    except OSError as error:
-        raise StorageError(f"{error.filename or file}: {reason(error)}") from None
+    replace_files({weights: content, file: source.encode()})
     return weights
 
 
@@ -74,47 +70,30 @@ def load_weights(architecture: Architecture, weights: bytes) -> nn.Module:
     try:
         network.load_state_dict(torch.load(io.BytesIO(weights), weights_only=True))
     except Exception as error:  # torch.load has no one error for a file that is not weights
-        said = str(error).strip().splitlines() or [type(error).__name__]
-        raise StorageError(
-            f"the stored weights are not those of {format_notation(architecture)} ({said[0]})"
-        ) from None
+        said, *_ = str(error).strip().splitlines() or [type(error).__name__]
+        named = format_notation(architecture)
+        raise StorageError(f"the stored weights are not those of {named} ({said})") from None
     return network.eval()
-
-
-def replace_files(contents: Mapping[Path, bytes]) -> None:
-    """Write the files aside, then put all in their places."""
-    made = {file: file.with_name(file.name + ".part") for file in contents}
-    try:
-        for file, part in made.items():
-            if file.is_dir():
-                raise IsADirectoryError(EISDIR, "Is a directory", str(file))
-            part.write_bytes(contents[file])
-        for file, part in made.items():
-            part.replace(file)
-    finally:
-        for part in made.values():
-            part.unlink(missing_ok=True)
 
 
 def _facts(record: StudyRecord, network: Candidate) -> dict[str, str]:
     """What the file's docstring says of the network beside its layers."""
     trial, confirmed, spec, run = *network, record.spec, trained_run(network)
     images = "5 in 6" if spec.train_samples is None else f"{spec.train_samples:,}"
-    named = f"{record.name}, trial {trial.number}"
+    named, data = f"{record.name}, trial {trial.number}", f"training images of {spec.dataset}"
     validation = f"{trial.val_accuracy:.2f} % after the final epoch"
     epochs = f"{spec.epochs}, peak learning rate {trial.peak_learning_rate:g}"
-    if confirmed is None:
-        facts = {
-            "study": f"{named}, seed {run.seed}",
-            "trained": f"on {images} of the training images of {spec.dataset}",
-            "epochs": epochs,
-            "validation": validation,
-            "test": f"{run.test_accuracy:.2f} % after the final epoch: one run, unconfirmed",
-        }
-    else:
+    facts = {
+        "study": f"{named}, seed {run.seed}",
+        "trained": f"on {images} of the {data}",
+        "epochs": epochs,
+        "validation": validation,
+        "test": f"{run.test_accuracy:.2f} % after the final epoch: one run, unconfirmed",
+    }
+    if confirmed is not None:
         facts = {
             "study": f"{named}, confirmed with seed {run.seed}",
-            "trained": f"on all training images of {spec.dataset}",
+            "trained": f"on all {data}",
             "epochs": epochs,
             "search": f"validation {validation}, on {images} of those images",
             "test": f"{run.test_accuracy:.2f} % with this seed, after the final epoch",
@@ -133,7 +112,6 @@ def module_source(
     `normalization`: mean and standard deviation of the training pixels, from 0 to 1; `facts`: what
     its docstring says beside the layers, by name.
     """
-    mean, std = map(float, normalization)
     folder = DATASETS[dataset].folder if dataset in DATASETS else None
     rows, made = [("layer", "output shape", "parameters", "receptive field")], []
     for name, cost in zip(layer_names(network.layers), network.costs, strict=True):
@@ -150,15 +128,14 @@ def module_source(
     kept, left_out = ("F|", "P|") if folder else ("P|", "F|")
     lines = template.splitlines(keepends=True)
     text = "".join(line.removeprefix(kept) for line in lines if not line.startswith(left_out))
+    title = f"A network of {network.parameters:,} parameters for the images of {dataset}."
     return Template(text).substitute(
-        title=_plain(
-            f"A network of {network.parameters:,} parameters for the images of {dataset}."
-        ),
+        title=_plain(title),
         folder=folder,
         table="\n".join(table),
         facts="\n".join(f"    {name + ':':<12}{_plain(text)}" for name, text in facts.items()),
-        mean=mean,
-        std=std,
+        mean=normalization[0],
+        std=normalization[1],
         layers=indent("\n".join(made), " " * 8),
         forward=indent("\n".join(forward_lines(network.layers)), " " * 8),
     )

@@ -21,10 +21,10 @@ from PIL import Image
 from plotly.offline import get_plotlyjs
 
 from nas_mnist.errors import RequestError
-from nas_mnist.execution.confirmation import Candidate, candidates, chosen, confirmed
+from nas_mnist.execution.confirmation import Candidate, candidates, chosen
 from nas_mnist.execution.records import StudyRecord
-from nas_mnist.report import figures, front_table
-from nas_mnist.report.export import replace_files, trained_network, trained_run
+from nas_mnist.report import figures, front_table, replace_files, writing
+from nas_mnist.report.export import trained_network, trained_run
 from nas_mnist.report.tables import TEXT_COLUMNS, layer_rows
 from nas_mnist.search.front import on_log_scale
 from nas_mnist.training.datasets import Dataset
@@ -70,15 +70,18 @@ def table_part(rows: Sequence[Sequence[str]]) -> str:
 def write_figure(figure: go.Figure, file: Path) -> None:
     """Write a figure by its file's ending: an offline .html page, or .png and .svg pictures.
 
-    Raises RequestError for another ending, or if pictures cannot be drawn here.
+    Raises RequestError for another ending, or if pictures cannot be drawn here, and StorageError
+    if the file cannot be written.
     """
     check_figure_name(file)
-    if file.suffix == ".html":
-        title = str(figure.layout.title.text or file.stem)
-        file.write_text(page(title, [figure_part(figure)]), "utf-8")
-        return
+    scale = 1 if file.suffix == ".svg" else 2
     try:
-        figure.write_image(file, width=1000, height=600, scale=1 if file.suffix == ".svg" else 2)
+        with writing(file):
+            if file.suffix == ".html":
+                title = str(figure.layout.title.text or file.stem)
+                file.write_text(page(title, [figure_part(figure)]), "utf-8")
+            else:
+                figure.write_image(file, width=1000, height=600, scale=scale)
     except (ImportError, ValueError, RuntimeError):
         raise RequestError(
             f"figure {file}: pictures need kaleido (pip install 'nas-mnist[image]') and an "
@@ -98,54 +101,50 @@ def write_report(
     """Write the study's report as HTML: its front beside the retrained networks of `reproduced`,
     how it went, and its winner's mistakes on the dataset's test images.
 
-    Raises StudyError if no trial has completed, StorageError if the winner's weights are missing,
-    OSError if the file cannot be written.
+    Raises StudyError if no trial has completed, StorageError if the winner's weights are missing
+    or the file cannot be written.
     """
-    spec = record.spec
+    spec, counts, winner = record.spec, record.counts(), chosen(record)
+    trial, shown, shares = winner.trial, candidates(record), importances(record)
     title = f"{record.name}: networks within {spec.budget:,} parameters on {spec.dataset}"
-    replace_files({file: page(title, _report(record, dataset, title, reproduced)).encode()})
-
-
-def _report(
-    record: StudyRecord, dataset: Dataset, title: str, reproduced: Sequence[Reproduced]
-) -> Iterator[str]:
-    winner, shown, counts = chosen(record), candidates(record), record.counts()
-    trial, epochs = winner.trial, record.spec.epochs
     said = f"test {trial.test_accuracy:.2f} %, one run, unconfirmed"
     if winner.confirmed:
         said = f"confirmed {front_table.confirmed_text(winner.confirmed)}"
-    yield text_part(title, "h1")
-    yield text_part(
-        f"{counts.finished} trials of {epochs} epochs: {counts.complete} completed, "
+    summary = (
+        f"{counts.finished} trials of {spec.epochs} epochs: {counts.complete} completed, "
         f"{counts.pruned} pruned, {counts.failed} diverged. Most accurate on the validation "
         f"images: trial {trial.number}, {trial.architecture.parameters:,} parameters, {said}."
     )
-    yield figure_part(figures.front_figure(record, reproduced))
-    yield text_part("The front", "h2")
-    yield text_part(front_table.front_caption(record, shown))
-    yield table_part(front_table.front_rows(shown))
-    yield text_part("Learning curves of the front", "h2")
-    yield figure_part(figures.curves_figure(record.front(), confirmed(record)))
-    yield text_part("Where the epochs went", "h2")
-    yield text_part(front_table.spending_text(record))
-    yield figure_part(figures.spending_figure(front_table.epoch_usage(record), epochs))
-    yield text_part("Which choices matter", "h2")
-    if shares := importances(record):
-        yield text_part(
+    importance = [text_part(f"Fewer than {_LEAST_TRIALS} completed trials do not say.")]
+    if shares:
+        explained = (
             "For the validation accuracy of completed trials at a given size: shares of the "
             "variance of the error's logarithm, after its fit on the number of parameters (fANOVA)."
         )
-        yield figure_part(figures.importance_figure(shares))
-    else:
-        yield text_part(f"Fewer than {_LEAST_TRIALS} completed trials do not say.")
-    yield text_part(f"The winner: trial {trial.number}", "h2")
-    yield text_part(trial.notation, "pre")
-    yield table_part(layer_rows(trial.architecture))
-    yield from _mistakes(record, winner, dataset)
-    yield text_part("Configuration", "h2")
-    yield text_part("As resolved when the study was made, and the versions that made it.")
-    settings = {**record.spec.as_dict(), "versions": record.versions}
-    yield text_part(json.dumps(settings, indent=2), "pre")
+        importance = [text_part(explained), figure_part(figures.importance_figure(shares))]
+    parts = [
+        text_part(title, "h1"),
+        text_part(summary),
+        figure_part(figures.front_figure(record, reproduced)),
+        text_part("The front", "h2"),
+        text_part(front_table.front_caption(record, shown)),
+        table_part(front_table.front_rows(shown)),
+        text_part("Learning curves of the front", "h2"),
+        figure_part(figures.curves_figure(record)),
+        text_part("Where the epochs went", "h2"),
+        text_part(front_table.spending_text(record)),
+        figure_part(figures.spending_figure(front_table.epoch_usage(record), spec.epochs)),
+        text_part("Which choices matter", "h2"),
+        *importance,
+        text_part(f"The winner: trial {trial.number}", "h2"),
+        text_part(trial.notation, "pre"),
+        table_part(layer_rows(trial.architecture)),
+        *_mistakes(record, winner, dataset),
+        text_part("Configuration", "h2"),
+        text_part("As resolved when the study was made, and the versions that made it."),
+        text_part(json.dumps({**spec.as_dict(), "versions": record.versions}, indent=2), "pre"),
+    ]
+    replace_files({file: page(title, parts).encode()})
 
 
 def importances(record: StudyRecord) -> dict[str, float]:
@@ -177,11 +176,10 @@ def _mistakes(record: StudyRecord, winner: Candidate, dataset: Dataset) -> Itera
     answers = logits(network, dataset.test, dataset.normalization).argmax(dim=1)
     wrong = (answers != labels).nonzero().flatten().tolist()
     shown, right = wrong[:_MOST_IMAGES], 100 - 100 * len(wrong) / len(labels)
+    trained = f"Trained with seed {trained_run(winner).seed}"
+    told = f"{len(wrong)} of {len(labels):,} test images wrong, {right:.2f} % right."
     yield text_part("What the winner gets wrong", "h2")
-    yield text_part(
-        f"Trained with seed {trained_run(winner).seed}: {len(wrong)} of {len(labels):,} test "
-        f"images wrong, {right:.2f} % right."
-    )
+    yield text_part(f"{trained}: {told}")
     yield figure_part(figures.confusion_figure(labels.tolist(), answers.tolist()))
     if shown:
         some = "All" if len(shown) == len(wrong) else f"The first {len(shown)}"
