@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from nas_mnist.errors import StorageError, reason
+from nas_mnist.execution.spec import default_storage
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,8 +29,7 @@ def print_result(values: Any, *tables: Table, as_json: bool) -> None:
     try:
         if as_json:
             print(json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False))
-        else:
-            # A residual's brackets in a notation are no markup.
+        else:  # a residual's brackets in a notation are no markup
             Console(width=_terminal_width() or 1000, markup=False).print(*tables, sep="")
         sys.stdout.flush()
     except BrokenPipeError:
@@ -48,10 +48,7 @@ def _terminal_width() -> int | None:
 def print_front(record: StudyRecord, as_json: bool) -> None:
     from nas_mnist.report.front_table import front_table, front_values
 
-    if as_json:
-        print_result(front_values(record), as_json=True)
-    else:
-        print_result(None, front_table(record, _terminal_width()), as_json=False)
+    print_result(front_values(record), front_table(record, _terminal_width()), as_json=as_json)
 
 
 def quiet_optuna() -> None:
@@ -62,7 +59,6 @@ def quiet_optuna() -> None:
 
 def open_study(name: str, storage: str | None, artifact_dir: str | None = None) -> StudyRecord:
     from nas_mnist.execution.records import load_study
-    from nas_mnist.execution.spec import default_storage
 
     quiet_optuna()
     return load_study(name, storage or default_storage(name), artifact_dir or "")

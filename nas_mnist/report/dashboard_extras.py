@@ -22,7 +22,7 @@ from nas_mnist.execution.store import storage_errors
 from nas_mnist.report.export import export_network, trained_run
 from nas_mnist.report.figures import curves_figure, front_figure
 from nas_mnist.report.front_table import confirmed_text, front_caption, front_rows, spending_text
-from nas_mnist.report.tables import markdown_row
+from nas_mnist.report.tables import markdown_table
 
 _FIGURE_PIXELS = 450  # the height of the dashboard's own boxes
 _WINNER = "winner"  # user attribute: which winner's files are among the study's artifacts
@@ -54,10 +54,7 @@ class StudyArtifacts:
 
 
 def update_dashboard(record: StudyRecord) -> None:
-    """Store the study's note, figures and winner for the dashboard, in place of earlier ones.
-
-    Raises StorageError if the database or the artifacts cannot be written.
-    """
+    """Store the study's note, figures and winner for the dashboard, in place of earlier ones."""
     with storage_errors(record.url):
         optuna_dashboard.save_note(record.study, study_note(record))
         if not record.front():
@@ -85,8 +82,7 @@ def study_note(record: StudyRecord) -> str:
         return f"{about}\n\n{trials}\n\nNo trial has completed yet."
     headings, *rows = front_rows(shown)
     rows = [[*cells, f"`{notation}`"] for *cells, notation in rows]
-    rules = ["--:"] * (len(headings) - 1) + [":--"]
-    table = "\n".join(map(markdown_row, [headings, rules, *rows]))
+    table = markdown_table([headings, *rows], ["--:"] * (len(headings) - 1) + [":--"])
     trial, found = chosen(record)
     best = (
         f"Most accurate on the validation images: trial {trial.number}"

@@ -1,7 +1,7 @@
 """A network as a Python module file that needs nothing but torch, its weights beside it.
 
-The file's text is generated from the architecture value, layer by layer; no text of a study's
-database reaches it but what `_plain` lets through into its docstring.
+Its text is generated from the architecture value; no text of a study's database reaches it but
+what `_plain` lets through into its docstring.
 """
 
 from __future__ import annotations
@@ -30,11 +30,8 @@ from nas_mnist.training.recipe import DATASETS
 
 def export_network(record: StudyRecord, network: Candidate, file: Path) -> Path:
     """Write the network as `file` (.py), its weights beside it (.pt); the weights' path. Both are
-    whole before either replaces what was there.
-
-    Raises StorageError if the weights are missing or not this network's, or if a file cannot be
-    written.
-    """
+    whole before either replaces what was there. StorageError if the weights are missing or not
+    this network's, or if a file cannot be written."""
     weights, (_, content) = file.with_suffix(".pt"), trained_network(record, network)
     architecture, dataset = network.trial.architecture, record.spec.dataset
     source = module_source(architecture, dataset, record.normalization, _facts(record, network))
@@ -48,10 +45,8 @@ def trained_run(network: Candidate) -> TrialRecord | ConfirmedRun:
 
 
 def trained_network(record: StudyRecord, network: Candidate) -> tuple[nn.Module, bytes]:
-    """The network with the weights that it was trained to, in evaluation mode, and their file.
-
-    Raises StorageError if they are missing or not this network's.
-    """
+    """The network with the weights that it was trained to, in evaluation mode, and their file;
+    StorageError if they are missing or not this network's."""
     architecture, kept = network.trial.architecture, trained_run(network).weights
     # More than any such file has: float32 parameters, as many buffers, and what torch writes
     # around the tensors of a layer.
@@ -107,11 +102,8 @@ def module_source(
     network: Architecture, dataset: str, normalization: Sequence[float], facts: Mapping[str, str]
 ) -> str:
     """The text of the module file, which loads the weights file of its own name. Run, it classifies
-    a picture, or tests itself on the files of its dataset, if that one comes as files.
-
-    `normalization`: mean and standard deviation of the training pixels, from 0 to 1; `facts`: what
-    its docstring says beside the layers, by name.
-    """
+    a picture, or tests itself on the files of its dataset, if that one comes as files. `facts`:
+    what its docstring says beside the layers, by name."""
     folder = DATASETS[dataset].folder if dataset in DATASETS else None
     rows, made = [("layer", "output shape", "parameters", "receptive field")], []
     for name, cost in zip(layer_names(network.layers), network.costs, strict=True):

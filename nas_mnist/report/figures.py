@@ -50,10 +50,8 @@ def front_figure(record: StudyRecord, reproduced: Sequence[Reproduced] = ()) -> 
     trials, the budget, on MNIST the references as published, and of the networks of `reproduced`
     the best mean test accuracy that a step of theirs came to.
 
-    Once networks are confirmed, the line is that of mean test accuracies, with standard
-    deviations as bars; until then that of validation accuracies. Both axes are logarithmic, the
-    upright one in the error (100 - accuracy), so that 99.4 and 99.5% stand as far apart as 94
-    and 95%.
+    Once networks are confirmed, the line is that of mean test accuracies, with standard deviations
+    as bars; until then that of validation accuracies. The upright axis is logarithmic in the error.
     """
     front, known, budget = record.front(), confirmed(record), record.spec.budget
     on_front = {trial.number for trial in front}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,51 +29,42 @@ _HEADINGS = (
 class Lifecycle:
     """The steps of a lifecycle, those retrained among them, and the files they are kept in."""
 
-    def __init__(self, name: str, settings: Mapping[str, Any]) -> None:
-        """`settings` are what all its runs share beside the recipe, such as dataset and seeds."""
-        self.name = name
-        self.steps = runs.lifecycle_steps(name)
-        self.settings = settings
-        self.done: dict[int, Reproduced] = {}
+    def __init__(self, name: str, settings: Mapping[str, Any], folder: Path) -> None:
+        """`settings` are what all its runs share beside the recipe, such as dataset and seeds; the
+        steps that `folder` has are taken over. DataError if they cannot be read; RequestError if
+        they are of other recipes, data or seeds: they are not written over."""
+        self.name, self.settings, self.steps = name, settings, runs.lifecycle_steps(name)
+        self.files = folder / "steps.json", folder / "table.md"
         most = settings["most_parameters"]
         reasons = {step.number: runs.left_out(step, most) for step in self.steps}
         self.left_out = {number: why for number, why in reasons.items() if why is not None}
+        self.done: dict[int, Reproduced] = {}
+        if self.files[0].exists():
+            with _kept(self.files[0]) as (_, entries):
+                for step in [step for step in self.missing() if step.number in entries]:
+                    entry = entries[step.number]
+                    if entry["trained"] != self._trained(step):
+                        raise RequestError(
+                            f"{self.files[0]} has step {step.number} under other settings; give "
+                            "the same ones to go on, or another --results-dir"
+                        )
+                    self.done[step.number] = _reproduced(step, entry)
 
     def missing(self) -> list[Step]:
         """The steps still to be trained."""
         return [step for step in self.steps if step.number not in self.left_out | self.done]
-
-    def read(self, file: Path) -> None:
-        """Take over the steps that `file` has, if there is one.
-
-        Raises DataError if it cannot be read, and RequestError if it has steps of other recipes,
-        data or seeds: they are not written over.
-        """
-        if not file.exists():
-            return
-        with _kept(file) as (_, entries):
-            for step in self.missing():
-                if entry := entries.get(step.number):
-                    if entry["trained"] != self._trained(step):
-                        raise RequestError(
-                            f"{file} has step {step.number} under other settings; give the same "
-                            "ones to go on, or another --results-dir"
-                        )
-                    self.done[step.number] = _reproduced(step, entry)
 
     def values(self) -> dict[str, Any]:
         """What `reproduce --json` prints, and what is kept."""
         steps = [self._values(step) for step in self.steps]
         return {"lifecycle": self.name, **self.settings, "steps": steps}
 
-    def write(self, folder: Path) -> list[Path]:
+    def write(self) -> None:
         """Keep steps.json, from which the same command goes on, and table.md."""
-        headings, *rows = self._rows()
-        lines = map(tables.markdown_row, [headings, ["---"] * len(headings), *rows])
-        texts = {"steps.json": json.dumps(self.values(), indent=1), "table.md": "\n".join(lines)}
-        files = {folder / name: f"{text}\n".encode() for name, text in texts.items()}
-        replace_files(files)
-        return list(files)
+        table = tables.markdown_table(self._rows(), ["---"] * len(_HEADINGS))
+        texts = json.dumps(self.values(), indent=1), table
+        contents = (f"{text}\n".encode() for text in texts)
+        replace_files(dict(zip(self.files, contents, strict=True)))
 
     def table(self) -> Table:
         caption = (
@@ -130,19 +121,18 @@ class Lifecycle:
         }
 
 
-def read_reproduced(file: Path, dataset: str) -> list[Reproduced]:
-    """The steps that `reproduce` has trained and kept in `file`, its steps.json.
-
-    Raises DataError if it cannot be read, and RequestError if they were trained on other images
-    than those of `dataset`.
-    """
-    with _kept(file) as (lifecycle, entries):
-        for entry in entries.values():
-            trained_on = entry["trained"]["dataset"]
-            if trained_on != dataset:
-                raise RequestError(f"{file} was trained on {trained_on}, not on {dataset}")
-        known = {step.number: step for step in runs.lifecycle_steps(lifecycle)}
-        return [_reproduced(known[number], entry) for number, entry in entries.items()]
+def read_reproduced(files: Sequence[Path], dataset: str) -> list[Reproduced]:
+    """The steps that `reproduce` has trained and kept in these files, each a steps.json. DataError
+    if one cannot be read; RequestError if it was trained on other images than the dataset's."""
+    found = []
+    for file in files:
+        with _kept(file) as (lifecycle, entries):
+            known = {step.number: step for step in runs.lifecycle_steps(lifecycle)}
+            for number, entry in entries.items():
+                if (trained_on := entry["trained"]["dataset"]) != dataset:
+                    raise RequestError(f"{file} was trained on {trained_on}, not on {dataset}")
+                found.append(_reproduced(known[number], entry))
+    return found
 
 
 @contextmanager

@@ -69,10 +69,7 @@ def table_part(rows: Sequence[Sequence[str]]) -> str:
 
 def write_figure(figure: go.Figure, file: Path) -> None:
     """Write a figure by its file's ending: an offline .html page, or .png and .svg pictures.
-
-    Raises RequestError for another ending, or if pictures cannot be drawn here, and StorageError
-    if the file cannot be written.
-    """
+    RequestError for another ending, or if pictures cannot be drawn here."""
     check_figure_name(file)
     scale = 1 if file.suffix == ".svg" else 2
     try:
@@ -99,11 +96,8 @@ def write_report(
     record: StudyRecord, dataset: Dataset, file: Path, reproduced: Sequence[Reproduced] = ()
 ) -> None:
     """Write the study's report as HTML: its front beside the retrained networks of `reproduced`,
-    how it went, and its winner's mistakes on the dataset's test images.
-
-    Raises StudyError if no trial has completed, StorageError if the winner's weights are missing
-    or the file cannot be written.
-    """
+    how it went, and its winner's mistakes on the dataset's test images. StudyError if no trial
+    has completed, StorageError if the winner's weights are missing."""
     spec, counts, winner = record.spec, record.counts(), chosen(record)
     trial, shown, shares = winner.trial, candidates(record), importances(record)
     title = f"{record.name}: networks within {spec.budget:,} parameters on {spec.dataset}"
@@ -148,13 +142,9 @@ def write_report(
 
 
 def importances(record: StudyRecord) -> dict[str, float]:
-    """Shares of the variance of accuracy at a given size that each choice explains, the largest
-    first; empty with few completed trials.
-
-    Accuracy at a given size is the residual of the logarithm of the validation error about its
-    quadratic fit on the logarithm of parameters; the shares are those of fANOVA (Hutter, Hoos,
-    Leyton-Brown: An Efficient Approach for Assessing Hyperparameter Importance, 2014).
-    """
+    """What share of the variance of accuracy at a given size each choice explains, the largest
+    first, by fANOVA (Hutter, Hoos, Leyton-Brown 2014); empty with few completed trials. Accuracy
+    at a given size: what a quadratic fit of the error on parameters, both logarithms, leaves."""
     trials = record.trials(TrialState.COMPLETE)
     if len(trials) < _LEAST_TRIALS:
         return {}

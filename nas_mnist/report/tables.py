@@ -50,8 +50,9 @@ def text_table(title: str, rows: Rows, caption: str | None = None) -> Table:
     return table
 
 
-def markdown_row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def markdown_table(rows: Sequence[Sequence[str]], rules: Sequence[str]) -> str:
+    lines = [rows[0], rules, *rows[1:]]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def picked(source: Any, *names: str) -> dict[str, Any]:
