@@ -15,6 +15,8 @@ from nas_mnist.lookup import import_plugin, module_of
 from nas_mnist.networks import references as known
 from nas_mnist.report import tables
 from nas_mnist.training.recipe import Recipe, dataset_source, merged, parse_settings
+from nas_mnist.training.runs import Run, reproduce as train_steps, train_runs
+from nas_mnist.training.speed import Measured, Request, loops, measure
 
 
 def inspect(
@@ -64,7 +66,6 @@ def train(
 
     from nas_mnist.training.datasets import first_train_samples, load_dataset
     from nas_mnist.training.device import keep_freed_memory, resolve_device, resolve_precision
-    from nas_mnist.training.runs import Run, train_runs
 
     data = first_train_samples(load_dataset(dataset, data_dir), train_samples)
     where = resolve_device(device)
@@ -102,7 +103,6 @@ def reproduce(
     measured. The same command goes on where it was stopped."""
     from nas_mnist.report.lifecycle_table import Lifecycle
     from nas_mnist.training.datasets import first_train_samples, load_dataset
-    from nas_mnist.training.runs import reproduce as train_steps
 
     wanted = range(seed, seed + seeds)
     run: dict[str, Any] = {"dataset": dataset, "train_samples": train_samples, "epochs": epochs}
@@ -145,15 +145,13 @@ def bench(
 ) -> None:
     """Measure training here: the usual loop against batched training, in one run of minutes."""
     if study_of:
-        raise RequestError(
-            "--study-of is now a script: python studies/storage_benchmark/measure.py TRIALS ..."
-        )
+        script = "python studies/storage_benchmark/measure.py TRIALS ..."
+        raise RequestError(f"--study-of is now a script: {script}")
     import torch
 
     from nas_mnist.execution.target import resolve_target
     from nas_mnist.training.datasets import load_dataset
     from nas_mnist.training.device import resolve_device, training_precision
-    from nas_mnist.training.speed import Measured, Request, loops, measure
 
     name, architecture = resolve_target(target, storage)
     where = resolve_device(device)

@@ -20,7 +20,6 @@ def _import_plugins(modules: list[str] | None) -> list[str] | None:
 
 
 _TARGET = "A notation, a reference's name, or STUDY:TRIAL."
-_SEEDS: dict[str, Any] = {"min": 1, "max": 100}
 
 # By parameter, or by command and parameter; those that are not here are fields of SearchConfig.
 _OPTIONS: dict[str, Any] = {
@@ -38,9 +37,9 @@ _OPTIONS: dict[str, Any] = {
     ),
     "worker_gpus": Option(min=0, help="GPUs of a worker with --ray; 0.25 puts four on one."),
     "seed": Option(min=0, max=2**31 - 1, help="The first seed."),
-    "confirm.seeds": Option(help="Fresh seeds of each network.", **_SEEDS),
-    "train.seeds": Option(help="How many seeds, side by side.", **_SEEDS),
-    "reproduce.seeds": Option(help="Seeds of each step.", **_SEEDS),
+    "confirm.seeds": Option(min=1, max=100, help="Fresh seeds of each network."),
+    "train.seeds": Option(min=1, max=100, help="How many seeds, side by side."),
+    "reproduce.seeds": Option(min=1, max=100, help="Seeds of each step."),
     "train.epochs": Option(help="Epochs a run."),
     "reproduce.epochs": Option(min=1, max=10_000, help="Epochs a run.", show_default="as aimed at"),
     "most_accurate": Option(

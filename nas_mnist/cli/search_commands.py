@@ -84,15 +84,11 @@ def confirm(
     """
     record = open_study(study, storage, artifact_dir)
     with _launching(ray, worker_gpus) as launcher:
-        settings = record.request(
-            seeds=seeds,
-            most_accurate=record.spec.most_accurate if most_accurate is None else most_accurate,
-            workers=workers or launcher.slots,
-            device=device,
-            data_dir=None if data_dir is None else str(data_dir),
-            results_dir=results_dir or "results",
-            plugins=tuple(plugins or ()),
-        )
+        given = {"workers": workers or launcher.slots, "results_dir": results_dir or "results"}
+        if most_accurate is not None:
+            given["most_accurate"] = most_accurate
+        where = {"device": device, "data_dir": data_dir and str(data_dir)}
+        settings = record.request(seeds=seeds, plugins=tuple(plugins or ()), **where, **given)
         _finish(record, settings, launcher, as_json)
 
 

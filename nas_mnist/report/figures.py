@@ -37,8 +37,11 @@ def _drawn_error(accuracy: float) -> float:
 
 
 _SIZES = [base * 10**power for power in range(1, 8) for base in (1, 2, 5)]
-_SIZE_AXIS = {"title": "parameters", "type": "log", "tickvals": _SIZES, "showline": True}
 _ACCURACIES = [0, 50, 80, 90, 95, 98, 99, 99.2, 99.4, 99.5, 99.6, 99.7, 99.8, 99.9]
+_SIZE_AXIS = {
+    **{"title": "parameters", "type": "log", "showline": True, "tickvals": _SIZES},
+    "ticktext": [f"{size:,}" for size in _SIZES],
+}
 _ACCURACY_AXIS = {
     **{"title": "accuracy (%)", "type": "log", "tickvals": [*map(_drawn_error, _ACCURACIES)]},
     "ticktext": [f"{accuracy:g}" for accuracy in _ACCURACIES],
@@ -57,8 +60,7 @@ def front_figure(record: StudyRecord, reproduced: Sequence[Reproduced] = ()) -> 
     on_front = {trial.number for trial in front}
     others = [_claim(trial) for trial in record.complete() if trial.number not in on_front]
     figure = go.Figure()
-    small = {"color": _TRIALS, "size": 6}
-    _add(figure, "other completed trials, validation", others, marker=small)
+    _add(figure, "other completed trials, validation", others, marker={"color": _TRIALS, "size": 6})
     if record.spec.dataset == "mnist":
         published = [
             (found.architecture, found.published_accuracy, None, f"{found.name}, published")
@@ -85,21 +87,18 @@ def front_figure(record: StudyRecord, reproduced: Sequence[Reproduced] = ()) -> 
     errors = [error for trace in figure.data[1:] for error in trace.y] or [_DRAWN_MIN_ERROR, 100]
     title = f"{record.name}: what parameters buy in {record.spec.epochs} epochs"
     figure.update_layout(
-        template="plotly_white",
+        _box(560, margin={"t": 90, "r": 30}, xaxis=_SIZE_AXIS, yaxis=_ACCURACY_AXIS),
         title={"text": title, "subtitle": {"text": text}},
-        xaxis={**_SIZE_AXIS, "ticktext": [f"{size:,}" for size in _SIZES]},
         xaxis_range=np.log10([min(sizes) / 1.3, max(sizes) * 1.8]).tolist(),
-        yaxis={**_ACCURACY_AXIS, "showline": True},
         yaxis_range=np.log10([min(100, max(errors) * 1.2), min(errors) / 1.2]).tolist(),
-        height=560,
+        yaxis_showline=True,
         legend={"orientation": "h", "y": -0.16},
-        margin={"t": 90, "r": 30},
     )
     figure.add_vline(x=budget, line={"dash": "dash", "color": _BUDGET})
-    log = math.log10(budget)  # shapes take the value, annotations its logarithm
     low = {"y": 0, "yref": "paper", "xanchor": "right", "yanchor": "bottom", "textangle": -90}
     said = {"text": f"budget {budget:,}", "font_color": _BUDGET, "showarrow": False}
-    return figure.add_annotation(x=log, **low, **said)
+    # Shapes take the value, annotations its logarithm.
+    return figure.add_annotation(x=math.log10(budget), **low, **said)
 
 
 def _add(figure: go.Figure, name: str, points: Sequence[Point], **style: Any) -> None:
@@ -125,9 +124,8 @@ def _claim(trial: TrialRecord) -> Point:
 
 
 def _add_retrained(figure: go.Figure, reproduced: Sequence[Reproduced]) -> None:
-    by_mean = sorted(reproduced, key=lambda found: found.test_mean)
-    points = {}
-    for found in by_mean:
+    points = {}  # the best of each network is the last
+    for found in sorted(reproduced, key=lambda found: found.test_mean):
         step, seeds = found.step, len(found.runs)
         more = f"{step.reference}, {step.lifecycle} step {step.number}, seeds: {seeds}"
         points[found.architecture] = found.architecture, found.test_mean, found.test_sd, more
@@ -161,20 +159,18 @@ def curves_figure(record: StudyRecord) -> go.Figure:
         if trial.number in runs:
             tests = [[e["test_accuracy"] for e in run.curve] for run in runs[trial.number]]
             curves.append(("test, confirmed", np.mean(tests, axis=0).tolist(), "dash", 1.5))
-        tip = f"trial {trial.number}, epoch %{{x}}: %{{customdata:.2f}} %<extra></extra>"
+        size, tip = (
+            trial.architecture.parameters,
+            f"trial {trial.number}, epoch %{{x}}: %{{customdata:.2f}} %<extra></extra>",
+        )
         for kind, accuracies, dash, width in curves:
-            figure.add_scatter(
-                x=list(range(1, len(accuracies) + 1)),
-                y=[_drawn_error(accuracy) for accuracy in accuracies],
-                customdata=accuracies,
-                hovertemplate=tip,
-                name=f"{trial.architecture.parameters:,}, {kind}",
-                mode="lines",
-                line={"color": color, "dash": dash, "width": width},
-            )
-    downwards = {**_ACCURACY_AXIS, "autorange": "reversed"}
-    axes = {"xaxis": {"title": "epoch", "dtick": 1}, "yaxis": downwards}
-    return figure.update_layout(_box(520, **axes), legend_title="parameters")
+            epochs, errors = range(1, len(accuracies) + 1), [*map(_drawn_error, accuracies)]
+            line = {"color": color, "dash": dash, "width": width}
+            style = {"mode": "lines", "line": line, "hovertemplate": tip, "customdata": accuracies}
+            figure.add_scatter(x=[*epochs], y=errors, name=f"{size:,}, {kind}", **style)
+    axes = {"xaxis": {"title": "epoch", "dtick": 1}, "yaxis": _ACCURACY_AXIS}
+    figure.update_layout(_box(520, **axes), legend_title="parameters")
+    return figure.update_yaxes(autorange="reversed")
 
 
 def spending_figure(spent: EpochUsage, epochs: int) -> go.Figure:
@@ -217,11 +213,9 @@ def confusion_figure(labels: Sequence[int], answers: Sequence[int]) -> go.Figure
     np.add.at(counts, (np.asarray(labels), np.asarray(answers)), 1)
     names = [str(digit) for digit in range(CLASSES)]
     mistakes = np.where(np.eye(CLASSES, dtype=bool), 0, counts).tolist()
-    tip = "shown %{y}, answered %{x}: %{text}<extra></extra>"
     style = {"texttemplate": "%{text}", "colorscale": "OrRd", "showscale": False}
-    cells = go.Heatmap(
-        z=mistakes, x=names, y=names, text=counts.tolist(), hovertemplate=tip, **style
-    )
+    style["hovertemplate"] = "shown %{y}, answered %{x}: %{text}<extra></extra>"
+    cells = go.Heatmap(z=mistakes, x=names, y=names, text=counts.tolist(), **style)
     answered = {"title": "answered", "type": "category", "side": "top"}
     shown = {"title": "shown", "type": "category", "autorange": "reversed"}
     box = _box(560, width=640, margin={"t": 60, "r": 20}, xaxis=answered, yaxis=shown)

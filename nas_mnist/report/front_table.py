@@ -20,7 +20,6 @@ UNCONFIRMED = (
     "This front is unconfirmed: each accuracy is that of one run on the search's training images."
 )
 _LEFT_OUT_FIRST = ("MACs", "receptive field", "notation", "gap", "seeds")
-_NOTATION_WIDTH = 24
 _FINDINGS = ("gap", "last4_min", "goal_met", "diverged", "on_front")
 _CSV_COLUMNS = (
     *("trial", "notation", "parameters", "macs", "receptive_field", "val_accuracy"),
@@ -47,14 +46,11 @@ def epoch_usage(record: StudyRecord) -> EpochUsage:
     complete, pruned = record.trials(TrialState.COMPLETE), record.trials(TrialState.PRUNED)
     trained = [*complete, *pruned]
     spared = {t.number for t in complete if t.user_attrs.get("would_be_pruned") is not None}
-    return EpochUsage(
-        epochs=sum(map(epochs, trained)),
-        epochs_unpruned=len(trained) * record.spec.epochs,
-        stopped=dict(sorted(Counter(map(epochs, pruned)).items())),
-        exempt=sum(bool(trial.user_attrs.get("exempt")) for trial in complete),
-        spared=len(spared),
-        wrongful=sum(trial.number in spared for trial in record.front()),
-    )
+    stopped = dict(sorted(Counter(map(epochs, pruned)).items()))
+    exempt = sum(bool(trial.user_attrs.get("exempt")) for trial in complete)
+    wrongful = sum(trial.number in spared for trial in record.front())
+    unpruned = len(trained) * record.spec.epochs
+    return EpochUsage(sum(map(epochs, trained)), unpruned, stopped, exempt, len(spared), wrongful)
 
 
 def front_values(record: StudyRecord) -> dict[str, Any]:
@@ -87,7 +83,7 @@ def front_table(record: StudyRecord, width: int | None = None) -> Table:
     columns = list(zip(*front_rows(shown), strict=True))
     # A heading can wrap, a number cannot; notations can be folded.
     widths = {head: max(map(len, [*head.split(), *cells])) for head, *cells in columns}
-    widths["notation"] = _NOTATION_WIDTH
+    widths["notation"] = 24
     for heading in _LEFT_OUT_FIRST:
         if width is not None and 1 + sum(least + 3 for least in widths.values()) > width:
             widths.pop(heading, None)
@@ -151,21 +147,16 @@ def spending_text(record: StudyRecord) -> str:
     if spent.stopped:
         rungs = (f"{count} after epoch {epoch}" for epoch, count in spent.stopped.items())
         said.append(f"stopped: {', '.join(rungs)}")
-    exempt = "no trial was exempt from stopping"
-    if spent.exempt:
-        spared = f"{spent.spared}, {spent.wrongful} of them wrongly"
-        exempt = (
-            f"of the {spent.exempt} exempt from stopping the pruner would have stopped {spared}"
-        )
     if record.spec.pruner != "none":
-        said.append(exempt)
+        exempt = f"of the {spent.exempt} exempt from stopping the pruner would have stopped "
+        exempt += f"{spent.spared}, {spent.wrongful} of them wrongly"
+        said.append(exempt if spent.exempt else "no trial was exempt from stopping")
     return f"{'; '.join(said)}."
 
 
 def write_front_csv(record: StudyRecord, file: Path) -> None:
     """The front, and what was confirmed beside it, as CSV, a line a network, with the columns of
-    `front --json`; those of the confirmation are empty for a network without one. StorageError if
-    it cannot be written."""
+    `front --json`; those of the confirmation are empty for a network without one."""
     import pandas
 
     rows = [_values(*entry) for entry in candidates(record)]

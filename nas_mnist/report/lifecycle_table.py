@@ -109,16 +109,12 @@ class Lifecycle:
         if done is None:
             return {**values, "left_out": self._said(step)}
         found = ("train_best", "train_mean", "test_best", "test_mean", "test_sd")
-        measured = {name.replace("_", "_accuracy_"): getattr(done, name) for name in found}
-        lowest = min(run.last4_min for run in done.runs)
-        size = done.architecture.parameters
-        return {
-            **values,
-            "measured": {"parameters": size, **measured, "last4_min": lowest},
-            "analysis": self._said(step),
-            "trained": self._trained(step),
-            "runs": [{"seed": run.seed, "curve": tables.curve_values(run)} for run in done.runs],
-        }
+        measured: dict[str, Any] = {"parameters": done.architecture.parameters}
+        measured |= {name.replace("_", "_accuracy_"): getattr(done, name) for name in found}
+        measured["last4_min"] = min(run.last4_min for run in done.runs)
+        values |= {"measured": measured, "analysis": self._said(step)}
+        kept = [{"seed": run.seed, "curve": tables.curve_values(run)} for run in done.runs]
+        return {**values, "trained": self._trained(step), "runs": kept}
 
 
 def read_reproduced(files: Sequence[Path], dataset: str) -> list[Reproduced]:

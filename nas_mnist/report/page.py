@@ -15,7 +15,6 @@ from string import Template
 import numpy as np
 import optuna
 import plotly.graph_objects as go
-from optuna.importance import FanovaImportanceEvaluator
 from optuna.trial import TrialState
 from PIL import Image
 from plotly.offline import get_plotlyjs
@@ -31,10 +30,8 @@ from nas_mnist.training.datasets import Dataset
 from nas_mnist.training.runs import Reproduced
 from nas_mnist.training.trainer import logits
 
-# Fewer trials say nothing about fifteen choices.
-_LEAST_TRIALS = 20
-# More are no easier to learn from.
-_MOST_IMAGES = 120
+_LEAST_TRIALS = 20  # fewer say nothing about fifteen choices
+_MOST_IMAGES = 120  # more are no easier to learn from
 
 
 def page(title: str, parts: Iterable[str]) -> str:
@@ -59,23 +56,22 @@ def table_part(rows: Sequence[Sequence[str]]) -> str:
     """A table; its first row are the headings."""
     kinds = {name: ' class="text"' for name in TEXT_COLUMNS}
     kinds["notation"] = ' class="text notation"'
-    lines = []
-    for tag, row in zip(["th", *["td"] * len(rows)], rows, strict=False):
-        cells = zip(rows[0], row, strict=True)
+    lines = ["<table>"]
+    for row in rows:
+        tag, cells = "th" if row is rows[0] else "td", zip(rows[0], row, strict=True)
         made = (f"<{tag}{kinds.get(h, '')}>{html.escape(cell)}</{tag}>" for h, cell in cells)
         lines.append(f"<tr>{''.join(made)}</tr>")
-    return "\n".join(["<table>", *lines, "</table>"])
+    return "\n".join([*lines, "</table>"])
 
 
 def write_figure(figure: go.Figure, file: Path) -> None:
     """Write a figure by its file's ending: an offline .html page, or .png and .svg pictures.
     RequestError for another ending, or if pictures cannot be drawn here."""
     check_figure_name(file)
-    scale = 1 if file.suffix == ".svg" else 2
+    title, scale = str(figure.layout.title.text or file.stem), 1 if file.suffix == ".svg" else 2
     try:
         with writing(file):
             if file.suffix == ".html":
-                title = str(figure.layout.title.text or file.stem)
                 file.write_text(page(title, [figure_part(figure)]), "utf-8")
             else:
                 figure.write_image(file, width=1000, height=600, scale=scale)
@@ -153,7 +149,7 @@ def importances(record: StudyRecord) -> dict[str, float]:
     residuals = {trial.number: float(own) for trial, own in zip(trials, rest, strict=True)}
     return optuna.importance.get_param_importances(
         record.study,
-        evaluator=FanovaImportanceEvaluator(seed=0),
+        evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0),
         params=[name for name in trials[0].params if name != "fill"],
         target=lambda trial: residuals[trial.number],
     )
@@ -166,10 +162,9 @@ def _mistakes(record: StudyRecord, winner: Candidate, dataset: Dataset) -> Itera
     answers = logits(network, dataset.test, dataset.normalization).argmax(dim=1)
     wrong = (answers != labels).nonzero().flatten().tolist()
     shown, right = wrong[:_MOST_IMAGES], 100 - 100 * len(wrong) / len(labels)
-    trained = f"Trained with seed {trained_run(winner).seed}"
     told = f"{len(wrong)} of {len(labels):,} test images wrong, {right:.2f} % right."
     yield text_part("What the winner gets wrong", "h2")
-    yield text_part(f"{trained}: {told}")
+    yield text_part(f"Trained with seed {trained_run(winner).seed}: {told}")
     yield figure_part(figures.confusion_figure(labels.tolist(), answers.tolist()))
     if shown:
         some = "All" if len(shown) == len(wrong) else f"The first {len(shown)}"

@@ -97,15 +97,12 @@ def layer_rows(architecture: Architecture) -> list[list[str]]:
 def reference_values(reference: Reference) -> dict[str, Any]:
     """One entry of `references --json`; the published accuracy is one run's best epoch."""
     kept = ("title", "parameters", "train_accuracy", "test_accuracy", "note", "recipe")
-    return {
-        "name": reference.name,
-        **size_values(reference.architecture),
-        "published_test_accuracy": reference.published_accuracy,
-        "lifecycles": [
-            {"lifecycle": step.lifecycle, "step": step.number, **picked(step, *kept)}
-            for step in reference.steps
-        ],
-    }
+    steps = [
+        {"lifecycle": step.lifecycle, "step": step.number, **picked(step, *kept)}
+        for step in reference.steps
+    ]
+    published = {"published_test_accuracy": reference.published_accuracy, "lifecycles": steps}
+    return {"name": reference.name, **size_values(reference.architecture), **published}
 
 
 def references_table(references: Sequence[Reference]) -> Table:
@@ -140,18 +137,11 @@ def runs_values(
 ) -> dict[str, Any]:
     """What `train --json` prints: every seed's curve, and mean ± sd of the final epoch."""
     mean, sd = mean_and_sd([run.test_accuracy for run in runs])
-    own = ("seed", "test_accuracy")
-    return {
-        "name": name,
-        **size_values(architecture),
-        "dataset": dataset,
-        "recipe": recipe.as_dict(),
-        "seeds": [run.seed for run in runs],
-        "test_accuracy_mean": mean,
-        "test_accuracy_sd": sd,
-        "last4_min": min(run.last4_min for run in runs),
-        "runs": [{**picked(run, *own), "curve": curve_values(run)} for run in runs],
-    }
+    asked = {"dataset": dataset, "recipe": recipe.as_dict(), "seeds": [run.seed for run in runs]}
+    lowest = min(run.last4_min for run in runs)
+    found = {"test_accuracy_mean": mean, "test_accuracy_sd": sd, "last4_min": lowest}
+    kept = [{**picked(run, "seed", "test_accuracy"), "curve": curve_values(run)} for run in runs]
+    return {"name": name, **size_values(architecture), **asked, **found, "runs": kept}
 
 
 def runs_table(values: dict[str, Any], runs: Sequence[Run]) -> Table:
