@@ -58,8 +58,9 @@ def search(
             note(f"interrupted: {done}; the same command goes on")
             raise
         if not record.front():
-            said = "no trial completed: every network diverged; lower the learning rate"
-            raise NasMnistError(said)
+            raise NasMnistError(
+                "no trial completed: every network diverged; lower the learning rate"
+            )
         _finish(record, request, launcher, as_json)
 
 
@@ -134,9 +135,8 @@ def _finish(record: StudyRecord, settings: SearchConfig, launcher: Launcher, as_
         images = prepare_confirmation(record, settings, launcher)
         front = len(record.front())
         besides = len(networks_to_confirm(record, settings)) - front
-        more = f" and {besides} beside it" if besides else ""
+        networks = f"{front} networks of the front{f' and {besides} beside it' if besides else ''}"
         seeds = "1 seed" if settings.seeds == 1 else f"{settings.seeds} seeds"
-        networks = f"{front} networks of the front{more}"
         note(f"confirming {networks} with {seeds} each, on all {images:,} training images")
         try:
             show_progress(run_confirmation(record, settings, launcher))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from errno import EISDIR
 from pathlib import Path
 
 from nas_mnist.errors import StorageError, reason
@@ -27,7 +26,7 @@ def replace_files(contents: Mapping[Path, bytes]) -> None:
         for file, content in contents.items():
             with writing(file):
                 if file.is_dir():
-                    raise IsADirectoryError(EISDIR, "Is a directory")
+                    raise StorageError(f"{file}: Is a directory")
                 made[file] = file.with_name(f"{file.name}.part")
                 made[file].write_bytes(content)
         for file, part in made.items():

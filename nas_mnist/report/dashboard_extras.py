@@ -1,5 +1,4 @@
-"""What Optuna's dashboard shows of a study beside its own pages: a note with the front, the
-tool's figures, the winner's files."""
+"""What Optuna's dashboard shows of a study beside its own pages: a note, figures, the winner."""
 
 from __future__ import annotations
 
@@ -84,11 +83,9 @@ def study_note(record: StudyRecord) -> str:
     rows = [[*cells, f"`{notation}`"] for *cells, notation in rows]
     table = markdown_table([headings, *rows], ["--:"] * (len(headings) - 1) + [":--"])
     trial, found = chosen(record)
-    best = (
-        f"Most accurate on the validation images: trial {trial.number}"
-        f"{f', {confirmed_text(found)}' if found else ''}. Its module and weights are among the "
-        "study's artifacts."
-    )
+    named = f"trial {trial.number}" + (f", {confirmed_text(found)}" if found else "")
+    best = f"Most accurate on the validation images: {named}. "
+    best += "Its module and weights are among the study's artifacts."
     said = [about, trials, table, front_caption(record, shown), spending_text(record), best]
     return "\n\n".join(said)
 

@@ -1,8 +1,5 @@
-"""A network as a Python module file that needs nothing but torch, its weights beside it.
-
-Its text is generated from the architecture value; no text of a study's database reaches it but
-what `_plain` lets through into its docstring.
-"""
+"""A network as a Python module file that needs nothing but torch, its weights beside it. No text of
+a study's database reaches it but what `_plain` lets through into its docstring."""
 
 from __future__ import annotations
 

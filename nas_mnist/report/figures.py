@@ -22,14 +22,12 @@ from nas_mnist.training.runs import Reproduced
 FRONT_COLOR = "#1f5fbf"
 _CLAIMS, _TRIALS = "#7fa3d9", "#a9c4ea"
 _REFERENCES, _RETRAINED, _BUDGET, _STOPPED = "#8a8a8a", "#5f5f5f", "#b03030", "#c98a2b"
-# One image of 10,000: where an error of 0 is drawn on the logarithmic axis.
-_DRAWN_MIN_ERROR = 0.01
+_DRAWN_MIN_ERROR = 0.01  # of 0 on the logarithmic axis: one image of 10,000
 _LINE: dict[str, Any] = {"line": {"shape": "hv", "color": FRONT_COLOR, "width": 2}}
 _DOT: dict[str, Any] = {"marker": {"size": 9, "color": FRONT_COLOR}}
 
 Point = tuple[Architecture, float, float | None, str]
-"""a network in a picture: its accuracy in percent and the deviation of that, if it is a mean of
-several runs, and what else to say of it"""
+"""a network in a picture: its accuracy in percent, the deviation of that, what else to say of it"""
 
 
 def _drawn_error(accuracy: float) -> float:

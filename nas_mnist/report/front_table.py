@@ -1,5 +1,4 @@
-"""What is said of a study: its front as plain values for `--json`, as tables and as CSV, and where
-its epochs went."""
+"""What is said of a study: its front as values, as tables and as CSV, and where its epochs went."""
 
 from __future__ import annotations
 
@@ -105,17 +104,16 @@ def front_rows(shown: Sequence[Candidate]) -> list[list[str]]:
     own = ("trial", "parameters", "MACs", "receptive field", "validation %")
     measured = ("confirmed test %", "seeds", "gap", "lowest of last 4 %", "goal")
     rows: list[Any] = [[*own, *(measured if any_confirmed else ["test %"]), "notation"]]
-    for entry in shown:
-        trial, found = entry
+    for trial, found in shown:
         cells: list[Any] = ["not yet", *[None] * 4] if any_confirmed else [trial.test_accuracy]
         if found is not None:
             seeds = f"{len(found.runs)}{f' + {found.diverged} diverged' if found.diverged else ''}"
             held = "met" if found.goal_met else "missed"
             test = spread_text(found.mean, found.sd)
             cells = [test, seeds, f"{found.gap:+.2f}", found.last4_min, held]
-        named = f"{trial.number}*" if entry.beside_front else str(trial.number)
-        sizes = picked(trial.architecture, "parameters", "macs", "receptive_field").values()
-        rows.append([named, *sizes, trial.val_accuracy, *cells, trial.notation])
+        named = f"{trial.number}{'' if found is None or found.on_front else '*'}"
+        notation, *sizes = size_values(trial.architecture).values()
+        rows.append([named, *sizes, trial.val_accuracy, *cells, notation])
     return as_text(rows)
 
 
@@ -131,13 +129,12 @@ def front_caption(record: StudyRecord, shown: Sequence[Candidate]) -> str:
     """What the figures of `front_rows` are."""
     if not any(entry.confirmed for entry in shown):
         return UNCONFIRMED
-    text = (
+    beside = any(entry.beside_front for entry in shown)
+    return (
         "Confirmed: retrained on all training images with fresh seeds, test accuracy after the "
         "final epoch, mean ± sd; gap: above the validation accuracy of the search; goal: "
         f"{record.spec.goal:g} % over the last 4 epochs with every seed."
-    )
-    beside = any(entry.beside_front for entry in shown)
-    return text + (" *: not on the search's front, confirmed besides." if beside else "")
+    ) + (" *: not on the search's front, confirmed besides." if beside else "")
 
 
 def spending_text(record: StudyRecord) -> str:

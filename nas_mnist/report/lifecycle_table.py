@@ -14,7 +14,6 @@ from nas_mnist.errors import DataError, RequestError, reason
 from nas_mnist.networks.architecture import format_notation
 from nas_mnist.networks.references import Step, references
 from nas_mnist.report import replace_files, tables
-from nas_mnist.report.tables import spread_text
 from nas_mnist.training import runs
 from nas_mnist.training.recipe import Recipe
 from nas_mnist.training.runs import Reproduced, Run
@@ -42,13 +41,12 @@ class Lifecycle:
         if self.files[0].exists():
             with _kept(self.files[0]) as (_, entries):
                 for step in [step for step in self.missing() if step.number in entries]:
-                    entry = entries[step.number]
-                    if entry["trained"] != self._trained(step):
+                    if entries[step.number]["trained"] != self._trained(step):
                         raise RequestError(
                             f"{self.files[0]} has step {step.number} under other settings; give "
                             "the same ones to go on, or another --results-dir"
                         )
-                    self.done[step.number] = _reproduced(step, entry)
+                    self.done[step.number] = _reproduced(step, entries[step.number])
 
     def missing(self) -> list[Step]:
         """The steps still to be trained."""
@@ -62,15 +60,12 @@ class Lifecycle:
     def write(self) -> None:
         """Keep steps.json, from which the same command goes on, and table.md."""
         table = tables.markdown_table(self._rows(), ["---"] * len(_HEADINGS))
-        texts = json.dumps(self.values(), indent=1), table
-        contents = (f"{text}\n".encode() for text in texts)
-        replace_files(dict(zip(self.files, contents, strict=True)))
+        texts = f"{json.dumps(self.values(), indent=1)}\n", f"{table}\n"
+        replace_files(dict(zip(self.files, map(str.encode, texts), strict=True)))
 
     def table(self) -> Table:
-        caption = (
-            "Published: the best epochs of one run. Train accuracies are those of the "
-            "network as it changed, over augmented images."
-        )
+        train = "Train accuracies are those of the network as it changed, over augmented images."
+        caption = f"Published: the best epochs of one run. {train}"
         title = f"{self.name}: published, and retrained here"
         return tables.text_table(title, self._rows(), caption)
 
@@ -88,7 +83,7 @@ class Lifecycle:
             size, train, test, final = step.parameters, None, None, None
             if done := self.done.get(step.number):
                 train, test, size = done.train_best, done.test_best, done.architecture.parameters
-                final = spread_text(done.test_mean, done.test_sd)
+                final = tables.spread_text(done.test_mean, done.test_sd)
             published = step.train_accuracy, train, step.test_accuracy, test
             rows.append([step.number, step.title, size, *published, final, self._said(step)])
         return tables.as_text(rows)
@@ -105,8 +100,7 @@ class Lifecycle:
         published = ("parameters", "train_accuracy", "test_accuracy", "recipe", "note")
         values = {"step": step.number, "title": step.title, "network": step.reference}
         values |= {"published": tables.picked(step, *published)}
-        done = self.done.get(step.number)
-        if done is None:
+        if (done := self.done.get(step.number)) is None:
             return {**values, "left_out": self._said(step)}
         found = ("train_best", "train_mean", "test_best", "test_mean", "test_sd")
         measured: dict[str, Any] = {"parameters": done.architecture.parameters}

@@ -32,6 +32,10 @@ from nas_mnist.training.trainer import logits
 
 _LEAST_TRIALS = 20  # fewer say nothing about fifteen choices
 _MOST_IMAGES = 120  # more are no easier to learn from
+_FANOVA = (
+    "For the validation accuracy of completed trials at a given size: shares of the variance of "
+    "the error's logarithm, after its fit on the number of parameters (fANOVA)."
+)
 
 
 def page(title: str, parts: Iterable[str]) -> str:
@@ -107,11 +111,7 @@ def write_report(
     )
     importance = [text_part(f"Fewer than {_LEAST_TRIALS} completed trials do not say.")]
     if shares:
-        explained = (
-            "For the validation accuracy of completed trials at a given size: shares of the "
-            "variance of the error's logarithm, after its fit on the number of parameters (fANOVA)."
-        )
-        importance = [text_part(explained), figure_part(figures.importance_figure(shares))]
+        importance = [text_part(_FANOVA), figure_part(figures.importance_figure(shares))]
     parts = [
         text_part(title, "h1"),
         text_part(summary),
@@ -166,8 +166,8 @@ def _mistakes(record: StudyRecord, winner: Candidate, dataset: Dataset) -> Itera
     yield text_part("What the winner gets wrong", "h2")
     yield text_part(f"Trained with seed {trained_run(winner).seed}: {told}")
     yield figure_part(figures.confusion_figure(labels.tolist(), answers.tolist()))
+    some = "All" if len(shown) == len(wrong) else f"The first {len(shown)}"
     if shown:
-        some = "All" if len(shown) == len(wrong) else f"The first {len(shown)}"
         yield text_part(f"{some} of them, shown → answered:")
     yield '<div class="images">'
     for index in shown:

@@ -39,9 +39,8 @@ def as_text(rows: Rows) -> list[list[str]]:
 
 def text_table(title: str, rows: Rows, caption: str | None = None) -> Table:
     """The rows as a terminal shows them."""
-    sides: Any = {"title_justify": "left", "caption_justify": "left"}
     headings, *lines = as_text(rows)
-    table = Table(title=title, caption=caption, **sides)
+    table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
     for heading in headings:
         side: Any = "left" if heading in TEXT_COLUMNS else "right"
         table.add_column(heading, justify=side, overflow="fold")
@@ -173,9 +172,8 @@ def bench_values(measured: Sequence[Measured]) -> dict[str, Any]:
 
 def bench_table(values: dict[str, Any]) -> Table:
     """One row a loop; what it says of whole trials is computed from its images a second."""
-    title = (
-        "{network} ({parameters:,} parameters) on {device}, {cores} cores, {vectors}, {precision}"
-    )
+    network = "{network} ({parameters:,} parameters)".format(**values)
+    machine = "{device}, {cores} cores, {vectors}, {precision}".format(**values)
     rows = [["loop", "processes × threads", "images/s", "lowest to highest", "s a trial", "MiB"]]
     for loop in values["loops"]:
         rates = loop["images_per_second"]
@@ -190,4 +188,4 @@ def bench_table(values: dict[str, Any]) -> Table:
         f"images. A trial is 15 epochs of 50,000 images ({TRIAL_IMAGES:,}); s a trial is the "
         "whole machine's time for one."
     )
-    return text_table(title.format(**values), rows, caption)
+    return text_table(f"{network} on {machine}", rows, caption)
