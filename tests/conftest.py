@@ -20,7 +20,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from nas_mnist.cli.app import main
+from nas_mnist.cli import main
 from nas_mnist.errors import RequestError
 from nas_mnist.execution.records import StudyRecord, load_study
 from nas_mnist.lookup import import_plugin, module_of

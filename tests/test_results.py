@@ -94,6 +94,6 @@ def test_the_readme_has_what_the_last_steps_came_to() -> None:
     readme = (RESULTS.parent / "README.md").read_text()
     shown = []
     for name in ("a7-8k", "s7-8k"):
-        last = read_reproduced(RESULTS / name / "steps.json", "mnist")[-1]
+        last = read_reproduced([RESULTS / name / "steps.json"], "mnist")[-1]
         shown.append(f"{last.test_mean:.2f} ± {last.test_sd:.2f}")
     assert f"| {'; '.join(shown)} |" in readme

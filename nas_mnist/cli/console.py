@@ -6,12 +6,10 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas_mnist.errors import StorageError, reason
+from nas_mnist.execution.spec import default_storage
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,8 +29,7 @@ def print_result(values: Any, *tables: Table, as_json: bool) -> None:
     try:
         if as_json:
             print(json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False))
-        else:
-            # A residual's brackets in a notation are no markup.
+        else:  # a residual's brackets in a notation are no markup
             Console(width=_terminal_width() or 1000, markup=False).print(*tables, sep="")
         sys.stdout.flush()
     except BrokenPipeError:
@@ -51,20 +48,7 @@ def _terminal_width() -> int | None:
 def print_front(record: StudyRecord, as_json: bool) -> None:
     from nas_mnist.report.front_table import front_table, front_values
 
-    if as_json:
-        print_result(front_values(record), as_json=True)
-    else:
-        print_result(None, front_table(record, _terminal_width()), as_json=False)
-
-
-@contextmanager
-def writing(file: Path) -> Iterator[None]:
-    """Make the file's folder, and say in one line if `file` could not be written."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        yield
-    except OSError as error:
-        raise StorageError(f"{file}: {reason(error)}") from None
+    print_result(front_values(record), front_table(record, _terminal_width()), as_json=as_json)
 
 
 def quiet_optuna() -> None:
@@ -75,7 +59,6 @@ def quiet_optuna() -> None:
 
 def open_study(name: str, storage: str | None, artifact_dir: str | None = None) -> StudyRecord:
     from nas_mnist.execution.records import load_study
-    from nas_mnist.execution.spec import default_storage
 
     quiet_optuna()
     return load_study(name, storage or default_storage(name), artifact_dir or "")

@@ -8,20 +8,19 @@ from typing import Any
 
 import typer
 
-from nas_mnist.cli.console import note, print_result, writing
+from nas_mnist.cli.console import note, print_result
 from nas_mnist.errors import RequestError
 from nas_mnist.execution.spec import available_cores
 from nas_mnist.lookup import import_plugin, module_of
 from nas_mnist.networks import references as known
 from nas_mnist.report import tables
 from nas_mnist.training.recipe import Recipe, dataset_recipe, merged, parse_settings
+from nas_mnist.training.runs import Run, reproduce as train_steps, train_runs
+from nas_mnist.training.speed import Measured, Request, loops, measure
 
 
 def inspect(
-    target: str,
-    storage: str | None = None,
-    plugins: list[str] | None = None,
-    as_json: bool = False,
+    target: str, storage: str | None = None, plugins: list[str] | None = None, as_json: bool = False
 ) -> None:
     """Show a network's layers: shapes, parameters, MACs and receptive fields."""
     from nas_mnist.execution.target import resolve_target
@@ -67,7 +66,6 @@ def train(
 
     from nas_mnist.training.datasets import first_train_samples, load_dataset
     from nas_mnist.training.device import keep_freed_memory, resolve_device, resolve_precision
-    from nas_mnist.training.runs import Run, train_runs
 
     data = first_train_samples(load_dataset(dataset, data_dir), train_samples)
     where = resolve_device(device)
@@ -77,12 +75,10 @@ def train(
     wanted = range(seed, seed + seeds)
     for together in train_runs(architecture, settings, data, wanted, where, kind):
         for run in together:
-            runs[run.seed] = run
-            record = run.curve[-1]
+            runs[run.seed], epoch = run, run.curve[-1]
             note(
-                f"seed {run.seed} epoch {record.epoch}/{settings.epochs}: "
-                f"loss {record.train_loss:.4f}, train {record.train_accuracy:.2f} %, "
-                f"test {record.accuracy:.2f} %, {record.seconds:.1f} s"
+                f"seed {run.seed} epoch {epoch.epoch}/{epochs}: loss {epoch.train_loss:.4f}, train "
+                f"{epoch.train_accuracy:.2f} %, test {epoch.accuracy:.2f} %, {epoch.seconds:.1f} s"
             )
     trained = list(runs.values())
     values = tables.runs_values(name, architecture, settings, dataset, trained)
@@ -107,31 +103,30 @@ def reproduce(
     measured. The same command goes on where it was stopped."""
     from nas_mnist.report.lifecycle_table import Lifecycle
     from nas_mnist.training.datasets import first_train_samples, load_dataset
-    from nas_mnist.training.runs import reproduce as train_steps
 
     wanted = range(seed, seed + seeds)
     run: dict[str, Any] = {"dataset": dataset, "train_samples": train_samples, "epochs": epochs}
     kept = {**run, "most_parameters": most_parameters, "seeds": list(wanted)}
-    record = Lifecycle(lifecycle, kept)
-    folder = results_dir / lifecycle
-    record.read(folder / "steps.json")
+    record = Lifecycle(lifecycle, kept, results_dir / lifecycle)
     missing = record.missing()
     if missing:
         first_train_samples(load_dataset(dataset, data_dir), train_samples)  # before any process
-    with writing(folder):
-        files = record.write(folder)
+    record.write()
     for number, why in record.left_out.items():
         note(f"step {number}: {why}")
     note(f"{len(record.done)} steps are trained, {len(missing)} to go")
     training = train_steps(missing, wanted, workers or available_cores(), data_dir=data_dir, **run)
     with closing(training):
-        for step in training:
-            record.done[step.step.number] = step
-            with writing(folder):
-                files = record.write(folder)
-            note(record.step_line(step))
+        for found in training:
+            step, test = found.step, tables.spread_text(found.test_mean, found.test_sd)
+            record.done[step.number] = found
+            record.write()
+            note(
+                f"step {step.number}, {step.title}: test {test} % at the final epoch, "
+                f"best {found.test_best:.2f} %, published {step.test_accuracy:.2f} %"
+            )
     print_result(record.values(), record.table(), as_json=as_json)
-    note("wrote " + ", ".join(map(str, files)))
+    note("wrote " + ", ".join(map(str, record.files)))
 
 
 def bench(
@@ -150,19 +145,15 @@ def bench(
 ) -> None:
     """Measure training here: the usual loop against batched training, in one run of minutes."""
     if study_of:
-        raise RequestError(
-            "--study-of is now a script: python studies/storage_benchmark/measure.py TRIALS ..."
-        )
-    from nas_mnist.execution.target import resolve_target
-
-    name, architecture = resolve_target(target, storage)
-
+        script = "python studies/storage_benchmark/measure.py TRIALS ..."
+        raise RequestError(f"--study-of is now a script: {script}")
     import torch
 
+    from nas_mnist.execution.target import resolve_target
     from nas_mnist.training.datasets import load_dataset
     from nas_mnist.training.device import resolve_device, resolve_precision
-    from nas_mnist.training.speed import Measured, Request, loops, measure
 
+    name, architecture = resolve_target(target, storage)
     where = resolve_device(device)
     load_dataset(dataset, data_dir)  # what is wrong with it is said once, and first
     recipe = Recipe().changed(dataset_recipe(dataset))
@@ -173,16 +164,13 @@ def bench(
         latest = measured[count % len(measured)]
         done = f"{count + 1}/{rounds * len(wanted)} {latest.loop.name}"
         note(f"{done}: {latest.images_per_second[-1]:,.0f} images/s")
-    machine = {
-        "network": name,
-        "parameters": architecture.parameters,
-        "dataset": dataset,
+    values = {
+        **{"network": name, "parameters": architecture.parameters, "dataset": dataset},
         "device": torch.cuda.get_device_name(where) if where.type == "cuda" else "cpu",
         "vectors": torch.backends.cpu.get_cpu_capability(),
         "cores": available_cores(),
         "precision": str(resolve_precision("auto", where)).removeprefix("torch."),
-        "batch_size": recipe.batch_size,
-        "torch": torch.__version__,
+        **{"batch_size": recipe.batch_size, "torch": torch.__version__},
+        **tables.bench_values(measured),
     }
-    values = {**machine, **tables.bench_values(measured)}
     print_result(values, tables.bench_table(values), as_json=as_json)

@@ -5,17 +5,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from nas_mnist.errors import RequestError
 from nas_mnist.execution.spec import SearchConfig
 from nas_mnist.lookup import import_plugin
-
-if TYPE_CHECKING:
-    from nas_mnist.execution.launcher import Launcher
 
 
 def _import_plugins(modules: list[str] | None) -> list[str] | None:
@@ -131,29 +126,3 @@ def _setting(name: str, default: Any) -> Any:
         show_default=default is not None or _DERIVED.get(name, str(field.default)),
         envvar="NAS_MNIST_STORAGE" if name == "storage" else None,
     )
-
-
-def parse_limits(texts: list[str] | None) -> dict[str, int]:
-    """Limits from `COST=MOST` texts; RequestError for others."""
-    limits = {}
-    for text in texts or []:
-        name, equals, most = text.partition("=")
-        if not equals or not most.replace("_", "").isdecimal():
-            raise RequestError(f"--limit {text!r} is not COST=MOST, such as macs=500000")
-        limits[name] = int(most)
-    return limits
-
-
-def launching(ray: str | None, worker_gpus: float) -> AbstractContextManager[Launcher]:
-    """What starts the workers: this machine, or the Ray cluster at that address."""
-    if ray is None:
-        if worker_gpus:
-            raise RequestError("--worker-gpus goes with --ray; here all workers share the GPU")
-        from nas_mnist.execution.launcher import Launcher
-
-        return nullcontext(Launcher())
-    try:
-        from nas_mnist.execution.ray_launcher import ray_launcher
-    except ModuleNotFoundError:
-        raise RequestError("--ray needs Ray: pip install 'nas-mnist[ray]'") from None
-    return ray_launcher(ray, worker_gpus)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas_mnist.cli.console import note, open_study, print_front, quiet_optuna, writing
-from nas_mnist.cli.options import launching, parse_limits
-from nas_mnist.errors import NasMnistError
+from nas_mnist.cli.console import note, open_study, print_front, quiet_optuna
+from nas_mnist.errors import NasMnistError, RequestError
+from nas_mnist.execution.launcher import Launcher
+from nas_mnist.execution.spec import SearchConfig, default_storage
+from nas_mnist.report import writing
 
 if TYPE_CHECKING:
-    from nas_mnist.execution.launcher import Launcher
     from nas_mnist.execution.records import StudyRecord
-    from nas_mnist.execution.spec import SearchConfig
 
 
 def search(
@@ -29,20 +30,19 @@ def search(
     """Search, or go on with a search: the same command resumes it."""
     from nas_mnist.execution.creation import resolve_request
     from nas_mnist.execution.run import prepare_search, run_search
-    from nas_mnist.execution.spec import default_storage
     from nas_mnist.execution.store import shown
     from nas_mnist.report.progress import show_progress
     from nas_mnist.training.recipe import parse_settings
 
-    given = {"recipe": parse_settings(recipe or []) or None, "plugins": plugins}
-    given["limits"] = parse_limits(limits) or None  # else the preset's, or the study's
-    request = resolve_request(config, {**settings, **given})
+    # What is not given is the preset's, or the study's.
+    given = {"recipe": parse_settings(recipe or []) or None, "limits": _parsed(limits) or None}
+    request = resolve_request(config, {**settings, **given, "plugins": plugins})
     quiet_optuna()
-    with launching(ray, worker_gpus) as launcher:
+    with _launching(ray, worker_gpus) as launcher:
         if ray is not None and settings["workers"] is None:
             request = request.changed(workers=launcher.slots)
         record = prepare_search(request, launcher=launcher)
-        results = _results_folder(record, request)
+        _results_folder(record, request)
         known = (default_storage(record.name), os.environ.get("NAS_MNIST_STORAGE"))
         where = "" if request.storage in known else f" --storage {shown(request.storage)}"
         note(
@@ -58,11 +58,10 @@ def search(
             note(f"interrupted: {done}; the same command goes on")
             raise
         if not record.front():
-            said = "no trial completed: every network diverged; lower the learning rate"
-            raise NasMnistError(said)
-        if request.confirm:
-            _confirm_front(record, request, launcher, as_json)
-        _present(record, results, as_json)
+            raise NasMnistError(
+                "no trial completed: every network diverged; lower the learning rate"
+            )
+        _finish(record, request, launcher, as_json)
 
 
 def confirm(
@@ -85,19 +84,36 @@ def confirm(
     More seeds, or a front that has grown, add what is missing.
     """
     record = open_study(study, storage, artifact_dir)
-    with launching(ray, worker_gpus) as launcher:
-        settings = record.request(
-            seeds=seeds,
-            most_accurate=record.spec.most_accurate if most_accurate is None else most_accurate,
-            workers=workers or launcher.slots,
-            device=device,
-            data_dir=None if data_dir is None else str(data_dir),
-            results_dir=results_dir or "results",
-            plugins=tuple(plugins or ()),
-        )
-        results = _results_folder(record, settings)
-        _confirm_front(record, settings, launcher, as_json)
-        _present(record, results, as_json)
+    with _launching(ray, worker_gpus) as launcher:
+        given = {"workers": workers or launcher.slots, "results_dir": results_dir or "results"}
+        if most_accurate is not None:
+            given["most_accurate"] = most_accurate
+        where = {"device": device, "data_dir": data_dir and str(data_dir)}
+        settings = record.request(seeds=seeds, plugins=tuple(plugins or ()), **where, **given)
+        _finish(record, settings, launcher, as_json)
+
+
+def _parsed(limits: list[str] | None) -> dict[str, int]:
+    parsed = {}
+    for text in limits or []:
+        name, equals, most = text.partition("=")
+        if not equals or not most.replace("_", "").isdecimal():
+            raise RequestError(f"--limit {text!r} is not COST=MOST, such as macs=500000")
+        parsed[name] = int(most)
+    return parsed
+
+
+def _launching(ray: str | None, worker_gpus: float) -> AbstractContextManager[Launcher]:
+    """What starts the workers: this machine, or the Ray cluster at that address."""
+    if ray is None:
+        if worker_gpus:
+            raise RequestError("--worker-gpus goes with --ray; here all workers share the GPU")
+        return nullcontext(Launcher())
+    try:
+        from nas_mnist.execution.ray_launcher import ray_launcher
+    except ModuleNotFoundError:
+        raise RequestError("--ray needs Ray: pip install 'nas-mnist[ray]'") from None
+    return ray_launcher(ray, worker_gpus)
 
 
 def _results_folder(record: StudyRecord, settings: SearchConfig) -> Path:
@@ -108,42 +124,35 @@ def _results_folder(record: StudyRecord, settings: SearchConfig) -> Path:
     return results
 
 
-def _confirm_front(
-    record: StudyRecord, settings: SearchConfig, launcher: Launcher, as_json: bool
-) -> None:
-    """Confirm the front before the user's eyes."""
-    from nas_mnist.execution.confirmation import networks_to_confirm
+def _finish(record: StudyRecord, settings: SearchConfig, launcher: Launcher, as_json: bool) -> None:
+    """Confirm the front unless that is left out, print it, and write the study's files."""
+    from nas_mnist.execution.confirmation import chosen, confirmed, networks_to_confirm
     from nas_mnist.execution.run import prepare_confirmation, run_confirmation
     from nas_mnist.report.progress import show_progress
 
-    images = prepare_confirmation(record, settings, launcher)
-    front = len(record.front())
-    besides = len(networks_to_confirm(record, settings)) - front
-    more = f" and {besides} beside it" if besides else ""
-    seeds = "1 seed" if settings.seeds == 1 else f"{settings.seeds} seeds"
-    networks = f"{front} networks of the front{more}"
-    note(f"confirming {networks} with {seeds} each, on all {images:,} training images")
-    try:
-        show_progress(run_confirmation(record, settings, launcher))
-    except KeyboardInterrupt:
-        print_front(record, as_json)
-        note("interrupted: what is confirmed is kept; the same command goes on")
-        raise
+    results = _results_folder(record, settings)
+    if settings.confirm:
+        images = prepare_confirmation(record, settings, launcher)
+        front = len(record.front())
+        besides = len(networks_to_confirm(record, settings)) - front
+        networks = f"{front} networks of the front{f' and {besides} beside it' if besides else ''}"
+        seeds = "1 seed" if settings.seeds == 1 else f"{settings.seeds} seeds"
+        note(f"confirming {networks} with {seeds} each, on all {images:,} training images")
+        try:
+            show_progress(run_confirmation(record, settings, launcher))
+        except KeyboardInterrupt:
+            print_front(record, as_json)
+            note("interrupted: what is confirmed is kept; the same command goes on")
+            raise
 
-
-def _present(record: StudyRecord, results: Path, as_json: bool) -> None:
-    """Print the study's front, and write its files."""
-    from nas_mnist.execution.confirmation import chosen, confirmed
     from nas_mnist.report import dashboard_extras, export, figures, front_table, page
 
     print_front(record, as_json)
     if as_json and not confirmed(record):  # the table says it itself
         note(front_table.UNCONFIRMED)
     csv, html, winner = (results / name for name in ("front.csv", "front.html", "winner.py"))
-    with writing(csv):
-        front_table.write_front_csv(record, csv)
-    with writing(html):
-        page.write_figure(figures.front_figure(record), html)
+    front_table.write_front_csv(record, csv)
+    page.write_figure(figures.front_figure(record), html)
     weights = export.export_network(record, chosen(record), winner)
     dashboard_extras.update_dashboard(record)
     note(f"wrote {csv}, {html}, {winner}, {weights}")

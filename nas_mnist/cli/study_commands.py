@@ -7,17 +7,13 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from socketserver import ThreadingMixIn
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import typer
 
-from nas_mnist.cli.console import note, open_study, print_front, quiet_optuna, writing
+from nas_mnist.cli.console import note, open_study, print_front, quiet_optuna
 from nas_mnist.errors import NasMnistError, RequestError, StorageError, WorkerError, reason
-
-if TYPE_CHECKING:
-    from nas_mnist.execution.records import StudyRecord
-    from nas_mnist.training.runs import Reproduced
 
 _REFRESH_SECONDS = 10.0
 
@@ -32,23 +28,22 @@ def front(
     as_json: bool = False,
 ) -> None:
     """Show a study's front: the networks that no other beats in size and accuracy."""
+    from nas_mnist.report.front_table import write_front_csv
+
     record = open_study(study, storage)
     if figure is not None:
         from nas_mnist.report import figures, page
+        from nas_mnist.report.lifecycle_table import read_reproduced
 
         page.check_figure_name(figure)
-        beside = _read_reproduced(reproduced, record)
+        beside = read_reproduced(reproduced or [], record.spec.dataset)
     elif reproduced:
         raise typer.BadParameter("--reproduced goes with --figure")
     print_front(record, as_json)
     if csv is not None:
-        from nas_mnist.report.front_table import write_front_csv
-
-        with writing(csv):
-            write_front_csv(record, csv)
+        write_front_csv(record, csv)
     if figure is not None:
-        with writing(figure):
-            page.write_figure(figures.front_figure(record, beside), figure)
+        page.write_figure(figures.front_figure(record, beside), figure)
 
 
 def export(
@@ -74,12 +69,12 @@ def export(
     from nas_mnist.report.front_table import confirmed_text
 
     weights = export_network(record, network, output)
-    found, size = network.trial, network.trial.architecture.parameters
+    found, confirmed = network
     said = f"test {found.test_accuracy:.2f} % (one run, unconfirmed)"
-    if network.confirmed is not None:
-        said = f"confirmed {confirmed_text(network.confirmed)}"
-    validation = f"validation {found.val_accuracy:.2f} %"
-    note(f"trial {found.number}: {size:,} parameters, {validation}, {said}")
+    if confirmed is not None:
+        said = f"confirmed {confirmed_text(confirmed)}"
+    size = f"{found.architecture.parameters:,} parameters"
+    note(f"trial {found.number}: {size}, validation {found.val_accuracy:.2f} %, {said}")
     note(f"wrote {output}, {weights}")
 
 
@@ -96,21 +91,14 @@ def report(
     if output.suffix != ".html":
         raise typer.BadParameter(f"{output} must end in .html", param_hint="--output")
     record = open_study(study, storage, artifact_dir)
-    beside = _read_reproduced(reproduced, record)
 
+    from nas_mnist.report.lifecycle_table import read_reproduced
     from nas_mnist.report.page import write_report
     from nas_mnist.training.datasets import load_dataset
 
-    dataset = load_dataset(record.spec.dataset, data_dir)
-    with writing(output):
-        write_report(record, dataset, output, beside)
+    beside = read_reproduced(reproduced or [], record.spec.dataset)
+    write_report(record, load_dataset(record.spec.dataset, data_dir), output, beside)
     note(f"wrote {output}")
-
-
-def _read_reproduced(files: list[Path] | None, record: StudyRecord) -> list[Reproduced]:
-    from nas_mnist.report.lifecycle_table import read_reproduced
-
-    return [step for file in files or [] for step in read_reproduced(file, record.spec.dataset)]
 
 
 def dashboard(
@@ -148,8 +136,7 @@ def dashboard(
                 note(f"study {record.name} is shown without all that should be added: {error}")
 
     def state() -> list[object]:
-        runs = [[len(found.runs) for found in confirmed(record)] for record in records]
-        return [[record.counts() for record in records], runs]
+        return [[r.counts(), [len(found.runs) for found in confirmed(r)]] for r in records]
 
     def keep_updated() -> None:
         """Go on with a search that runs meanwhile, until its user deletes a study."""

@@ -1,5 +1,4 @@
-"""What Optuna's dashboard shows of a study beside its own pages: a note with the front, the
-tool's figures, the winner's files."""
+"""What Optuna's dashboard shows of a study beside its own pages: a note, figures, the winner."""
 
 from __future__ import annotations
 
@@ -14,28 +13,26 @@ from optuna.artifacts import upload_artifact
 from optuna.artifacts.exceptions import ArtifactNotFound
 
 from nas_mnist.errors import StorageError
-from nas_mnist.execution.confirmation import candidates, chosen, confirmed
+from nas_mnist.execution.confirmation import candidates, chosen
 from nas_mnist.execution.optuna_internals import forget_artifact
 from nas_mnist.execution.records import StudyRecord
 from nas_mnist.execution.store import artifact_store, storage_errors
 from nas_mnist.report.export import export_network, trained_run
 from nas_mnist.report.figures import curves_figure, front_figure
 from nas_mnist.report.front_table import confirmed_text, front_caption, front_rows, spending_text
-from nas_mnist.report.tables import markdown_row
+from nas_mnist.report.tables import markdown_table
 
 _FIGURE_PIXELS = 450  # the height of the dashboard's own boxes
 _WINNER = "winner"  # user attribute: which winner's files are among the study's artifacts
-
-
-def _store(record: StudyRecord) -> Any:
-    return artifact_store(record.artifact_dir, record.name, record.storage)
 
 
 class StudyArtifacts:
     """The artifacts of several studies as one store, for a dashboard that shows them all."""
 
     def __init__(self, records: list[StudyRecord]) -> None:
-        self._stores = [_store(record) for record in records]
+        self._stores: list[Any] = [
+            artifact_store(record.artifact_dir, record.name, record.storage) for record in records
+        ]
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
         """Raises ArtifactNotFound if no study has it."""
@@ -55,16 +52,12 @@ class StudyArtifacts:
 
 
 def update_dashboard(record: StudyRecord) -> None:
-    """Store the study's note, figures and winner for the dashboard, in place of earlier ones.
-
-    Raises StorageError if the database or the artifacts cannot be written.
-    """
+    """Store the study's note, figures and winner for the dashboard, in place of earlier ones."""
     with storage_errors(record.url):
         optuna_dashboard.save_note(record.study, study_note(record))
         if not record.front():
             return
-        curves = curves_figure(record.front(), confirmed(record))
-        curves.update_layout(title="Learning curves of the front")
+        curves = curves_figure(record).update_layout(title="Learning curves of the front")
         for name, figure in (("front", front_figure(record)), ("learning-curves", curves)):
             figure.update_layout(height=_FIGURE_PIXELS, margin={"t": 70, "b": 60})
             optuna_dashboard.save_plotly_graph_object(record.study, figure, graph_object_id=name)
@@ -84,42 +77,38 @@ def study_note(record: StudyRecord) -> str:
         f"{counts.running} running, {spec.trials} asked for when the study was made."
     )
     if not shown:
-        return "\n\n".join([about, trials, "No trial has completed yet."])
+        return f"{about}\n\n{trials}\n\nNo trial has completed yet."
     headings, *rows = front_rows(shown)
     rows = [[*cells, f"`{notation}`"] for *cells, notation in rows]
-    rules = ["--:"] * (len(headings) - 1) + [":--"]
-    table = "\n".join(map(markdown_row, [headings, rules, *rows]))
+    table = markdown_table([headings, *rows], ["--:"] * (len(headings) - 1) + [":--"])
     trial, found = chosen(record)
-    best = (
-        f"Most accurate on the validation images: trial {trial.number}"
-        f"{f', {confirmed_text(found)}' if found else ''}. Its module and weights are among the "
-        "study's artifacts."
-    )
+    named = f"trial {trial.number}" + (f", {confirmed_text(found)}" if found else "")
+    best = f"Most accurate on the validation images: {named}. "
+    best += "Its module and weights are among the study's artifacts."
     said = [about, trials, table, front_caption(record, shown), spending_text(record), best]
     return "\n\n".join(said)
 
 
 def _keep_winner(record: StudyRecord) -> None:
     """Put the winner's files among the study's artifacts, in place of an earlier winner's."""
-    winner = chosen(record)
+    study, winner, store = record.study, chosen(record), StudyArtifacts([record])
     runs = len(winner.confirmed.runs) if winner.confirmed else 0
     which = [winner.trial.number, trained_run(winner).seed, runs]
-    before = record.study.user_attrs.get(_WINNER)
+    before = study.user_attrs.get(_WINNER)
     before = before if isinstance(before, dict) else {}
     if before.get("is") == which:
         return
-    store = _store(record)
     with tempfile.TemporaryDirectory() as scratch:
         module = Path(scratch) / "winner.py"
         try:
             weights = export_network(record, winner, module)
+            keep = partial(upload_artifact, artifact_store=store, study_or_trial=study)
             kinds = {module: "text/x-python", weights: "application/octet-stream"}
-            keep = partial(upload_artifact, artifact_store=store, study_or_trial=record.study)
             made = [keep(file_path=str(file), mimetype=kind) for file, kind in kinds.items()]
         except OSError as error:
             raise StorageError(f"artifacts: {error}") from None
-    record.study.set_user_attr(_WINNER, {"is": which, "artifacts": made})
+    study.set_user_attr(_WINNER, {"is": which, "artifacts": made})
     for artifact in before.get("artifacts", []):
-        forget_artifact(record.study, record.storage, str(artifact))
-        with suppress(ArtifactNotFound, ValueError):  # its user has deleted it there
+        forget_artifact(study, record.storage, str(artifact))
+        with suppress(ValueError):  # its user has deleted it there
             store.remove(str(artifact))

@@ -1,15 +1,11 @@
-"""A network as a Python module file that needs nothing but torch, its weights beside it.
-
-The file's text is generated from the architecture value, layer by layer; no text of a study's
-database reaches it but what `_plain` lets through into its docstring.
-"""
+"""A network as a Python module file that needs nothing but torch, its weights beside it. No text of
+a study's database reaches it but what `_plain` lets through into its docstring."""
 
 from __future__ import annotations
 
 import io
 import re
 from collections.abc import Mapping, Sequence
-from errno import EISDIR
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -18,31 +14,25 @@ from textwrap import indent
 import torch
 from torch import nn
 
-from nas_mnist.errors import StorageError, reason
+from nas_mnist.errors import StorageError
 from nas_mnist.execution.confirmation import Candidate, ConfirmedRun
 from nas_mnist.execution.records import StudyRecord, TrialRecord
 from nas_mnist.execution.store import read_weights
 from nas_mnist.networks.architecture import Architecture, build_network, format_notation
 from nas_mnist.networks.layers import forward_lines, layer_names
+from nas_mnist.report import replace_files
 from nas_mnist.report.front_table import confirmed_text
 from nas_mnist.training.recipe import DATASETS
 
 
 def export_network(record: StudyRecord, network: Candidate, file: Path) -> Path:
     """Write the network as `file` (.py), its weights beside it (.pt); the weights' path. Both are
-    whole before either replaces what was there.
-
-    Raises StorageError if the weights are missing or not this network's, or if a file cannot be
-    written.
-    """
+    whole before either replaces what was there. StorageError if the weights are missing or not
+    this network's, or if a file cannot be written."""
     weights, (_, content) = file.with_suffix(".pt"), trained_network(record, network)
     architecture, dataset = network.trial.architecture, record.spec.dataset
     source = module_source(architecture, dataset, record.normalization, _facts(record, network))
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        replace_files({weights: content, file: source.encode()})
-    except OSError as error:
-        raise StorageError(f"{error.filename or file}: {reason(error)}") from None
+    replace_files({weights: content, file: source.encode()})
     return weights
 
 
@@ -52,10 +42,8 @@ def trained_run(network: Candidate) -> TrialRecord | ConfirmedRun:
 
 
 def trained_network(record: StudyRecord, network: Candidate) -> tuple[nn.Module, bytes]:
-    """The network with the weights that it was trained to, in evaluation mode, and their file.
-
-    Raises StorageError if they are missing or not this network's.
-    """
+    """The network with the weights that it was trained to, in evaluation mode, and their file;
+    StorageError if they are missing or not this network's."""
     architecture, kept = network.trial.architecture, trained_run(network).weights
     # More than any such file has: float32 parameters, as many buffers, and what torch writes
     # around the tensors of a layer.
@@ -74,47 +62,30 @@ def load_weights(architecture: Architecture, weights: bytes) -> nn.Module:
     try:
         network.load_state_dict(torch.load(io.BytesIO(weights), weights_only=True))
     except Exception as error:  # torch.load has no one error for a file that is not weights
-        said = str(error).strip().splitlines() or [type(error).__name__]
-        raise StorageError(
-            f"the stored weights are not those of {format_notation(architecture)} ({said[0]})"
-        ) from None
+        said, *_ = str(error).strip().splitlines() or [type(error).__name__]
+        named = format_notation(architecture)
+        raise StorageError(f"the stored weights are not those of {named} ({said})") from None
     return network.eval()
-
-
-def replace_files(contents: Mapping[Path, bytes]) -> None:
-    """Write the files aside, then put all in their places."""
-    made = {file: file.with_name(file.name + ".part") for file in contents}
-    try:
-        for file, part in made.items():
-            if file.is_dir():
-                raise IsADirectoryError(EISDIR, "Is a directory", str(file))
-            part.write_bytes(contents[file])
-        for file, part in made.items():
-            part.replace(file)
-    finally:
-        for part in made.values():
-            part.unlink(missing_ok=True)
 
 
 def _facts(record: StudyRecord, network: Candidate) -> dict[str, str]:
     """What the file's docstring says of the network beside its layers."""
     trial, confirmed, spec, run = *network, record.spec, trained_run(network)
     images = "5 in 6" if spec.train_samples is None else f"{spec.train_samples:,}"
-    named = f"{record.name}, trial {trial.number}"
+    named, data = f"{record.name}, trial {trial.number}", f"training images of {spec.dataset}"
     validation = f"{trial.val_accuracy:.2f} % after the final epoch"
     epochs = f"{spec.epochs}, peak learning rate {trial.peak_learning_rate:g}"
-    if confirmed is None:
-        facts = {
-            "study": f"{named}, seed {run.seed}",
-            "trained": f"on {images} of the training images of {spec.dataset}",
-            "epochs": epochs,
-            "validation": validation,
-            "test": f"{run.test_accuracy:.2f} % after the final epoch: one run, unconfirmed",
-        }
-    else:
+    facts = {
+        "study": f"{named}, seed {run.seed}",
+        "trained": f"on {images} of the {data}",
+        "epochs": epochs,
+        "validation": validation,
+        "test": f"{run.test_accuracy:.2f} % after the final epoch: one run, unconfirmed",
+    }
+    if confirmed is not None:
         facts = {
             "study": f"{named}, confirmed with seed {run.seed}",
-            "trained": f"on all training images of {spec.dataset}",
+            "trained": f"on all {data}",
             "epochs": epochs,
             "search": f"validation {validation}, on {images} of those images",
             "test": f"{run.test_accuracy:.2f} % with this seed, after the final epoch",
@@ -128,12 +99,8 @@ def module_source(
     network: Architecture, dataset: str, normalization: Sequence[float], facts: Mapping[str, str]
 ) -> str:
     """The text of the module file, which loads the weights file of its own name. Run, it classifies
-    a picture, or tests itself on the files of its dataset, if that one comes as files.
-
-    `normalization`: mean and standard deviation of the training pixels, from 0 to 1; `facts`: what
-    its docstring says beside the layers, by name.
-    """
-    mean, std = map(float, normalization)
+    a picture, or tests itself on the files of its dataset, if that one comes as files. `facts`:
+    what its docstring says beside the layers, by name."""
     folder = DATASETS.get(dataset)
     rows, made = [("layer", "output shape", "parameters", "receptive field")], []
     for name, cost in zip(layer_names(network.layers), network.costs, strict=True):
@@ -150,15 +117,14 @@ def module_source(
     kept, left_out = ("F|", "P|") if folder else ("P|", "F|")
     lines = template.splitlines(keepends=True)
     text = "".join(line.removeprefix(kept) for line in lines if not line.startswith(left_out))
+    title = f"A network of {network.parameters:,} parameters for the images of {dataset}."
     return Template(text).substitute(
-        title=_plain(
-            f"A network of {network.parameters:,} parameters for the images of {dataset}."
-        ),
+        title=_plain(title),
         folder=folder,
         table="\n".join(table),
         facts="\n".join(f"    {name + ':':<12}{_plain(text)}" for name, text in facts.items()),
-        mean=mean,
-        std=std,
+        mean=normalization[0],
+        std=normalization[1],
         layers=indent("\n".join(made), " " * 8),
         forward=indent("\n".join(forward_lines(network.layers)), " " * 8),
     )

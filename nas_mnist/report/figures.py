@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,13 +22,12 @@ from nas_mnist.training.runs import Reproduced
 FRONT_COLOR = "#1f5fbf"
 _CLAIMS, _TRIALS = "#7fa3d9", "#a9c4ea"
 _REFERENCES, _RETRAINED, _BUDGET, _STOPPED = "#8a8a8a", "#5f5f5f", "#b03030", "#c98a2b"
-# One image of 10,000: where an error of 0 is drawn on the logarithmic axis.
-_DRAWN_MIN_ERROR = 0.01
+_DRAWN_MIN_ERROR = 0.01  # of 0 on the logarithmic axis: one image of 10,000
 _LINE: dict[str, Any] = {"line": {"shape": "hv", "color": FRONT_COLOR, "width": 2}}
 _DOT: dict[str, Any] = {"marker": {"size": 9, "color": FRONT_COLOR}}
 
-Point = tuple[Architecture, float, str]
-"""a network in a picture: its accuracy in percent, and what else to say of it"""
+Point = tuple[Architecture, float, float | None, str]
+"""a network in a picture: its accuracy in percent, the deviation of that, what else to say of it"""
 
 
 def _drawn_error(accuracy: float) -> float:
@@ -36,8 +35,11 @@ def _drawn_error(accuracy: float) -> float:
 
 
 _SIZES = [base * 10**power for power in range(1, 8) for base in (1, 2, 5)]
-_SIZE_AXIS = {"title": "parameters", "type": "log", "tickvals": _SIZES, "showline": True}
 _ACCURACIES = [0, 50, 80, 90, 95, 98, 99, 99.2, 99.4, 99.5, 99.6, 99.7, 99.8, 99.9]
+_SIZE_AXIS = {
+    **{"title": "parameters", "type": "log", "showline": True, "tickvals": _SIZES},
+    "ticktext": [f"{size:,}" for size in _SIZES],
+}
 _ACCURACY_AXIS = {
     **{"title": "accuracy (%)", "type": "log", "tickvals": [*map(_drawn_error, _ACCURACIES)]},
     "ticktext": [f"{accuracy:g}" for accuracy in _ACCURACIES],
@@ -49,79 +51,66 @@ def front_figure(record: StudyRecord, reproduced: Sequence[Reproduced] = ()) -> 
     trials, the budget, on MNIST the references as published, and of the networks of `reproduced`
     the best mean test accuracy that a step of theirs came to.
 
-    Once networks are confirmed, the line is that of mean test accuracies, with standard
-    deviations as bars; until then that of validation accuracies. Both axes are logarithmic, the
-    upright one in the error (100 - accuracy), so that 99.4 and 99.5% stand as far apart as 94
-    and 95%.
+    Once networks are confirmed, the line is that of mean test accuracies, with standard deviations
+    as bars; until then that of validation accuracies. The upright axis is logarithmic in the error.
     """
     front, known, budget = record.front(), confirmed(record), record.spec.budget
     on_front = {trial.number for trial in front}
-    others = [trial for trial in record.complete() if trial.number not in on_front]
+    others = [_claim(trial) for trial in record.complete() if trial.number not in on_front]
     figure = go.Figure()
-    small = {"color": _TRIALS, "size": 6}
-    _add(figure, "other completed trials, validation", map(_claim, others), marker=small)
+    _add(figure, "other completed trials, validation", others, marker={"color": _TRIALS, "size": 6})
     if record.spec.dataset == "mnist":
-        published = (
-            (found.architecture, found.published_accuracy, f"{found.name}, published")
+        published = [
+            (found.architecture, found.published_accuracy, None, f"{found.name}, published")
             for found in references().values()
             if found.published_accuracy is not None
-        )
+        ]
         diamond = {"color": _REFERENCES, "size": 8, "symbol": "diamond-open"}
         _add(figure, "hand-made, published: test, best epoch", published, marker=diamond)
     if reproduced:
         _add_retrained(figure, reproduced)
+    claims = [_claim(trial) for trial in front]
+    text = "Unconfirmed: one run of each network."
     if known:
         circle = {"color": _CLAIMS, "size": 7, "symbol": "circle-open"}
-        _add(figure, "front, validation in the search", map(_claim, front), marker=circle)
+        _add(figure, "front, validation in the search", claims, marker=circle)
         _add_confirmed(figure, known)
+        counts = sorted({len(found.runs) for found in known})
+        seeds = " to ".join(map(str, dict.fromkeys([counts[0], counts[-1]])))
+        text = f"Confirmed with fresh seeds ({seeds}): test accuracy at the final epoch, mean ± sd."
     else:
-        style = {"mode": "lines+markers", **_LINE, **_DOT}
-        _add(figure, "front, validation", map(_claim, front), **style)
+        _add(figure, "front, validation", claims, mode="lines+markers", **_LINE, **_DOT)
     sizes = [trial.architecture.parameters for trial in front]
     sizes += [budget, *(step.architecture.parameters for step in reproduced)]
     errors = [error for trace in figure.data[1:] for error in trace.y] or [_DRAWN_MIN_ERROR, 100]
     title = f"{record.name}: what parameters buy in {record.spec.epochs} epochs"
-    text = "Unconfirmed: one run of each network."
-    if known:
-        counts = sorted({len(found.runs) for found in known})
-        seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-        text = f"Confirmed with fresh seeds ({seeds}): test accuracy at the final epoch, mean ± sd."
     figure.update_layout(
-        template="plotly_white",
+        _box(560, margin={"t": 90, "r": 30}, xaxis=_SIZE_AXIS, yaxis=_ACCURACY_AXIS),
         title={"text": title, "subtitle": {"text": text}},
-        xaxis={**_SIZE_AXIS, "ticktext": [f"{size:,}" for size in _SIZES]},
         xaxis_range=np.log10([min(sizes) / 1.3, max(sizes) * 1.8]).tolist(),
-        yaxis={**_ACCURACY_AXIS, "showline": True},
         yaxis_range=np.log10([min(100, max(errors) * 1.2), min(errors) / 1.2]).tolist(),
-        height=560,
+        yaxis_showline=True,
         legend={"orientation": "h", "y": -0.16},
-        margin={"t": 90, "r": 30},
     )
     figure.add_vline(x=budget, line={"dash": "dash", "color": _BUDGET})
-    log = math.log10(budget)  # shapes take the value, annotations its logarithm
     low = {"y": 0, "yref": "paper", "xanchor": "right", "yanchor": "bottom", "textangle": -90}
     said = {"text": f"budget {budget:,}", "font_color": _BUDGET, "showarrow": False}
-    return figure.add_annotation(x=log, **low, **said)
+    # Shapes take the value, annotations its logarithm.
+    return figure.add_annotation(x=math.log10(budget), **low, **said)
 
 
-def _add(
-    figure: go.Figure,
-    name: str,
-    points: Iterable[Point],
-    bars: Sequence[float | None] = (),
-    **style: Any,
-) -> None:
-    shown = list(points)
+def _add(figure: go.Figure, name: str, points: Sequence[Point], **style: Any) -> None:
     tip = "%{customdata[0]}<br>%{x:,} parameters, %{customdata[1]:.2f} %<br>%{customdata[2]}"
     if "hoverinfo" not in style:
         style["hovertemplate"] = f"{tip}<extra></extra>"
-    if bars:
-        array, color = [spread or 0 for spread in bars], style["marker"]["color"]
-        style["error_y"] = {"type": "data", "array": array, "thickness": 1.5, "color": color}
+    bars = [spread or 0 for _, _, spread, _ in points]
+    if any(bars):
+        color = style["marker"]["color"]
+        style["error_y"] = {"type": "data", "array": bars, "thickness": 1.5, "color": color}
     figure.add_scatter(
-        x=[network.parameters for network, _, _ in shown],
-        y=[_drawn_error(accuracy) for _, accuracy, _ in shown],
-        customdata=[(format_notation(network), *said) for network, *said in shown],
+        x=[network.parameters for network, *_ in points],
+        y=[_drawn_error(accuracy) for _, accuracy, *_ in points],
+        customdata=[(format_notation(network), mean, said) for network, mean, _, said in points],
         name=name,
         **{"mode": "markers", **style},
     )
@@ -129,20 +118,18 @@ def _add(
 
 def _claim(trial: TrialRecord) -> Point:
     more = f"trial {trial.number}, test {trial.test_accuracy:.2f} % in the search"
-    return trial.architecture, trial.val_accuracy, more
+    return trial.architecture, trial.val_accuracy, None, more
 
 
 def _add_retrained(figure: go.Figure, reproduced: Sequence[Reproduced]) -> None:
-    by_mean = sorted(reproduced, key=lambda found: found.test_mean)
-    best = {found.architecture: found for found in by_mean}
-    points = []
-    for network, found in best.items():
+    points = {}  # the best of each network is the last
+    for found in sorted(reproduced, key=lambda found: found.test_mean):
         step, seeds = found.step, len(found.runs)
         more = f"{step.reference}, {step.lifecycle} step {step.number}, seeds: {seeds}"
-        points.append((network, found.test_mean, more))
+        points[found.architecture] = found.architecture, found.test_mean, found.test_sd, more
     name = "hand-made, retrained here: test, final epoch, mean ± sd"
     marker = {"color": _RETRAINED, "size": 8, "symbol": "diamond"}
-    _add(figure, name, points, [found.test_sd for found in best.values()], marker=marker)
+    _add(figure, name, [*points.values()], marker=marker)
 
 
 def _add_confirmed(figure: go.Figure, known: Sequence[Confirmed]) -> None:
@@ -151,49 +138,48 @@ def _add_confirmed(figure: go.Figure, known: Sequence[Confirmed]) -> None:
     for found in known:
         seeds = f"trial {found.trial.number}, seeds: {len(found.runs)}"
         more = f"{seeds}, lowest of the last 4 epochs {found.last4_min:.2f} %"
-        points.append((found.architecture, found.mean, more))
-    indices = front_indices([(network.parameters, mean) for network, mean, _ in points])
-    best = [(*points[index][:2], "") for index in indices]
+        points.append((found.architecture, found.mean, found.sd, more))
+    indices = front_indices([(network.parameters, mean) for network, mean, *_ in points])
+    best = [(*points[index][:2], None, "") for index in indices]
     bare: dict[str, Any] = {"mode": "lines", "showlegend": False, "hoverinfo": "skip"}
     _add(figure, "confirmed front", best, **bare, **_LINE)
-    name = "confirmed: test, mean ± sd of fresh seeds"
-    _add(figure, name, points, [found.sd for found in known], **_DOT)
+    _add(figure, "confirmed: test, mean ± sd of fresh seeds", points, **_DOT)
 
 
-def curves_figure(front: Sequence[TrialRecord], known: Sequence[Confirmed]) -> go.Figure:
+def curves_figure(record: StudyRecord) -> go.Figure:
     """Accuracy against epochs of each network of the front, the error on a logarithmic scale: on
     validation images in the search, and where it is confirmed the mean on test images, dashed."""
-    figure = go.Figure()
+    figure, front = go.Figure(), record.front()
     colors = sample_colorscale("Viridis", np.linspace(0, 0.9, max(2, len(front))).tolist())
-    runs = {found.trial.number: found.runs for found in known}
+    runs = {found.trial.number: found.runs for found in confirmed(record)}
     for trial, color in zip(front, colors, strict=False):
-        curves = [("validation", [entry["val_accuracy"] for entry in trial.curve], "solid")]
+        curves = [("validation", [entry["val_accuracy"] for entry in trial.curve], "solid", 2.0)]
         if trial.number in runs:
             tests = [[e["test_accuracy"] for e in run.curve] for run in runs[trial.number]]
-            curves.append(("test, confirmed", np.mean(tests, axis=0).tolist(), "dash"))
-        tip = f"trial {trial.number}, epoch %{{x}}: %{{customdata:.2f}} %<extra></extra>"
-        for kind, accuracies, dash in curves:
-            figure.add_scatter(
-                x=list(range(1, len(accuracies) + 1)),
-                y=[_drawn_error(accuracy) for accuracy in accuracies],
-                customdata=accuracies,
-                hovertemplate=tip,
-                name=f"{trial.architecture.parameters:,}, {kind}",
-                mode="lines",
-                line={"color": color, "dash": dash, "width": 2 if dash == "solid" else 1.5},
-            )
-    downwards = {**_ACCURACY_AXIS, "autorange": "reversed"}
-    axes = {"xaxis": {"title": "epoch", "dtick": 1}, "yaxis": downwards}
-    return figure.update_layout(_box(520, **axes), legend_title="parameters")
+            curves.append(("test, confirmed", np.mean(tests, axis=0).tolist(), "dash", 1.5))
+        size, tip = (
+            trial.architecture.parameters,
+            f"trial {trial.number}, epoch %{{x}}: %{{customdata:.2f}} %<extra></extra>",
+        )
+        for kind, accuracies, dash, width in curves:
+            epochs, errors = range(1, len(accuracies) + 1), [*map(_drawn_error, accuracies)]
+            line = {"color": color, "dash": dash, "width": width}
+            style = {"mode": "lines", "line": line, "hovertemplate": tip, "customdata": accuracies}
+            figure.add_scatter(x=[*epochs], y=errors, name=f"{size:,}, {kind}", **style)
+    axes = {"xaxis": {"title": "epoch", "dtick": 1}, "yaxis": _ACCURACY_AXIS}
+    figure.update_layout(_box(520, **axes), legend_title="parameters")
+    return figure.update_yaxes(autorange="reversed")
 
 
 def spending_figure(spent: EpochUsage, epochs: int) -> go.Figure:
     """Epochs by how their trials ended."""
-    finished = spent.epochs - sum(count * epoch for epoch, count in spent.stopped.items())
-    values = {f"finished: {finished // epochs} trials": finished}
-    for epoch, count in spent.stopped.items():
-        values[f"stopped after epoch {epoch}: {count} trials"] = count * epoch
-    colors = [_STOPPED] * len(spent.stopped) + [FRONT_COLOR]
+    stopped = {
+        f"stopped after epoch {epoch}: {count} trials": count * epoch
+        for epoch, count in spent.stopped.items()
+    }
+    finished = spent.epochs - sum(stopped.values())
+    values = {f"finished: {finished // epochs} trials": finished, **stopped}
+    colors = [_STOPPED] * len(stopped) + [FRONT_COLOR]
     return _bar_figure(values, colors, "epochs trained", ",", 40)
 
 
@@ -224,17 +210,11 @@ def confusion_figure(labels: Sequence[int], answers: Sequence[int]) -> go.Figure
     counts = np.zeros((CLASSES, CLASSES), dtype=int)
     np.add.at(counts, (np.asarray(labels), np.asarray(answers)), 1)
     names = [str(digit) for digit in range(CLASSES)]
-    cells = go.Heatmap(
-        z=np.where(np.eye(CLASSES, dtype=bool), 0, counts).tolist(),
-        x=names,
-        y=names,
-        text=counts.tolist(),
-        texttemplate="%{text}",
-        colorscale="OrRd",
-        showscale=False,
-        hovertemplate="shown %{y}, answered %{x}: %{text}<extra></extra>",
-    )
+    mistakes = np.where(np.eye(CLASSES, dtype=bool), 0, counts).tolist()
+    style = {"texttemplate": "%{text}", "colorscale": "OrRd", "showscale": False}
+    style["hovertemplate"] = "shown %{y}, answered %{x}: %{text}<extra></extra>"
+    cells = go.Heatmap(z=mistakes, x=names, y=names, text=counts.tolist(), **style)
     answered = {"title": "answered", "type": "category", "side": "top"}
     shown = {"title": "shown", "type": "category", "autorange": "reversed"}
-    box = _box(560, width=640, margin={"t": 60, "r": 20})
-    return go.Figure(cells, {**box, "xaxis": answered, "yaxis": shown})
+    box = _box(560, width=640, margin={"t": 60, "r": 20}, xaxis=answered, yaxis=shown)
+    return go.Figure(cells, box)

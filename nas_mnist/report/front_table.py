@@ -1,5 +1,4 @@
-"""What is said of a study: its front as plain values for `--json`, as tables and as CSV, and where
-its epochs went."""
+"""What is said of a study: its front as values, as tables and as CSV, and where its epochs went."""
 
 from __future__ import annotations
 
@@ -13,13 +12,13 @@ from rich.table import Table
 
 from nas_mnist.execution.confirmation import Candidate, Confirmed, candidates, confirmed
 from nas_mnist.execution.records import StudyRecord, TrialRecord
+from nas_mnist.report import writing
 from nas_mnist.report.tables import as_text, picked, size_values, spread_text, text_table
 
 UNCONFIRMED = (
     "This front is unconfirmed: each accuracy is that of one run on the search's training images."
 )
 _LEFT_OUT_FIRST = ("MACs", "receptive field", "notation", "gap", "seeds")
-_NOTATION_WIDTH = 24
 _FINDINGS = ("gap", "last4_min", "goal_met", "diverged", "on_front")
 _CSV_COLUMNS = (
     *("trial", "notation", "parameters", "macs", "receptive_field", "val_accuracy"),
@@ -44,16 +43,13 @@ def epoch_usage(record: StudyRecord) -> EpochUsage:
         return len(curve) if isinstance(curve, list) else 0  # the database may be anyone's
 
     complete, pruned = record.trials(TrialState.COMPLETE), record.trials(TrialState.PRUNED)
-    spared = [trial for trial in complete if trial.user_attrs.get("would_be_pruned") is not None]
-    on_front = {trial.number for trial in record.front()}
-    return EpochUsage(
-        epochs=sum(map(epochs, [*complete, *pruned])),
-        epochs_unpruned=len([*complete, *pruned]) * record.spec.epochs,
-        stopped=dict(sorted(Counter(map(epochs, pruned)).items())),
-        exempt=sum(bool(trial.user_attrs.get("exempt")) for trial in complete),
-        spared=len(spared),
-        wrongful=sum(trial.number in on_front for trial in spared),
-    )
+    trained = [*complete, *pruned]
+    spared = {t.number for t in complete if t.user_attrs.get("would_be_pruned") is not None}
+    stopped = dict(sorted(Counter(map(epochs, pruned)).items()))
+    exempt = sum(bool(trial.user_attrs.get("exempt")) for trial in complete)
+    wrongful = sum(trial.number in spared for trial in record.front())
+    unpruned = len(trained) * record.spec.epochs
+    return EpochUsage(sum(map(epochs, trained)), unpruned, stopped, exempt, len(spared), wrongful)
 
 
 def front_values(record: StudyRecord) -> dict[str, Any]:
@@ -63,26 +59,20 @@ def front_values(record: StudyRecord) -> dict[str, Any]:
         **picked(record.spec, "dataset", "budget", "epochs"),
         "trials": picked(record.counts(), "complete", "pruned", "failed"),
         "pruning": {"pruner": record.spec.pruner, **epoch_usage(record)._asdict()},
-        "front": [_trial_values(trial) for trial in record.front()],
-        "confirmed": [_confirmed_values(found) for found in confirmed(record)],
+        "front": [_values(trial) for trial in record.front()],
+        "confirmed": [_values(found.trial, found) for found in confirmed(record)],
     }
 
 
-def _trial_values(trial: TrialRecord) -> dict[str, Any]:
-    accuracies = picked(trial, "val_accuracy", "test_accuracy")
-    return {"trial": trial.number, **size_values(trial.architecture), **accuracies}
-
-
-def _confirmed_values(found: Confirmed) -> dict[str, Any]:
+def _values(trial: TrialRecord, found: Confirmed | None = None) -> dict[str, Any]:
     """The trial, and what its fresh seeds found."""
-    return {
-        **_trial_values(found.trial),
-        "seeds": len(found.runs),
-        "test_accuracy_mean": found.mean,
-        "test_accuracy_sd": found.sd,
-        **picked(found, *_FINDINGS),
-        "runs": [picked(run, "seed", "test_accuracy", "last4_min") for run in found.runs],
-    }
+    values = {"trial": trial.number, **size_values(trial.architecture)}
+    values |= picked(trial, "val_accuracy", "test_accuracy")
+    if found is None:
+        return values
+    mean = {"test_accuracy_mean": found.mean, "test_accuracy_sd": found.sd}
+    runs = [picked(run, "seed", "test_accuracy", "last4_min") for run in found.runs]
+    return {**values, "seeds": len(runs), **mean, **picked(found, *_FINDINGS), "runs": runs}
 
 
 def front_table(record: StudyRecord, width: int | None = None) -> Table:
@@ -92,13 +82,12 @@ def front_table(record: StudyRecord, width: int | None = None) -> Table:
     columns = list(zip(*front_rows(shown), strict=True))
     # A heading can wrap, a number cannot; notations can be folded.
     widths = {head: max(map(len, [*head.split(), *cells])) for head, *cells in columns}
-    widths["notation"] = _NOTATION_WIDTH
+    widths["notation"] = 24
     for heading in _LEFT_OUT_FIRST:
         if width is not None and 1 + sum(least + 3 for least in widths.values()) > width:
             widths.pop(heading, None)
     caption = f"{front_caption(record, shown)}\n{spending_text(record)}"
-    left_out = ", ".join(heading for heading, *_ in columns if heading not in widths)
-    if left_out:
+    if left_out := ", ".join(heading for heading, *_ in columns if heading not in widths):
         caption += f"\nNo room here for {left_out}; --json, --csv and wider terminals have it."
     within = f"front within {spec.budget:,} parameters on {spec.dataset}, {spec.epochs} epochs"
     kept = zip(*(column for column in columns if column[0] in widths), strict=True)
@@ -116,42 +105,36 @@ def front_rows(shown: Sequence[Candidate]) -> list[list[str]]:
     measured = ("confirmed test %", "seeds", "gap", "lowest of last 4 %", "goal")
     rows: list[Any] = [[*own, *(measured if any_confirmed else ["test %"]), "notation"]]
     for trial, found in shown:
-        network, mark = trial.architecture, "" if found is None or found.on_front else "*"
-        cells: list[str | float] = [trial.test_accuracy]
+        cells: list[Any] = ["not yet", *[None] * 4] if any_confirmed else [trial.test_accuracy]
         if found is not None:
             seeds = f"{len(found.runs)}{f' + {found.diverged} diverged' if found.diverged else ''}"
             held = "met" if found.goal_met else "missed"
             test = spread_text(found.mean, found.sd)
             cells = [test, seeds, f"{found.gap:+.2f}", found.last4_min, held]
-        elif any_confirmed:
-            cells = ["not yet", "", "", "", ""]
-        sizes = network.parameters, network.macs, network.receptive_field
-        named = f"{trial.number}{mark}"
-        rows.append([named, *sizes, trial.val_accuracy, *cells, trial.notation])
+        named = f"{trial.number}{'' if found is None or found.on_front else '*'}"
+        notation, *sizes = size_values(trial.architecture).values()
+        rows.append([named, *sizes, trial.val_accuracy, *cells, notation])
     return as_text(rows)
 
 
 def confirmed_text(confirmed: Confirmed) -> str:
     """What may be quoted of a network, in a line."""
     seeds = f"{len(confirmed.runs)} seeds" if len(confirmed.runs) > 1 else "one seed"
-    text = (
-        f"{spread_text(confirmed.mean, confirmed.sd)} % over {seeds}, "
-        f"at least {confirmed.last4_min:.2f} % over the last 4 epochs"
-    )
-    return text + (f"; {confirmed.diverged} more diverged" if confirmed.diverged else "")
+    mean, least = spread_text(confirmed.mean, confirmed.sd), f"{confirmed.last4_min:.2f}"
+    more = f"; {confirmed.diverged} more diverged" if confirmed.diverged else ""
+    return f"{mean} % over {seeds}, at least {least} % over the last 4 epochs{more}"
 
 
 def front_caption(record: StudyRecord, shown: Sequence[Candidate]) -> str:
     """What the figures of `front_rows` are."""
     if not any(entry.confirmed for entry in shown):
         return UNCONFIRMED
-    text = (
+    beside = any(found and not found.on_front for _, found in shown)
+    return (
         "Confirmed: retrained on all training images with fresh seeds, test accuracy after the "
         "final epoch, mean ± sd; gap: above the validation accuracy of the search; goal: "
         f"{record.spec.goal:g} % over the last 4 epochs with every seed."
-    )
-    beside = any(found is not None and not found.on_front for _, found in shown)
-    return text + (" *: not on the search's front, confirmed besides." if beside else "")
+    ) + (" *: not on the search's front, confirmed besides." if beside else "")
 
 
 def spending_text(record: StudyRecord) -> str:
@@ -161,13 +144,10 @@ def spending_text(record: StudyRecord) -> str:
     if spent.stopped:
         rungs = (f"{count} after epoch {epoch}" for epoch, count in spent.stopped.items())
         said.append(f"stopped: {', '.join(rungs)}")
-    if record.spec.pruner != "none" and not spent.exempt:
-        said.append("no trial was exempt from stopping")
-    elif record.spec.pruner != "none":
-        said.append(
-            f"of the {spent.exempt} exempt from stopping the pruner would have stopped "
-            f"{spent.spared}, {spent.wrongful} of them wrongly"
-        )
+    if record.spec.pruner != "none":
+        exempt = f"of the {spent.exempt} exempt from stopping the pruner would have stopped "
+        exempt += f"{spent.spared}, {spent.wrongful} of them wrongly"
+        said.append(exempt if spent.exempt else "no trial was exempt from stopping")
     return f"{'; '.join(said)}."
 
 
@@ -176,10 +156,8 @@ def write_front_csv(record: StudyRecord, file: Path) -> None:
     `front --json`; those of the confirmation are empty for a network without one."""
     import pandas
 
-    rows = [
-        _confirmed_values(entry.confirmed) if entry.confirmed else _trial_values(entry.trial)
-        for entry in candidates(record)
-    ]
+    rows = [_values(*entry) for entry in candidates(record)]
     frame = pandas.DataFrame(rows, columns=_CSV_COLUMNS)
     counts = {"seeds": "Int64", "diverged": "Int64"}  # whole, where there is one
-    file.write_text(frame.astype(counts).round(6).to_csv(index=False), "utf-8")
+    with writing(file):
+        file.write_text(frame.astype(counts).round(6).to_csv(index=False), "utf-8")

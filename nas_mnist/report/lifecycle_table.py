@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,18 +13,10 @@ from rich.table import Table
 from nas_mnist.errors import DataError, RequestError, reason
 from nas_mnist.networks.architecture import format_notation
 from nas_mnist.networks.references import Step, references
-from nas_mnist.report import tables
-from nas_mnist.report.export import replace_files
-from nas_mnist.report.tables import spread_text
+from nas_mnist.report import replace_files, tables
+from nas_mnist.training import runs
 from nas_mnist.training.recipe import Recipe
-from nas_mnist.training.runs import (
-    Reproduced,
-    Run,
-    analysis,
-    left_out,
-    lifecycle_steps,
-    step_recipe,
-)
+from nas_mnist.training.runs import Reproduced, Run
 from nas_mnist.training.trainer import EpochRecord
 
 _HEADINGS = (
@@ -36,85 +28,64 @@ _HEADINGS = (
 class Lifecycle:
     """The steps of a lifecycle, those retrained among them, and the files they are kept in."""
 
-    def __init__(self, name: str, settings: Mapping[str, Any]) -> None:
-        """`settings` are what all its runs share beside the recipe, such as dataset and seeds."""
-        self.name = name
-        self.steps = lifecycle_steps(name)
-        self.settings = settings
-        self.done: dict[int, Reproduced] = {}
-        reasons = {step.number: left_out(step, settings["most_parameters"]) for step in self.steps}
+    def __init__(self, name: str, settings: Mapping[str, Any], folder: Path) -> None:
+        """`settings` are what all its runs share beside the recipe, such as dataset and seeds; the
+        steps that `folder` has are taken over. DataError if they cannot be read; RequestError if
+        they are of other recipes, data or seeds: they are not written over."""
+        self.name, self.settings, self.steps = name, settings, runs.lifecycle_steps(name)
+        self.files = folder / "steps.json", folder / "table.md"
+        most = settings["most_parameters"]
+        reasons = {step.number: runs.left_out(step, most) for step in self.steps}
         self.left_out = {number: why for number, why in reasons.items() if why is not None}
+        self.done: dict[int, Reproduced] = {}
+        if self.files[0].exists():
+            with _kept(self.files[0]) as (_, entries):
+                for step in [step for step in self.missing() if step.number in entries]:
+                    if entries[step.number]["trained"] != self._trained(step):
+                        raise RequestError(
+                            f"{self.files[0]} has step {step.number} under other settings; give "
+                            "the same ones to go on, or another --results-dir"
+                        )
+                    self.done[step.number] = _reproduced(step, entries[step.number])
 
     def missing(self) -> list[Step]:
         """The steps still to be trained."""
         return [step for step in self.steps if step.number not in self.left_out | self.done]
-
-    def read(self, file: Path) -> None:
-        """Take over the steps that `file` has, if there is one.
-
-        Raises DataError if it cannot be read, and RequestError if it has steps of other recipes,
-        data or seeds: they are not written over.
-        """
-        if not file.exists():
-            return
-        with _kept(file) as (_, entries):
-            for step in [step for step in self.missing() if step.number in entries]:
-                entry = entries[step.number]
-                if entry["trained"] != self._trained(step):
-                    raise RequestError(
-                        f"{file} has step {step.number} under other settings; give the same ones "
-                        "to go on, or another --results-dir"
-                    )
-                self.done[step.number] = _reproduced(step, entry)
 
     def values(self) -> dict[str, Any]:
         """What `reproduce --json` prints, and what is kept."""
         steps = [self._values(step) for step in self.steps]
         return {"lifecycle": self.name, **self.settings, "steps": steps}
 
-    def write(self, folder: Path) -> list[Path]:
+    def write(self) -> None:
         """Keep steps.json, from which the same command goes on, and table.md."""
-        folder.mkdir(parents=True, exist_ok=True)
-        headings, *rows = self._rows()
-        lines = map(tables.markdown_row, [headings, ["---"] * len(headings), *rows])
-        steps, table = folder / "steps.json", folder / "table.md"
-        texts = {steps: json.dumps(self.values(), indent=1), table: "\n".join(lines)}
-        replace_files({file: f"{text}\n".encode() for file, text in texts.items()})
-        return [steps, table]
+        table = tables.markdown_table(self._rows(), ["---"] * len(_HEADINGS))
+        texts = f"{json.dumps(self.values(), indent=1)}\n", f"{table}\n"
+        replace_files(dict(zip(self.files, map(str.encode, texts), strict=True)))
 
     def table(self) -> Table:
-        caption = (
-            "Published: the best epochs of one run. Train accuracies are those of the "
-            "network as it changed, over augmented images."
-        )
+        train = "Train accuracies are those of the network as it changed, over augmented images."
+        caption = f"Published: the best epochs of one run. {train}"
         title = f"{self.name}: published, and retrained here"
         return tables.text_table(title, self._rows(), caption)
 
-    def step_line(self, found: Reproduced) -> str:
-        """A step in a line, as it is done."""
-        step, test = found.step, spread_text(found.test_mean, found.test_sd)
-        return (
-            f"step {step.number}, {step.title}: test {test} % at the final "
-            f"epoch, best {found.test_best:.2f} %, published {step.test_accuracy:.2f} %"
-        )
-
-    def _analysis(self, step: Step) -> str:
+    def _said(self, step: Step) -> str:
+        """What a step's measurements say, or why there are none."""
+        if step.number not in self.done:
+            return self.left_out.get(step.number, "not yet trained")
         earlier = [number for number in self.done if number < step.number]
-        return analysis(self.done[step.number], self.done[max(earlier)] if earlier else None)
-
-    def _why_not(self, step: Step) -> str:
-        return self.left_out.get(step.number, "not yet trained")
+        before = self.done[max(earlier)] if earlier else None
+        return runs.analysis(self.done[step.number], before)
 
     def _rows(self) -> list[list[str]]:
         rows: list[Any] = [_HEADINGS]
         for step in self.steps:
-            done, size, said = self.done.get(step.number), step.parameters, self._why_not(step)
-            train = test = final = None
-            if done is not None:
+            size, train, test, final = step.parameters, None, None, None
+            if done := self.done.get(step.number):
                 train, test, size = done.train_best, done.test_best, done.architecture.parameters
-                final, said = spread_text(done.test_mean, done.test_sd), self._analysis(step)
+                final = tables.spread_text(done.test_mean, done.test_sd)
             published = step.train_accuracy, train, step.test_accuracy, test
-            rows.append([step.number, step.title, size, *published, final, said])
+            rows.append([step.number, step.title, size, *published, final, self._said(step)])
         return tables.as_text(rows)
 
     def _trained(self, step: Step) -> dict[str, Any]:
@@ -122,42 +93,36 @@ class Lifecycle:
         return {
             "notation": format_notation(references()[str(step.reference)].architecture),
             **{name: self.settings[name] for name in ("dataset", "train_samples", "seeds")},
-            "recipe": step_recipe(step, self.settings["epochs"]).as_dict(),
+            "recipe": runs.step_recipe(step, self.settings["epochs"]).as_dict(),
         }
 
     def _values(self, step: Step) -> dict[str, Any]:
         published = ("parameters", "train_accuracy", "test_accuracy", "recipe", "note")
         values = {"step": step.number, "title": step.title, "network": step.reference}
         values |= {"published": tables.picked(step, *published)}
-        done = self.done.get(step.number)
-        if done is None:
-            return {**values, "left_out": self._why_not(step)}
+        if (done := self.done.get(step.number)) is None:
+            return {**values, "left_out": self._said(step)}
         found = ("train_best", "train_mean", "test_best", "test_mean", "test_sd")
-        measured = {name.replace("_", "_accuracy_"): getattr(done, name) for name in found}
-        lowest = min(run.last4_min for run in done.runs)
-        size = done.architecture.parameters
-        return {
-            **values,
-            "measured": {"parameters": size, **measured, "last4_min": lowest},
-            "analysis": self._analysis(step),
-            "trained": self._trained(step),
-            "runs": [{"seed": run.seed, "curve": tables.curve_values(run)} for run in done.runs],
-        }
+        measured: dict[str, Any] = {"parameters": done.architecture.parameters}
+        measured |= {name.replace("_", "_accuracy_"): getattr(done, name) for name in found}
+        measured["last4_min"] = min(run.last4_min for run in done.runs)
+        values |= {"measured": measured, "analysis": self._said(step)}
+        kept = [{"seed": run.seed, "curve": tables.curve_values(run)} for run in done.runs]
+        return {**values, "trained": self._trained(step), "runs": kept}
 
 
-def read_reproduced(file: Path, dataset: str) -> list[Reproduced]:
-    """The steps that `reproduce` has trained and kept in `file`, its steps.json.
-
-    Raises DataError if it cannot be read, and RequestError if they were trained on other images
-    than those of `dataset`.
-    """
-    with _kept(file) as (lifecycle, entries):
-        for entry in entries.values():
-            trained_on = entry["trained"]["dataset"]
-            if trained_on != dataset:
-                raise RequestError(f"{file} was trained on {trained_on}, not on {dataset}")
-        known = {step.number: step for step in lifecycle_steps(lifecycle)}
-        return [_reproduced(known[number], entry) for number, entry in entries.items()]
+def read_reproduced(files: Sequence[Path], dataset: str) -> list[Reproduced]:
+    """The steps that `reproduce` has trained and kept in these files, each a steps.json. DataError
+    if one cannot be read; RequestError if it was trained on other images than the dataset's."""
+    found = []
+    for file in files:
+        with _kept(file) as (lifecycle, entries):
+            known = {step.number: step for step in runs.lifecycle_steps(lifecycle)}
+            for number, entry in entries.items():
+                if (trained_on := entry["trained"]["dataset"]) != dataset:
+                    raise RequestError(f"{file} was trained on {trained_on}, not on {dataset}")
+                found.append(_reproduced(known[number], entry))
+    return found
 
 
 @contextmanager
@@ -178,14 +143,12 @@ def _kept(file: Path) -> Iterator[tuple[str, dict[int, dict[str, Any]]]]:
 
 
 def _reproduced(step: Step, entry: Mapping[str, Any]) -> Reproduced:
-    runs = []
-    for run in entry["runs"]:
-        curve = [
-            EpochRecord(accuracy=epoch.pop("test_accuracy"), **epoch) for epoch in run["curve"]
-        ]
-        runs.append(Run(run["seed"], curve))
     try:
         recipe = Recipe().changed(entry["trained"]["recipe"])
     except RequestError as error:
         raise ValueError(str(error)) from None
-    return Reproduced(step, references()[str(step.reference)].architecture, recipe, tuple(runs))
+    trained = []
+    for run in entry["runs"]:
+        curve = [EpochRecord(accuracy=e.pop("test_accuracy"), **e) for e in run["curve"]]
+        trained.append(Run(run["seed"], curve))
+    return Reproduced(step, references()[str(step.reference)].architecture, recipe, tuple(trained))

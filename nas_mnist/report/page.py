@@ -15,26 +15,27 @@ from string import Template
 import numpy as np
 import optuna
 import plotly.graph_objects as go
-from optuna.importance import FanovaImportanceEvaluator
 from optuna.trial import TrialState
 from PIL import Image
 from plotly.offline import get_plotlyjs
 
 from nas_mnist.errors import RequestError
-from nas_mnist.execution.confirmation import Candidate, candidates, chosen, confirmed
+from nas_mnist.execution.confirmation import Candidate, candidates, chosen
 from nas_mnist.execution.records import StudyRecord
-from nas_mnist.report import figures, front_table
-from nas_mnist.report.export import replace_files, trained_network, trained_run
+from nas_mnist.report import figures, front_table, replace_files, writing
+from nas_mnist.report.export import trained_network, trained_run
 from nas_mnist.report.tables import TEXT_COLUMNS, layer_rows
 from nas_mnist.search.front import on_log_scale
 from nas_mnist.training.datasets import Dataset
 from nas_mnist.training.runs import Reproduced
 from nas_mnist.training.trainer import logits
 
-# Fewer trials say nothing about fifteen choices.
-_LEAST_TRIALS = 20
-# More are no easier to learn from.
-_MOST_IMAGES = 120
+_LEAST_TRIALS = 20  # fewer say nothing about fifteen choices
+_MOST_IMAGES = 120  # more are no easier to learn from
+_FANOVA = (
+    "For the validation accuracy of completed trials at a given size: shares of the variance of "
+    "the error's logarithm, after its fit on the number of parameters (fANOVA)."
+)
 
 
 def page(title: str, parts: Iterable[str]) -> str:
@@ -59,26 +60,25 @@ def table_part(rows: Sequence[Sequence[str]]) -> str:
     """A table; its first row are the headings."""
     kinds = {name: ' class="text"' for name in TEXT_COLUMNS}
     kinds["notation"] = ' class="text notation"'
-    lines = []
-    for tag, row in zip(["th", *["td"] * len(rows)], rows, strict=False):
-        cells = zip(rows[0], row, strict=True)
+    lines = ["<table>"]
+    for row in rows:
+        tag, cells = "th" if row is rows[0] else "td", zip(rows[0], row, strict=True)
         made = (f"<{tag}{kinds.get(h, '')}>{html.escape(cell)}</{tag}>" for h, cell in cells)
         lines.append(f"<tr>{''.join(made)}</tr>")
-    return "\n".join(["<table>", *lines, "</table>"])
+    return "\n".join([*lines, "</table>"])
 
 
 def write_figure(figure: go.Figure, file: Path) -> None:
     """Write a figure by its file's ending: an offline .html page, or .png and .svg pictures.
-
-    Raises RequestError for another ending, or if pictures cannot be drawn here.
-    """
+    RequestError for another ending, or if pictures cannot be drawn here."""
     check_figure_name(file)
-    if file.suffix == ".html":
-        title = str(figure.layout.title.text or file.stem)
-        file.write_text(page(title, [figure_part(figure)]), "utf-8")
-        return
+    title, scale = str(figure.layout.title.text or file.stem), 1 if file.suffix == ".svg" else 2
     try:
-        figure.write_image(file, width=1000, height=600, scale=1 if file.suffix == ".svg" else 2)
+        with writing(file):
+            if file.suffix == ".html":
+                file.write_text(page(title, [figure_part(figure)]), "utf-8")
+            else:
+                figure.write_image(file, width=1000, height=600, scale=scale)
     except (ImportError, ValueError, RuntimeError):
         raise RequestError(
             f"figure {file}: pictures need kaleido (pip install 'nas-mnist[image]') and an "
@@ -96,66 +96,51 @@ def write_report(
     record: StudyRecord, dataset: Dataset, file: Path, reproduced: Sequence[Reproduced] = ()
 ) -> None:
     """Write the study's report as HTML: its front beside the retrained networks of `reproduced`,
-    how it went, and its winner's mistakes on the dataset's test images.
-
-    Raises StudyError if no trial has completed, StorageError if the winner's weights are missing,
-    OSError if the file cannot be written.
-    """
-    spec = record.spec
+    how it went, and its winner's mistakes on the dataset's test images. StudyError if no trial
+    has completed, StorageError if the winner's weights are missing."""
+    spec, counts, winner = record.spec, record.counts(), chosen(record)
+    trial, shown, shares = winner.trial, candidates(record), importances(record)
     title = f"{record.name}: networks within {spec.budget:,} parameters on {spec.dataset}"
-    replace_files({file: page(title, _report(record, dataset, title, reproduced)).encode()})
-
-
-def _report(
-    record: StudyRecord, dataset: Dataset, title: str, reproduced: Sequence[Reproduced]
-) -> Iterator[str]:
-    winner, shown, counts = chosen(record), candidates(record), record.counts()
-    trial, epochs = winner.trial, record.spec.epochs
     said = f"test {trial.test_accuracy:.2f} %, one run, unconfirmed"
     if winner.confirmed:
         said = f"confirmed {front_table.confirmed_text(winner.confirmed)}"
-    yield text_part(title, "h1")
-    yield text_part(
-        f"{counts.finished} trials of {epochs} epochs: {counts.complete} completed, "
+    summary = (
+        f"{counts.finished} trials of {spec.epochs} epochs: {counts.complete} completed, "
         f"{counts.pruned} pruned, {counts.failed} diverged. Most accurate on the validation "
         f"images: trial {trial.number}, {trial.architecture.parameters:,} parameters, {said}."
     )
-    yield figure_part(figures.front_figure(record, reproduced))
-    yield text_part("The front", "h2")
-    yield text_part(front_table.front_caption(record, shown))
-    yield table_part(front_table.front_rows(shown))
-    yield text_part("Learning curves of the front", "h2")
-    yield figure_part(figures.curves_figure(record.front(), confirmed(record)))
-    yield text_part("Where the epochs went", "h2")
-    yield text_part(front_table.spending_text(record))
-    yield figure_part(figures.spending_figure(front_table.epoch_usage(record), epochs))
-    yield text_part("Which choices matter", "h2")
-    if shares := importances(record):
-        yield text_part(
-            "For the validation accuracy of completed trials at a given size: shares of the "
-            "variance of the error's logarithm, after its fit on the number of parameters (fANOVA)."
-        )
-        yield figure_part(figures.importance_figure(shares))
-    else:
-        yield text_part(f"Fewer than {_LEAST_TRIALS} completed trials do not say.")
-    yield text_part(f"The winner: trial {trial.number}", "h2")
-    yield text_part(trial.notation, "pre")
-    yield table_part(layer_rows(trial.architecture))
-    yield from _mistakes(record, winner, dataset)
-    yield text_part("Configuration", "h2")
-    yield text_part("As resolved when the study was made, and the versions that made it.")
-    settings = {**record.spec.as_dict(), "versions": record.versions}
-    yield text_part(json.dumps(settings, indent=2), "pre")
+    importance = [text_part(f"Fewer than {_LEAST_TRIALS} completed trials do not say.")]
+    if shares:
+        importance = [text_part(_FANOVA), figure_part(figures.importance_figure(shares))]
+    parts = [
+        text_part(title, "h1"),
+        text_part(summary),
+        figure_part(figures.front_figure(record, reproduced)),
+        text_part("The front", "h2"),
+        text_part(front_table.front_caption(record, shown)),
+        table_part(front_table.front_rows(shown)),
+        text_part("Learning curves of the front", "h2"),
+        figure_part(figures.curves_figure(record)),
+        text_part("Where the epochs went", "h2"),
+        text_part(front_table.spending_text(record)),
+        figure_part(figures.spending_figure(front_table.epoch_usage(record), spec.epochs)),
+        text_part("Which choices matter", "h2"),
+        *importance,
+        text_part(f"The winner: trial {trial.number}", "h2"),
+        text_part(trial.notation, "pre"),
+        table_part(layer_rows(trial.architecture)),
+        *_mistakes(record, winner, dataset),
+        text_part("Configuration", "h2"),
+        text_part("As resolved when the study was made, and the versions that made it."),
+        text_part(json.dumps({**spec.as_dict(), "versions": record.versions}, indent=2), "pre"),
+    ]
+    replace_files({file: page(title, parts).encode()})
 
 
 def importances(record: StudyRecord) -> dict[str, float]:
-    """Shares of the variance of accuracy at a given size that each choice explains, the largest
-    first; empty with few completed trials.
-
-    Accuracy at a given size is the residual of the logarithm of the validation error about its
-    quadratic fit on the logarithm of parameters; the shares are those of fANOVA (Hutter, Hoos,
-    Leyton-Brown: An Efficient Approach for Assessing Hyperparameter Importance, 2014).
-    """
+    """What share of the variance of accuracy at a given size each choice explains, the largest
+    first, by fANOVA (Hutter, Hoos, Leyton-Brown 2014); empty with few completed trials. Accuracy
+    at a given size: what a quadratic fit of the error on parameters, both logarithms, leaves."""
     trials = record.trials(TrialState.COMPLETE)
     if len(trials) < _LEAST_TRIALS:
         return {}
@@ -164,7 +149,7 @@ def importances(record: StudyRecord) -> dict[str, float]:
     residuals = {trial.number: float(own) for trial, own in zip(trials, rest, strict=True)}
     return optuna.importance.get_param_importances(
         record.study,
-        evaluator=FanovaImportanceEvaluator(seed=0),
+        evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0),
         params=[name for name in trials[0].params if name != "fill"],
         target=lambda trial: residuals[trial.number],
     )
@@ -177,14 +162,12 @@ def _mistakes(record: StudyRecord, winner: Candidate, dataset: Dataset) -> Itera
     answers = logits(network, dataset.test, dataset.normalization).argmax(dim=1)
     wrong = (answers != labels).nonzero().flatten().tolist()
     shown, right = wrong[:_MOST_IMAGES], 100 - 100 * len(wrong) / len(labels)
+    told = f"{len(wrong)} of {len(labels):,} test images wrong, {right:.2f} % right."
     yield text_part("What the winner gets wrong", "h2")
-    yield text_part(
-        f"Trained with seed {trained_run(winner).seed}: {len(wrong)} of {len(labels):,} test "
-        f"images wrong, {right:.2f} % right."
-    )
+    yield text_part(f"Trained with seed {trained_run(winner).seed}: {told}")
     yield figure_part(figures.confusion_figure(labels.tolist(), answers.tolist()))
+    some = "All" if len(shown) == len(wrong) else f"The first {len(shown)}"
     if shown:
-        some = "All" if len(shown) == len(wrong) else f"The first {len(shown)}"
         yield text_part(f"{some} of them, shown → answered:")
     yield '<div class="images">'
     for index in shown:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import closing
 
 from rich.console import Console, Group
@@ -20,12 +20,7 @@ _LINE_SECONDS = 5.0
 
 def show_progress(updates: Generator[Progress], *, quiet: bool = False) -> None:
     """Follow a run to its end, on standard error, and close it: as a live panel on a terminal,
-    elsewhere in one line every few seconds when there was a step, and one at the end.
-
-    Args:
-        updates: how far it is, about twice a second.
-        quiet: show nothing.
-    """
+    elsewhere in one line every few seconds when there was a step, and one at the end."""
     shown, steps = -_LINE_SECONDS, -1
     with closing(updates):
         if sys.stderr.isatty() and not quiet:
@@ -41,16 +36,16 @@ def show_progress(updates: Generator[Progress], *, quiet: bool = False) -> None:
 
 
 def _line(progress: Progress) -> str:
-    text = "; ".join(_parts(progress))
-    if progress.epochs:
-        return f"confirmation: {text}"
-    best = ", ".join(f"{size:,}: {accuracy:.2f}%" for size, accuracy in _spread(progress.best))
-    return f"{text}; best {best}" if best else text
+    said = _parts(progress)
+    if progress.best:
+        spread = (f"{size:,}: {accuracy:.2f}%" for size, accuracy in _spread(progress))
+        said.append(f"best {', '.join(spread)}")
+    return ("confirmation: " if progress.epochs else "") + "; ".join(said)
 
 
 def _parts(progress: Progress) -> list[str]:
     """What is done, what else there is to say, and the time left."""
-    counts = progress.counts
+    counts, left = progress.counts, "time left unknown"
     if progress.epochs:
         done, epochs = progress.epochs
         diverged = f", {counts.failed} diverged" if counts.failed else ""
@@ -61,42 +56,32 @@ def _parts(progress: Progress) -> list[str]:
         asked = f" ({progress.total} asked for)" if counts.finished > progress.total else ""
         total = max(progress.total, counts.finished)
         said = [f"{counts.finished}/{total} trials{asked}", more]
-    return [*said, _time_left(progress)]
+    if progress.done:
+        left = "done"
+    elif progress.seconds_left is not None:
+        minutes, seconds = divmod(round(progress.seconds_left), 60)
+        left = f"{minutes // 60}:{minutes % 60:02}:{seconds:02} left"
+    return [*said, left]
 
 
 def _panel(progress: Progress) -> Group:
     done, more, left = _parts(progress)
     completed, total = progress.epochs or (progress.counts.finished, progress.total)
     bar = Table.grid(padding=(0, 1))
-    bar.add_row(
-        ProgressBar(total=total, completed=completed, width=40, finished_style="green"),
-        Text(done),
-        Text(more, style="dim"),
-        Text(left, style="cyan"),
-    )
+    drawn = ProgressBar(total=total, completed=completed, width=40, finished_style="green")
+    bar.add_row(drawn, Text(done), Text(more, style="dim"), Text(left, style="cyan"))
     if not progress.best:
         return Group(bar)
     sizes = Table(title="best so far", title_justify="left", box=None, padding=(0, 2))
-    sizes.add_column("parameters", justify="right")
-    sizes.add_column("validation %", justify="right")
-    for size, accuracy in _spread(progress.best):
+    for heading in ("parameters", "validation %"):
+        sizes.add_column(heading, justify="right")
+    for size, accuracy in _spread(progress):
         sizes.add_row(f"{size:,}", f"{accuracy:.2f}")
     return Group(bar, sizes)
 
 
-def _time_left(progress: Progress) -> str:
-    if progress.done:
-        return "done"
-    if progress.seconds_left is None:
-        return "time left unknown"
-    minutes, seconds = divmod(round(progress.seconds_left), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02} left"
-
-
-def _spread(best: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+def _spread(progress: Progress) -> list[tuple[int, float]]:
     """At most `_SIZES` networks of the front, spread over it, its ends among them."""
-    if len(best) <= _SIZES:
-        return list(best)
-    last = len(best) - 1
-    return [best[round(index * last / (_SIZES - 1))] for index in range(_SIZES)]
+    last = len(progress.best) - 1
+    places = {round(index * last / (_SIZES - 1)) for index in range(_SIZES)}
+    return [progress.best[place] for place in sorted(places)]

@@ -23,7 +23,6 @@ TEXT_COLUMNS = {
 }
 """headings of columns that stand on the left; all others are numbers"""
 
-
 Rows = Sequence[Sequence[str | float | None]]
 
 
@@ -38,11 +37,10 @@ def as_text(rows: Rows) -> list[list[str]]:
     return [[text(cell) for cell in row] for row in rows]
 
 
-def text_table(title: str, rows: Rows, caption: str | None = None, **style: Any) -> Table:
-    """The rows as a terminal shows them, in a style of rich's."""
-    style |= {"title_justify": "left", "caption_justify": "left"}
+def text_table(title: str, rows: Rows, caption: str | None = None) -> Table:
+    """The rows as a terminal shows them."""
     headings, *lines = as_text(rows)
-    table = Table(title=title, caption=caption, **style)
+    table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
     for heading in headings:
         side: Any = "left" if heading in TEXT_COLUMNS else "right"
         table.add_column(heading, justify=side, overflow="fold")
@@ -51,8 +49,9 @@ def text_table(title: str, rows: Rows, caption: str | None = None, **style: Any)
     return table
 
 
-def markdown_row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def markdown_table(rows: Sequence[Sequence[str]], rules: Sequence[str]) -> str:
+    lines = [rows[0], rules, *rows[1:]]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def picked(source: Any, *names: str) -> dict[str, Any]:
@@ -80,12 +79,9 @@ def architecture_values(name: str, architecture: Architecture) -> dict[str, Any]
 
 
 def architecture_table(name: str, architecture: Architecture) -> Table:
-    return text_table(
-        name,
-        layer_rows(architecture),
-        f"{architecture.parameters:,} parameters, {architecture.macs:,} MACs, "
-        f"receptive field {architecture.receptive_field}",
-    )
+    sizes = f"{architecture.parameters:,} parameters, {architecture.macs:,} MACs"
+    caption = f"{sizes}, receptive field {architecture.receptive_field}"
+    return text_table(name, layer_rows(architecture), caption)
 
 
 def layer_rows(architecture: Architecture) -> list[list[str]]:
@@ -100,15 +96,12 @@ def layer_rows(architecture: Architecture) -> list[list[str]]:
 def reference_values(reference: Reference) -> dict[str, Any]:
     """One entry of `references --json`; the published accuracy is one run's best epoch."""
     kept = ("title", "parameters", "train_accuracy", "test_accuracy", "note", "recipe")
-    return {
-        "name": reference.name,
-        **size_values(reference.architecture),
-        "published_test_accuracy": reference.published_accuracy,
-        "lifecycles": [
-            {"lifecycle": step.lifecycle, "step": step.number, **picked(step, *kept)}
-            for step in reference.steps
-        ],
-    }
+    steps = [
+        {"lifecycle": step.lifecycle, "step": step.number, **picked(step, *kept)}
+        for step in reference.steps
+    ]
+    published = {"published_test_accuracy": reference.published_accuracy, "lifecycles": steps}
+    return {"name": reference.name, **size_values(reference.architecture), **published}
 
 
 def references_table(references: Sequence[Reference]) -> Table:
@@ -143,19 +136,11 @@ def runs_values(
 ) -> dict[str, Any]:
     """What `train --json` prints: every seed's curve, and mean ± sd of the final epoch."""
     mean, sd = mean_and_sd([run.test_accuracy for run in runs])
-    return {
-        "name": name,
-        **size_values(architecture),
-        "dataset": dataset,
-        "recipe": recipe.as_dict(),
-        "seeds": [run.seed for run in runs],
-        "test_accuracy_mean": mean,
-        "test_accuracy_sd": sd,
-        "last4_min": min(run.last4_min for run in runs),
-        "runs": [
-            {**picked(run, "seed", "test_accuracy"), "curve": curve_values(run)} for run in runs
-        ],
-    }
+    asked = {"dataset": dataset, "recipe": recipe.as_dict(), "seeds": [run.seed for run in runs]}
+    lowest = min(run.last4_min for run in runs)
+    found = {"test_accuracy_mean": mean, "test_accuracy_sd": sd, "last4_min": lowest}
+    kept = [{**picked(run, "seed", "test_accuracy"), "curve": curve_values(run)} for run in runs]
+    return {"name": name, **size_values(architecture), **asked, **found, "runs": kept}
 
 
 def runs_table(values: dict[str, Any], runs: Sequence[Run]) -> Table:
@@ -165,41 +150,30 @@ def runs_table(values: dict[str, Any], runs: Sequence[Run]) -> Table:
         seconds = f"{sum(record.seconds for record in run.curve):.0f}"
         accuracies = run.curve[-1].train_accuracy, run.test_accuracy, run.last4_min
         rows.append([str(run.seed), *accuracies, seconds])
+    title = f"{values['name']}: {values['parameters']:,} parameters on {values['dataset']}"
     test = spread_text(values["test_accuracy_mean"], values["test_accuracy_sd"])
-    return text_table(
-        f"{values['name']}: {values['parameters']:,} parameters on {values['dataset']}",
-        rows,
-        f"test {test} % at the final epoch, "
-        f"at least {values['last4_min']:.2f} % over the last 4 epochs",
-    )
+    least = f"at least {values['last4_min']:.2f} % over the last 4 epochs"
+    return text_table(title, rows, f"test {test} % at the final epoch, {least}")
 
 
 def bench_values(measured: Sequence[Measured]) -> dict[str, Any]:
     """The measurements, and the ratios of the fastest batched loop to the better of the
     usual loops and to the eager one: their medians over the rounds, lowest and highest."""
-
-    def fastest(kind: str) -> list[float]:
-        of_kind = [found for found in measured if found.loop.kind == kind]
-        return max(of_kind, key=lambda found: found.median).images_per_second
-
-    def ratio(kind: str) -> dict[str, float]:
-        ratios = [own / other for own, other in zip(fastest("pack"), fastest(kind), strict=True)]
-        found = statistics.median(ratios), min(ratios), max(ratios)
-        names = ("median", "lowest", "highest")
-        return {name: round(value, 2) for name, value in zip(names, found, strict=True)}
-
-    return {
-        "loops": [found.as_dict() for found in measured],
-        "ratio_to_usual": ratio("usual"),
-        "ratio_to_eager": ratio("eager"),
-    }
+    # The last of a kind is the fastest.
+    best = {found.loop.kind: found for found in sorted(measured, key=lambda found: found.median)}
+    values: dict[str, Any] = {"loops": [found.as_dict() for found in measured]}
+    for kind in ("usual", "eager"):
+        rates = best["pack"].images_per_second, best[kind].images_per_second
+        ratios = [own / other for own, other in zip(*rates, strict=True)]
+        found = {"median": statistics.median(ratios), "lowest": min(ratios), "highest": max(ratios)}
+        values[f"ratio_to_{kind}"] = {name: round(ratio, 2) for name, ratio in found.items()}
+    return values
 
 
 def bench_table(values: dict[str, Any]) -> Table:
     """One row a loop; what it says of whole trials is computed from its images a second."""
-    title = (
-        "{network} ({parameters:,} parameters) on {device}, {cores} cores, {vectors}, {precision}"
-    )
+    network = "{network} ({parameters:,} parameters)".format(**values)
+    machine = "{device}, {cores} cores, {vectors}, {precision}".format(**values)
     rows = [["loop", "processes × threads", "images/s", "lowest to highest", "s a trial", "MiB"]]
     for loop in values["loops"]:
         rates = loop["images_per_second"]
@@ -214,4 +188,4 @@ def bench_table(values: dict[str, Any]) -> Table:
         f"images. A trial is 15 epochs of 50,000 images ({TRIAL_IMAGES:,}); s a trial is the "
         "whole machine's time for one."
     )
-    return text_table(title.format(**values), rows, caption)
+    return text_table(f"{network} on {machine}", rows, caption)

@@ -12,10 +12,10 @@ import optuna
 from curves import LEAST_NETWORKS, drawn_points, runs_of, table_of, write_table
 from script import Parser, at_least, run
 
-from nas_mnist.cli.console import writing
 from nas_mnist.errors import RequestError
 from nas_mnist.execution.run import prepare_search, run_search
 from nas_mnist.execution.spec import resolve_config
+from nas_mnist.report import writing
 from nas_mnist.report.progress import show_progress
 from nas_mnist.training.datasets import load_dataset, split_dataset
 from nas_mnist.training.recipe import parse_settings

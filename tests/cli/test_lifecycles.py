@@ -82,16 +82,16 @@ def test_other_settings_do_not_write_over_it(folder: Path) -> None:
 
 def test_its_steps_are_read_again(folder: Path) -> None:
     file = folder / "results" / "s7-8k" / "steps.json"
-    found = read_reproduced(file, "digits")
+    found = read_reproduced([file], "digits")
     kept = {step["step"]: step for step in json.loads(file.read_text())["steps"] if "runs" in step}
     assert [step.step.number for step in found] == list(kept)
     for step in found:
         measured = kept[step.step.number]["measured"]
         assert step.test_mean == pytest.approx(measured["test_accuracy_mean"], abs=1e-5)
     with pytest.raises(RequestError, match="was trained on digits, not on mnist"):
-        read_reproduced(file, "mnist")
+        read_reproduced([file], "mnist")
     with pytest.raises(DataError, match=r"not a steps\.json that `reproduce` kept"):
-        read_reproduced(folder / "results" / "s7-8k" / "table.md", "digits")
+        read_reproduced([folder / "results" / "s7-8k" / "table.md"], "digits")
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_steps_that_are_damaged(folder: Path, tmp_path: Path, found: str, damage
     file = tmp_path / "steps.json"
     file.write_text(whole.replace(found, damage))
     with pytest.raises(DataError, match=r"steps\.json: not a steps\.json that `reproduce` kept"):
-        read_reproduced(file, "digits")
+        read_reproduced([file], "digits")
 
 
 def test_bad_requests(nas_mnist: CommandLine, tmp_path: Path) -> None:

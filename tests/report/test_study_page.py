@@ -54,7 +54,7 @@ def test_the_report_in_a_browser(digits_search: Search, tmp_path: Path) -> None:
 def test_every_kind_of_figure_is_drawn(digits_search: Search, tmp_path: Path) -> None:
     record = digits_search.record()
     figures = [
-        curves_figure(record.front(), []),
+        curves_figure(record),
         spending_figure(EpochUsage(100, 300, {1: 10, 4: 15}, 0, 0, 0), 15),
         importance_figure({"dropout": 0.7, "pools": 0.3}),
         confusion_figure([0, 1, 1, 9], [0, 1, 7, 9]),
