@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -57,10 +56,7 @@ _MODULES = {
     "api": ("Study", "load_study", "search"),
     "errors": ("NasMnistError",),
     "execution.confirmation": ("chosen", "confirmed"),
-    "execution.run": (
-        *("prepare_confirmation", "prepare_search"),
-        *("run_confirmation", "run_search"),
-    ),
+    "execution.run": ("prepare_confirmation", "prepare_search", "run_confirmation", "run_search"),
     "execution.spec": ("SearchConfig",),
     "networks.architecture": (
         *("Architecture", "Limit", "build_network"),
@@ -88,8 +84,6 @@ def __getattr__(name: str) -> Any:
         return importlib.metadata.version("nas-mnist")
     for module, names in _MODULES.items():
         if name in names:
-            if name == "search":  # the package, which can be called
-                return importlib.import_module(f"{__name__}.search")
             return getattr(importlib.import_module(f"{__name__}.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
@@ -98,16 +92,9 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__, "__version__"})
 
 
-class _Package(ModuleType):
-    """This package; `nas_mnist.search` is a package of its own, and what a user calls."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "search" and isinstance(value, ModuleType):
-            value.__class__ = _CallableSearch
-        super().__setattr__(name, value)
-
-
 class _CallableSearch(ModuleType):
+    """`nas_mnist.search` is a package of its own, and what a user calls."""
+
     def __call__(self, *arguments: Any, **settings: Any) -> Any:
         """Search networks: see `nas_mnist.api.search`."""
         from nas_mnist.api import search
@@ -115,4 +102,4 @@ class _CallableSearch(ModuleType):
         return search(*arguments, **settings)
 
 
-sys.modules[__name__].__class__ = _Package
+importlib.import_module(f"{__name__}.search").__class__ = _CallableSearch

@@ -1,33 +1,28 @@
-"""The search from Python: a script or a notebook, in two lines.
-
-study = nas_mnist.search(dataset="digits", budget=2000, trials=30)
-network = study.winner().load()
-"""
+"""The search from Python: a script or a notebook, in two lines."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nas_mnist import lookup
 from nas_mnist.errors import NasMnistError, RequestError
 from nas_mnist.execution.confirmation import Candidate, chosen
 from nas_mnist.execution.creation import resolve_request
 from nas_mnist.execution.records import StudyRecord
-from nas_mnist.execution.spec import SearchConfig, default_storage
+from nas_mnist.execution.spec import default_storage
 
 if TYPE_CHECKING:
     import pandas as pd
+    from optuna.trial import FrozenTrial
     from torch import nn
 
     from nas_mnist.networks.architecture import Architecture
 
-_OBJECTS = ("dataset", "sampler", "pruner", "space")
+_SIZES = ("notation", "parameters", "macs", "receptive_field")
 
 
-@dataclass(frozen=True, slots=True)
-class TrainedNetwork:
+class TrainedNetwork(NamedTuple):
     """A network of a study, with the weights that it was trained to."""
 
     study: Study
@@ -38,33 +33,21 @@ class TrainedNetwork:
         return self.candidate.trial.architecture
 
     def load(self) -> nn.Module:
-        """The trained network, in evaluation mode.
+        """The trained network, in evaluation mode. StorageError if its weights are missing.
 
         Returns:
             A module from images (batch, 1, 28, 28) float32, normalized with the study's
             `normalization` (mean and standard deviation of pixels from 0 to 1), to logits
             (batch, classes).
-
-        Raises:
-            StorageError: if its weights are missing.
         """
         from nas_mnist.report.export import trained_network
 
         return trained_network(self.study, self.candidate)[0]
 
     def export(self, file: str | Path) -> Path:
-        """Write it as a Python module that needs nothing but torch, its weights beside it.
-
-        Args:
-            file: the module, ending in `.py`; the weights get the same name ending in `.pt`.
-
-        Returns:
-            The weights' file.
-
-        Raises:
-            RequestError: if the file's name does not end in `.py`.
-            StorageError: if its weights are missing, or if a file cannot be written.
-        """
+        """Write it as a Python module that needs nothing but torch, `file` ending in `.py`, its
+        weights beside it, in a file ending in `.pt`, which is returned. StorageError if they are
+        missing, or if a file cannot be written."""
         from nas_mnist.report.export import export_network
 
         file = Path(file)
@@ -77,65 +60,40 @@ class Study(StudyRecord):
     """A study, as its storage has it now."""
 
     def to_pandas(self) -> pd.DataFrame:
-        """The finished trials, one row each, by number.
-
-        Returns:
-            Columns `trial`, `state`, `notation`, `parameters`, `macs`, `receptive_field`,
-            `epochs` (that were trained), `val_accuracy` (percent, after the last of them),
-            `test_accuracy` (percent; of completed trials), `on_front`, then the choices that the
-            trial drew.
-        """
+        """The finished trials, one row each, by number: `trial`, `state`, `notation`,
+        `parameters`, `macs`, `receptive_field`, `epochs` (that were trained), `val_accuracy`
+        (percent, after the last of them), `test_accuracy` (percent; of completed trials),
+        `on_front`, then the choices that the trial drew."""
         import pandas as pd
 
         on_front = {trial.number for trial in self.front()}
-        rows = []
-        for trial in self.trials():
-            if not trial.state.is_finished():
-                continue
+
+        def row(trial: FrozenTrial) -> dict[str, Any]:
             attrs = trial.user_attrs
             curve = attrs.get("curve") or []
-            rows.append(
-                {
-                    "trial": trial.number,
-                    "state": trial.state.name.lower(),
-                    **{name: attrs.get(name) for name in _SIZES},
-                    "epochs": len(curve),
-                    "val_accuracy": curve[-1]["val_accuracy"] if curve else None,
-                    "test_accuracy": attrs.get("test_accuracy"),
-                    "on_front": trial.number in on_front,
-                    **trial.params,
-                }
-            )
-        return pd.DataFrame(rows)
+            return {
+                "trial": trial.number,
+                "state": trial.state.name.lower(),
+                **{name: attrs.get(name) for name in _SIZES},
+                "epochs": len(curve),
+                "val_accuracy": curve[-1]["val_accuracy"] if curve else None,
+                "test_accuracy": attrs.get("test_accuracy"),
+                "on_front": trial.number in on_front,
+                **trial.params,
+            }
+
+        return pd.DataFrame([row(trial) for trial in self.trials() if trial.state.is_finished()])
 
     def winner(self, trial: int | None = None, at_least: float | None = None) -> TrainedNetwork:
-        """The network most accurate on the validation images, unless another is asked for.
-
-        Args:
-            trial: the number of a completed trial.
-            at_least: percent; the smallest network of that accuracy, as `export --at-least`.
-
-        Raises:
-            StudyError: if there is no such network.
-        """
+        """The network most accurate on the validation images, unless a completed trial is asked
+        for by its number, or the smallest network of `at_least` so many percent, as `export
+        --at-least` does. StudyError if there is none."""
         return TrainedNetwork(self, chosen(self, trial, at_least))
 
 
-_SIZES = ("notation", "parameters", "macs", "receptive_field")
-
-
 def load_study(name: str, storage: str | None = None, artifact_dir: str = "") -> Study:
-    """An existing study.
-
-    Args:
-        name: the study's name.
-        storage: URL of its database; that of `search` if none is given.
-        artifact_dir: folder of the weights, if they are not where `search` keeps them.
-
-    Raises:
-        StudyError: if there is none.
-        StorageError: if the database does not answer.
-    """
+    """An existing study, by its name and, if they are not where `search` keeps them, the URL of
+    its database and the folder of its weights. StudyError if there is none."""
     return Study.load(name, storage or default_storage(name), artifact_dir)
 
 
@@ -155,59 +113,44 @@ def search(
     nothing but `study` and more `trials`.
 
     Args:
-        dataset: a name, `module:attribute`, or a `Dataset`; MNIST if nothing is said.
+        dataset, sampler, pruner, space: a name, `module:attribute`, or an object: a `Dataset`, an
+            Optuna sampler, what has `rungs` and `stop`, and a `Space`; MNIST if nothing is said.
         budget: most trainable parameters of a network, inclusive; 8,000 if nothing is said.
         trials: finished trials that the study ends with; 200 if nothing is said.
-        sampler: a name, `module:attribute`, or an Optuna sampler.
-        pruner: a name, `module:attribute`, or an object with `rungs` and `stop`.
-        space: a name, `module:attribute`, or a `Space`.
         config: a TOML preset, which the other arguments override.
         progress: show how far it is, on standard error.
         **settings: the other settings of `SearchConfig`, such as `epochs=5`, `workers=2`,
             `study="mine"` or `recipe={"batch_size": 64}`.
 
-    Returns:
-        The study, confirmed unless `confirm=False`.
-
-    Raises:
-        NasMnistError: in one line, for a wrong request or failed work. Ctrl-C stops the workers
-            and is raised as KeyboardInterrupt; finished trials are kept.
+    Returns the study, confirmed unless `confirm=False`. Raises NasMnistError, in one line, for a
+    wrong request or failed work. Ctrl-C stops the workers and is raised as KeyboardInterrupt;
+    finished trials are kept.
     """
+    import optuna
+
+    from nas_mnist.execution import run
+    from nas_mnist.report.progress import show_progress
+
     named = {"dataset": dataset, "sampler": sampler, "pruner": pruner, "space": space}
     for option, value in named.items():
         settings[option] = value if isinstance(value, str | None) else _given(value)
     settings |= {"budget": budget, "trials": trials}
-    path = None if config is None else Path(config)
-    return run(resolve_request(path, settings), progress)
+    request = resolve_request(None if config is None else Path(config), settings)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it tells of each study that it makes
+    record = run.prepare_search(request)
+    show_progress(run.run_search(record, request), quiet=not progress)
+    if not record.front():
+        raise NasMnistError("no trial completed: every network diverged; lower the learning rate")
+    if request.confirm:
+        run.prepare_confirmation(record, request)
+        show_progress(run.run_confirmation(record, request), quiet=not progress)
+    return load_study(request.study, request.storage, request.artifact_dir)
 
 
 def _given(value: Any) -> str:
     """A label for an object of the caller's, under which workers find it too."""
     kind = value if isinstance(value, type) or callable(value) else type(value)
     name = str(getattr(value, "name", None) or getattr(kind, "__qualname__", "object"))
-    label = lookup.label_of(name)
-    lookup.give(label, value)
+    label = f"{lookup.OBJECT}:{name}"
+    lookup.GIVEN[label] = value
     return label
-
-
-def run(config: SearchConfig, progress: bool = True) -> Study:
-    """The search of a resolved request, and its confirmation unless that is left out."""
-    import optuna
-
-    from nas_mnist.execution.run import (
-        prepare_confirmation,
-        prepare_search,
-        run_confirmation,
-        run_search,
-    )
-    from nas_mnist.report.progress import show_progress
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it tells of each study that it makes
-    record = prepare_search(config)
-    show_progress(run_search(record, config), quiet=not progress)
-    if not record.front():
-        raise NasMnistError("no trial completed: every network diverged; lower the learning rate")
-    if config.confirm:
-        prepare_confirmation(record, config)
-        show_progress(run_confirmation(record, config), quiet=not progress)
-    return load_study(config.study, config.storage, config.artifact_dir)

@@ -42,11 +42,9 @@ class WorkerError(NasMnistError):
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error is one of the ways in which Python and torch say so."""
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError)
-        and ("out of memory" in text or "not enough memory" in text or "can't allocate" in text)
-    )
+    said = ("out of memory", "not enough memory", "can't allocate")
+    is_said = any(words in str(error).lower() for words in said)
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and is_said)
 
 
 def reason(error: OSError) -> str:

@@ -16,17 +16,14 @@ from typing import Any
 
 from nas_mnist.errors import RequestError
 
-_GIVEN: dict[str, Any] = {}
+OBJECT = "given"
+GIVEN: dict[str, Any] = {}
+"""objects that were made in Python, by their labels in a study: `given:NAME`"""
 _PLUGINS: dict[str, ModuleType] = {}
-_OBJECT = "given"
 
 
 def import_plugin(module: str) -> None:
-    """Import a user's own module; what it registers is then known.
-
-    Raises:
-        RequestError: if there is no such module, or if it fails while it is imported.
-    """
+    """Import a user's own module; what it registers is then known. RequestError if it fails."""
     here = str(Path.cwd())
     if here not in sys.path:  # a program that is installed does not look in its user's folder
         sys.path.append(here)
@@ -40,48 +37,26 @@ def import_plugin(module: str) -> None:
 def module_of(text: str) -> str | None:
     """The module that a `module:attribute` names; None for a plain name."""
     module, colon, _ = text.partition(":")
-    return module if colon and text not in _GIVEN else None
-
-
-def label_of(name: str) -> str:
-    """What an object that was made in Python is called in a study."""
-    return f"{_OBJECT}:{name}"
-
-
-def give(label: str, value: Any) -> None:
-    """Let `find` answer a label with its object."""
-    _GIVEN[label] = value
-
-
-def given() -> dict[str, Any]:
-    """All objects that were given, by their labels."""
-    return dict(_GIVEN)
+    return module if colon and text not in GIVEN else None
 
 
 def find(option: str, text: str, known: Mapping[str, Any]) -> Any:
-    """What a name stands for.
+    """What a name stands for: a name in `known`, the label of a given object, or `module:attribute`
+    of a module that the user has named (see `import_plugin`). RequestError if it is none of these.
 
-    Args:
-        option: how the user says it, such as `--pruner`, for the message.
-        text: a name in `known`, the label of a given object, or `module:attribute` of a module
-            that the user has named (see `import_plugin`).
-        known: the registry.
-
-    Raises:
-        RequestError: in one line, if it is none of these.
+    `option` is how the user says it, such as `--pruner`, for the message.
     """
-    if text in known:
-        return known[text]
-    if text in _GIVEN:
-        return _GIVEN[text]
+    for names in (known, GIVEN):
+        if text in names:
+            return names[text]
     module, colon, attribute = text.partition(":")
     if not colon:
         raise RequestError(
             f"{option} {text!r} is not one of {', '.join(known)}, and not MODULE:ATTRIBUTE"
         )
-    found: Any = _PLUGINS.get(module)
-    if module == _OBJECT:
+    if module == OBJECT:
         raise RequestError(f"{option} {text!r} was an object in Python; go on from there with it")
+    found: Any = _PLUGINS.get(module)
     if found is None:
         raise RequestError(f"{option} {text!r}: module {module!r} is yours; add --plugin {module}")
     for name in attribute.split("."):

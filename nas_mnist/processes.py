@@ -13,18 +13,18 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import forkserver, parent_process, resource_tracker
-from multiprocessing.context import BaseContext, SpawnContext
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
-# Two threads that spin on one core slow each other down many times; and only a process of one
-# thread can safely be forked.
+# Libraries read it where they are loaded. Two threads that spin on one core slow each other down
+# many times; and only a process of one thread can safely be forked.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _FORKS = sys.platform == "linux"
 # How a process ended, where the template was killed and nobody knows.
@@ -32,34 +32,32 @@ _UNKNOWN = 255
 _TRIES_SECONDS = 10.0
 
 
-def prepare(preload: str) -> None:
-    """Let a module that processes will need be imported from now on, while this one goes on."""
-    with interrupts_held():
-        _context(preload)
+def prepare(preload: str) -> BaseContext:
+    """What starts processes; a module that they need is imported from now on, while this one goes
+    on, in their template, where there is one."""
+    if not _FORKS:
+        return multiprocessing.get_context("spawn")
+    multiprocessing.set_forkserver_preload([preload])
+    with interrupts_held(), _replaced(os.environ, ONE_THREAD):
+        forkserver.ensure_running()
+    return multiprocessing.get_context("forkserver")
 
 
 def start_process(preload: str, target: Callable[..., object], *arguments: object) -> BaseProcess:
-    """A new process of one thread that calls `target`, with this process's environment.
+    """A new process of one thread that calls a module's function, with this process's environment.
 
     It never hears Ctrl-C, and never imports the program's main module: a script needs no guard
-    around what it does.
-
-    Args:
-        preload: the module that imports whatever such processes need.
-        target: a function of a module.
-        arguments: what it is called with.
-
-    Raises:
-        OSError: if there can be no process.
+    around what it does. `preload` is the module that imports whatever such processes need.
+    OSError if there can be no process.
     """
     call = (target, arguments, dict(os.environ))
     deadline = time.monotonic() + _TRIES_SECONDS
     with interrupts_held():
         while True:
-            context = _context(preload)
+            context = prepare(preload)
             process: BaseProcess = context.Process(target=_call, args=call, daemon=True)  # type: ignore[attr-defined]
             try:
-                with _no_main_module():
+                with _replaced(sys.modules, {"__main__": ModuleType("__main__")}):
                     process.start()
                 return process
             except (EOFError, ConnectionError):  # the template was killed
@@ -90,46 +88,21 @@ def started(pid: int) -> int | None:
     return None if fields[0] in "ZX" else int(fields[19])
 
 
-def make_orphaned() -> Callable[[], bool]:
-    """What says whether the process that started this one, or the template, is gone."""
-    parent, forked_from = parent_process(), os.getppid()
-    assert parent is not None
-    return lambda: os.getppid() != forked_from or not parent.is_alive()
-
-
 @contextmanager
 def process_pool(workers: int, set_up: Callable[[], None]) -> Iterator[ProcessPoolExecutor]:
-    """Up to `workers` new processes of one thread for what the block submits; each calls `set_up`
-    first.
-
-    Submit within `interrupts_held`. Left by an exception, the block ends them at once.
-    """
-    context = _RecordingContext()
-    with _one_thread_each(), ProcessPoolExecutor(workers, context, set_up) as pool:
+    """Up to `workers` new processes of one thread, which call `set_up` first, for what the block
+    submits within `interrupts_held`. Left by an exception, the block ends them at once."""
+    # Not forked from the template: what that was asked for before Ctrl-C, it would fork after it.
+    anew = multiprocessing.get_context("spawn")
+    with _replaced(os.environ, ONE_THREAD), ProcessPoolExecutor(workers, anew, set_up) as pool:
         try:
             yield pool
         except BaseException:  # Ctrl-C, or who asked wants no more: what runs is of no use
+            own = [*pool._processes.values()]  # as `terminate_workers` of Python 3.14 does
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in context.made:
+            for process in own:
                 process.terminate()
             raise
-
-
-class _RecordingContext(SpawnContext):
-    """Starts processes anew, and knows which: the host program may have others.
-
-    They are not forked from the template: what that was asked for before Ctrl-C, it would still
-    fork after it.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.made: list[BaseProcess] = []
-
-    def Process(self, *arguments: Any, **settings: Any) -> BaseProcess:  # type: ignore[override]
-        process: BaseProcess = super().Process(*arguments, **settings)
-        self.made.append(process)
-        return process
 
 
 @contextmanager
@@ -151,20 +124,18 @@ def interrupts_noted() -> Iterator[Callable[[], None]]:
     stays open and locks the database for whoever cleans up. A second one interrupts at once."""
     noted: list[int] = []
 
-    def note(signum: int, frame: FrameType | None) -> None:
-        if noted:
-            raise KeyboardInterrupt
-        noted.append(signum)
-
     def raise_if_interrupted() -> None:
         if noted:
             raise KeyboardInterrupt
 
-    if threading.current_thread() is not threading.main_thread():  # nor do they come here
-        yield raise_if_interrupted
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    ours = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
+    def note(signum: int, frame: FrameType | None) -> None:
+        raise_if_interrupted()
+        noted.append(signum)
+
+    here = threading.current_thread() is threading.main_thread()  # they come to no other
+    sent = (signal.SIGINT, signal.SIGTERM) if here else ()
+    before = {number: signal.getsignal(number) for number in sent}
+    ours = [number for number in sent if before[number] is not signal.SIG_IGN]
     for number in ours:
         signal.signal(number, note)
     try:
@@ -174,47 +145,25 @@ def interrupts_noted() -> Iterator[Callable[[], None]]:
             signal.signal(number, before[number])
 
 
-def _context(preload: str) -> BaseContext:
-    """What starts processes; the template runs, where there is one."""
-    if not _FORKS:
-        return multiprocessing.get_context("spawn")
-    multiprocessing.set_forkserver_preload([preload])
-    with _one_thread_each():
-        forkserver.ensure_running()
-    return multiprocessing.get_context("forkserver")
-
-
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """What is started meanwhile has one thread; libraries read it where they are loaded."""
-    before = {name: os.environ.get(name) for name in ONE_THREAD}
-    os.environ.update(ONE_THREAD)
+def _replaced(mapping: MutableMapping[str, Any], values: Mapping[str, Any]) -> Iterator[None]:
+    """These in place of the mapping's own meanwhile; what others change in it stays."""
+    before = {name: mapping.get(name) for name in values}
+    mapping.update(values)
     try:
         yield
     finally:
         for name, value in before.items():
             if value is None:
-                del os.environ[name]
+                del mapping[name]
             else:
-                os.environ[name] = value
-
-
-@contextmanager
-def _no_main_module() -> Iterator[None]:
-    """Processes started meanwhile are told of no main module that they would import."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
+                mapping[name] = value
 
 
 def _call(
     target: Callable[..., object], arguments: tuple[object, ...], environment: dict[str, str]
 ) -> None:
     """In the new process: its template may have been started with another environment."""
-    for name in os.environ.keys() - environment.keys():
-        del os.environ[name]
+    os.environ.clear()
     os.environ.update({**environment, **ONE_THREAD})
     target(*arguments)

@@ -1,54 +1,36 @@
-"""What starts the worker processes of a search: this machine, unless a cluster is named."""
+"""Workers, which take waiting trials of a study and train them: as processes of this machine,
+unless a cluster is named.
+
+A worker ends with 0 when no trial waits, 130 when it was told to stop, and otherwise with an
+error's exit code and one line that says what. A trial that it had begun goes back to the queue
+whenever it does not end by itself.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TypeAlias
 
 import cloudpickle
 
 from nas_mnist import lookup
-from nas_mnist.errors import INTERRUPTED, RequestError
+from nas_mnist.errors import INTERRUPTED, NasMnistError, RequestError, is_out_of_memory
 from nas_mnist.execution.spec import SearchConfig, available_cores
+from nas_mnist.execution.store import storage_errors
 from nas_mnist.processes import exit_code, prepare, start_process
 
-if TYPE_CHECKING:
-    from nas_mnist.execution.worker import Order
-
 # What the processes of this machine are forked from imports it once for all of them.
-_WORKER_MODULE = "nas_mnist.execution.worker"
+_PRELOAD = "nas_mnist.execution.jobs"
 
-
-class WorkerExit(NamedTuple):
-    """How a worker ended; without an error when no trial waited any more."""
-
-    killed: bool
-    error: str
-
-
-def order_of(config: SearchConfig, job: str) -> Order:
-    """What a worker is told; RequestError for an object that cannot be sent to it."""
-    from nas_mnist.execution.worker import Order
-
-    try:
-        given = cloudpickle.dumps(lookup.given())
-    except Exception as error:  # pickling may fail in any way
-        said = " ".join(str(error).split())
-        raise RequestError(f"an object cannot be sent to worker processes: {said}") from None
-    return Order(config.as_dict(), job, given)
-
-
-def exit_of(code: int, error: str) -> WorkerExit:
-    """How a worker ended whose exit code and last line are these."""
-    if code < 0 or code == INTERRUPTED:  # nobody but their parent should stop it
-        said = "a worker was killed, perhaps for want of memory; try fewer --workers"
-        return WorkerExit(True, said)
-    return WorkerExit(False, error or f"a worker ended with code {code}" if code else "")
+Order: TypeAlias = tuple[SearchConfig, str, bytes]
+"""What a worker is told: the request, `search` or `confirm`, and `lookup.GIVEN`, pickled."""
 
 
 class Worker:
@@ -57,17 +39,17 @@ class Worker:
     def __init__(self, order: Order) -> None:
         self._error, theirs = multiprocessing.Pipe(duplex=False)
         with theirs:
-            self._process = start_process(_WORKER_MODULE, _work, order, theirs)
+            self._process = start_process(_PRELOAD, _main, order, theirs)
 
-    def ended(self) -> WorkerExit | None:
-        """How it ended; None as long as it runs or waits for its slot."""
-        code = exit_code(self._process)
+    def ended(self) -> tuple[int, str] | None:
+        """Its exit code, negative if it was killed, and its error's line; None as long as it runs
+        or waits for its slot."""
+        code, error = exit_code(self._process), ""
         if code is None:
             return None
-        error = ""
         with self._error, suppress(EOFError, OSError):  # it was killed, and says nothing
             error = self._error.recv()
-        return exit_of(code, error)
+        return code, error
 
     def stop(self) -> None:
         """Ask it to give its trials back and end."""
@@ -88,15 +70,12 @@ class Launcher:
         """How many workers there is room for."""
         return available_cores()
 
-    def check(self, config: SearchConfig) -> None:
-        """Raise RequestError if workers of this request could not run."""
-        prepare(_WORKER_MODULE)  # before torch is imported here too
+    def check(self, config: SearchConfig) -> str:
+        """The device that workers of this request train on; RequestError if they could not."""
+        prepare(_PRELOAD)  # before torch is imported here too
         from nas_mnist.training.device import resolve_device
 
         resolve_device(config.device)
-
-    def device(self, config: SearchConfig) -> str:
-        """The device that workers of this request train on."""
         return config.device
 
     def start(self, config: SearchConfig, job: str) -> Worker:
@@ -104,16 +83,64 @@ class Launcher:
         return Worker(order_of(config, job))
 
 
-def _work(order: Order, said: Connection) -> None:
-    """A worker's life, in its own process."""
+def order_of(config: SearchConfig, job: str) -> Order:
+    """RequestError for an object that cannot be sent to a worker."""
+    try:
+        return config, job, cloudpickle.dumps(lookup.GIVEN)
+    except Exception as error:  # pickling may fail in any way
+        said = " ".join(str(error).split())
+        raise RequestError(f"an object cannot be sent to worker processes: {said}") from None
+
+
+def work(order: Order, keep_going: Callable[[], None]) -> tuple[int, str]:
+    """Run the study's waiting trials until none is left; an exit code, and its error's line.
+    `keep_going` is called at every step; it raises KeyboardInterrupt to stop."""
+    import optuna
+    import torch
+
+    from nas_mnist.execution.jobs import JOBS
+    from nas_mnist.training.device import keep_freed_memory
+
+    config, job, given = order
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    try:
+        for module in config.plugins:
+            lookup.import_plugin(module)
+        lookup.GIVEN.update(cloudpickle.loads(given))
+        with storage_errors(config.storage):
+            JOBS[job](config, keep_going).run()
+    except KeyboardInterrupt:
+        return INTERRUPTED, ""
+    except NasMnistError as error:
+        return error.exit_code, str(error)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return 1, "a worker ran out of memory; try fewer --workers"
+    return 0, ""
+
+
+def _main(order: Order, said: Connection) -> None:
+    """A worker's life in its own process, until its parent is gone or sends SIGTERM."""
     os.setsid()  # what a terminal sends reaches its parent alone, which tells it
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(nowhere, stream)
-    try:
-        from nas_mnist.execution.worker import main
+    told: list[int] = []
+    parent, forked_from = multiprocessing.parent_process(), os.getppid()  # the template, if any
+    assert parent is not None
+    # It only leaves a note: an exception out of a handler can come between two halves of a claim,
+    # or where Python swallows it.
+    signal.signal(signal.SIGTERM, lambda signum, frame: told.append(signum))
 
-        code, error = main(order)
+    def keep_going() -> None:
+        if told or os.getppid() != forked_from or not parent.is_alive():
+            raise KeyboardInterrupt
+
+    try:
+        code, error = work(order, keep_going)
     except Exception as failure:  # a defect; its line goes to who can show it
         code, error = 1, traceback.format_exception_only(failure)[-1].strip()
     said.send(error)

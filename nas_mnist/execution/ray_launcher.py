@@ -5,80 +5,75 @@ from __future__ import annotations
 import logging
 import os
 import re
+import signal
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ray
 
 from nas_mnist.errors import RequestError, WorkerError, reason
-from nas_mnist.execution.launcher import Launcher, Worker, WorkerExit, exit_of, order_of
+from nas_mnist.execution.launcher import Launcher, Order, Worker, order_of, work
 from nas_mnist.execution.spec import SearchConfig, parse_url
 from nas_mnist.processes import ONE_THREAD
-
-if TYPE_CHECKING:
-    from nas_mnist.execution.worker import Order
 
 _CONNECT_SECONDS = 10
 
 
 @contextmanager
 def ray_launcher(address: str, gpus: float) -> Iterator[RayLauncher]:
-    """Workers of the Ray cluster at `address`, each with a core and so many GPUs.
-
-    Raises WorkerError if no cluster answers there.
-    """
+    """Workers of the Ray cluster at `address`, each with a core and so many GPUs; WorkerError if
+    none answers there."""
     try:
         where = re.fullmatch(r"(?:ray://)?(.+):(\d+)", address)
         if where:  # where nobody listens Ray itself waits for minutes
             socket.create_connection((where[1], int(where[2])), _CONNECT_SECONDS).close()
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
-    except OSError as error:
-        raise _unanswered(address, reason(error)) from None
-    except (RuntimeError, ValueError, OverflowError) as error:
-        raise _unanswered(address, str(error).strip().partition("\n")[0]) from None
+    except (OSError, RuntimeError, ValueError, OverflowError) as error:
+        text = reason(error) if isinstance(error, OSError) else str(error)
+        line = text.strip().partition("\n")[0]
+        said = f"--ray {address}: no cluster answers ({line}); start one with `ray start --head`"
+        raise WorkerError(said) from None
     try:
         yield RayLauncher(gpus)
     finally:
         ray.shutdown()
 
 
+@dataclass
 class RayLauncher(Launcher):
     """Places each worker where the cluster has room, and waits where it has none yet."""
 
-    def __init__(self, gpus: float) -> None:
-        self._gpus = gpus
+    gpus: float
 
     @property
     def slots(self) -> int:
         """As many as the cluster has cores, or shares of GPUs."""
         slots = _cluster("CPU")
-        if self._gpus:
-            slots = min(slots, _cluster("GPU") / self._gpus)
+        if self.gpus:
+            slots = min(slots, _cluster("GPU") / self.gpus)
         return max(1, int(slots))
 
-    def check(self, config: SearchConfig) -> None:
-        if config.device == "cuda" and not self._gpus:
+    def check(self, config: SearchConfig) -> str:
+        if config.device == "cuda" and not self.gpus:
             raise RequestError("--device cuda with --ray: say with --worker-gpus what a worker has")
-        if self._gpus and not _cluster("GPU"):
-            raise RequestError(f"--worker-gpus {self._gpus:g}: the cluster has no GPU")
-
-    def device(self, config: SearchConfig) -> str:
-        return "cuda" if self._gpus else config.device
+        if self.gpus and not _cluster("GPU"):
+            raise RequestError(f"--worker-gpus {self.gpus:g}: the cluster has no GPU")
+        return "cuda" if self.gpus else config.device
 
     def start(self, config: SearchConfig, job: str) -> Worker:
-        return _Actor(self._gpus, order_of(_for_any_folder(config), job))
+        return _Actor(self.gpus, order_of(_for_any_folder(config), job))
 
 
 class _Actor(Worker):
     def __init__(self, gpus: float, order: Order) -> None:
         environment = dict(ONE_THREAD)
-        data = os.environ.get("NAS_MNIST_DATA")
-        if data:
-            environment["NAS_MNIST_DATA"] = str(Path(data).resolve())
+        if data := os.environ.get("NAS_MNIST_DATA"):
+            environment["NAS_MNIST_DATA"] = _absolute(data)
         # Two threads: one works, the other hears that it is to stop.
         options: Any = {"num_cpus": 1, "num_gpus": gpus, "max_restarts": 0, "max_concurrency": 2}
         actor: Any = ray.remote(**options, runtime_env={"env_vars": environment})(_RayActor)
@@ -86,23 +81,20 @@ class _Actor(Worker):
         self._placed = self._actor.__ray_ready__.remote()
         self._done = self._actor.run.remote(order)
 
-    def ended(self) -> WorkerExit | None:
-        ready, _ = ray.wait([self._done], timeout=0)
-        if not ready:
+    def ended(self) -> tuple[int, str] | None:
+        if not ray.wait([self._done], timeout=0)[0]:
             return None
         try:
-            code, error = ray.get(self._done)
+            ended: tuple[int, str] = ray.get(self._done)
         except ray.exceptions.RayTaskError as failure:  # what a process would have died of
-            code, error = 1, str(failure).strip().splitlines()[-1]
+            return 1, str(failure).strip().splitlines()[-1]
         except ray.exceptions.RayError:  # its process, or the whole node
-            return WorkerExit(True, "workers of the cluster die; see its logs")
-        else:
-            ray.kill(self._actor)
-        return exit_of(code, error)
+            return -signal.SIGKILL, "workers of the cluster die; see its logs"
+        ray.kill(self._actor)
+        return ended
 
     def stop(self) -> None:
-        placed, _ = ray.wait([self._placed], timeout=0)
-        if placed:
+        if ray.wait([self._placed], timeout=0)[0]:
             self._actor.stop.remote()
         else:  # nowhere yet, it could not hear
             self.kill()
@@ -116,22 +108,14 @@ class _RayActor:
         self._stopped = threading.Event()
 
     def run(self, order: Order) -> tuple[int, str]:
-        from nas_mnist.execution.worker import work
+        def keep_going() -> None:
+            if self._stopped.is_set():
+                raise KeyboardInterrupt
 
-        return work(order, self._keep_going)
+        return work(order, keep_going)
 
     def stop(self) -> None:
         self._stopped.set()
-
-    def _keep_going(self) -> None:
-        if self._stopped.is_set():
-            raise KeyboardInterrupt
-
-
-def _unanswered(address: str, said: str) -> WorkerError:
-    return WorkerError(
-        f"--ray {address}: no cluster answers ({said}); start one with `ray start --head`"
-    )
 
 
 def _cluster(resource: str) -> float:
@@ -142,15 +126,15 @@ def _cluster(resource: str) -> float:
 
 def _for_any_folder(config: SearchConfig) -> SearchConfig:
     """The request with absolute paths: workers run in folders of their own."""
-
-    def absolute(path: str) -> str:
-        return str(Path(path).resolve())
-
     url = parse_url(config.storage)
     if url.get_backend_name() == "sqlite" and url.database:
-        url = url.set(database=absolute(url.database))
+        url = url.set(database=_absolute(url.database))
     return config.changed(
         storage=url.render_as_string(hide_password=False),
-        data_dir=config.data_dir and absolute(config.data_dir),
-        artifact_dir=config.artifact_dir and absolute(config.artifact_dir),
+        data_dir=config.data_dir and _absolute(config.data_dir),
+        artifact_dir=config.artifact_dir and _absolute(config.artifact_dir),
     )
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).resolve())

@@ -1,25 +1,54 @@
-"""A search and a confirmation from their start to their end."""
+"""A search and a confirmation from their start to their end: workers started, replaced, stopped."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 from optuna.trial import FrozenTrial, TrialState
 
-from nas_mnist.errors import StudyError
+from nas_mnist.errors import INTERRUPTED, StorageError, StudyError, WorkerError, reason
 from nas_mnist.execution.confirmation import RunKey, runs_by_key, wanted_runs
 from nas_mnist.execution.creation import fill_queue, make_study, queue_confirmation
-from nas_mnist.execution.launcher import Launcher
-from nas_mnist.execution.records import StudyRecord, counts_of
-from nas_mnist.execution.spec import AUTO, SearchConfig
+from nas_mnist.execution.launcher import Launcher, Worker
+from nas_mnist.execution.queue import give_back_abandoned
+from nas_mnist.execution.records import Counts, StudyRecord, counts_of
+from nas_mnist.execution.spec import SearchConfig
 from nas_mnist.execution.store import storage_errors
-from nas_mnist.execution.supervisor import Progress, Workers, supervise
+from nas_mnist.processes import interrupts_noted
 from nas_mnist.search.front import front_indices
 
-if TYPE_CHECKING:
-    from nas_mnist.training.datasets import Dataset
+_POLL_SECONDS = 0.5
+_POLL_SHARE = 0.03
+_STOP_SECONDS = 30.0
+_MOST_KILLED = 4
+
+
+class Progress(NamedTuple):
+    """How far a search or a confirmation is."""
+
+    counts: Counts
+    """of the trials, or the runs"""
+    total: int
+    seconds: float
+    """since this run of the command began"""
+    seconds_left: float | None
+    """by this run's pace; None until something has finished in it"""
+    best: Sequence[tuple[int, float]] = ()
+    """a search's front so far: parameters, and validation accuracy in percent"""
+    epochs: tuple[int, int] | None = None
+    """a confirmation's: done, and in all"""
+
+    @property
+    def steps(self) -> int:
+        return self.counts.finished + (self.epochs[0] if self.epochs else 0)
+
+    @property
+    def done(self) -> bool:
+        return self.counts.finished >= self.total
 
 
 def prepare_search(
@@ -27,41 +56,26 @@ def prepare_search(
     first: Sequence[dict[str, Any]] | None = None,
     launcher: Launcher | None = None,
 ) -> StudyRecord:
-    """Check all that the workers will need, then make or continue the study.
-
-    What is wrong with data or device is said before anything is made.
-
-    Args:
-        config: the request.
-        first: see `make_study`.
-        launcher: of the workers; this machine, unless given.
-    """
-    launcher = launcher or Launcher()
-    launcher.check(config)
-    from nas_mnist.training.datasets import split_dataset
+    """Check all that the workers will need, then make or continue the study: what is wrong with
+    data or device is said before anything is made. `first`: see `make_study`; `launcher`: of the
+    workers; this machine, unless given."""
+    device = (launcher or Launcher()).check(config)
+    from nas_mnist.training.datasets import load_dataset, split_dataset
     from nas_mnist.training.device import best_precision
 
-    dataset = _dataset(config)
+    dataset = load_dataset(config.dataset, Path(config.data_dir) if config.data_dir else None)
     split_dataset(dataset, config.seed, config.train_samples)
-    precision = best_precision(launcher.device(config))
-    return make_study(config, dataset.normalization, first, precision)
+    return make_study(config, dataset.normalization, first, best_precision(device))
 
 
 def run_search(
     record: StudyRecord, config: SearchConfig, launcher: Launcher | None = None
 ) -> Generator[Progress]:
-    """Run the study's trials to their total, with a Progress about twice a second.
+    """Run the trials of what `prepare_search` gave to their total, with a Progress about twice a
+    second; trials that another search of this study is running are waited for.
 
-    Trials that another search of this study is running are waited for. Closing the iterator
-    stops the workers; their trials go back to the queue.
-
-    Args:
-        record: what `prepare_search` gave.
-        config: the same request.
-        launcher: of the workers; this machine, unless given.
-
-    Raises:
-        WorkerError: the first error of a worker, once all have ended and trials still wait.
+    Closing the iterator stops the workers; their trials go back to the queue. WorkerError is the
+    first error of a worker, once all have ended and trials still wait.
     """
     done_before = record.counts().finished
 
@@ -69,35 +83,28 @@ def run_search(
         trials = record.trials()
         counts = counts_of(trials)
         done, left = counts.finished - done_before, max(0, config.trials - counts.finished)
-        points = [
-            (int(trial.values[0]), trial.values[1])
-            for trial in trials
-            if trial.state == TrialState.COMPLETE
-        ]
+        complete = [trial.values for trial in trials if trial.state == TrialState.COMPLETE]
+        points = [(int(parameters), accuracy) for parameters, accuracy in complete]
         best = [points[index] for index in front_indices(points)]
         seconds_left = seconds / done * left if done else None
         return Progress(counts, config.trials, seconds, seconds_left, best)
 
-    workers = _workers(record, config, launcher, "search")
-    return supervise(
-        record, record.study_id, workers, read_progress, lambda: fill_queue(record, config)
-    )
+    workers = Workers(launcher or Launcher(), config, "search")
+    study_id = record.study_id
+    return supervise(record, study_id, workers, read_progress, lambda: fill_queue(record, config))
 
 
 def prepare_confirmation(
     record: StudyRecord, config: SearchConfig, launcher: Launcher | None = None
 ) -> int:
-    """Check all that the workers will need; how many images they will train on.
-
-    Raises:
-        StudyError: if the study has no front, or was made on other images.
-    """
+    """Check all that the workers will need; how many images they will train on. StudyError if the
+    study has no front, or was made on other images."""
     if not record.front():
         raise StudyError(f"study {record.name!r} has no completed trial yet; let search run on")
     (launcher or Launcher()).check(config)
-    from nas_mnist.training.datasets import first_train_samples
+    from nas_mnist.training.datasets import first_train_samples, load_dataset
 
-    dataset = _dataset(config)
+    dataset = load_dataset(config.dataset, Path(config.data_dir) if config.data_dir else None)
     if tuple(dataset.normalization) != record.normalization:
         raise StudyError(f"study {record.name!r} was made on other images of {config.dataset}")
     return len(first_train_samples(dataset, config.confirmation_images()).train)
@@ -111,13 +118,13 @@ def run_confirmation(
     What has been trained is kept: with more seeds, or a front that has grown, only what is
     missing is run.
     """
-    confirmation = queue_confirmation(record, config)
+    study_id = queue_confirmation(record, config)
     wanted = wanted_runs(record, config)
     epochs = len(wanted) * config.epochs
 
     def wanted_rows() -> dict[RunKey, FrozenTrial]:
         with storage_errors(record.url):
-            rows = runs_by_key(record.storage.get_all_trials(confirmation, deepcopy=False))
+            rows = runs_by_key(record.storage.get_all_trials(study_id, deepcopy=False))
         return {key: rows[key] for key in wanted if key in rows}
 
     def epochs_of(run: FrozenTrial) -> int:
@@ -139,19 +146,100 @@ def run_confirmation(
         rows = wanted_rows()
         return len({key[0] for key, run in rows.items() if run.state == TrialState.WAITING})
 
-    workers = _workers(record, config, launcher, "confirm")
-    return supervise(record, confirmation, workers, read_progress, waiting)
+    workers = Workers(launcher or Launcher(), config, "confirm")
+    return supervise(record, study_id, workers, read_progress, waiting)
 
 
-def _dataset(config: SearchConfig) -> Dataset:
-    from nas_mnist.training.datasets import load_dataset
+def supervise(
+    record: StudyRecord,
+    study_id: int,
+    workers: Workers,
+    read_progress: Callable[[float], Progress],
+    fill: Callable[[], int],
+) -> Generator[Progress]:
+    """Keep workers at the trials of a study, the search of `record` or its confirmation: see
+    `run_search`. `read_progress` is asked how far it is, after so many seconds; `fill` keeps its
+    queue filled, and gives how many trials wait."""
+    start = time.monotonic()
 
-    return load_dataset(config.dataset, Path(config.data_dir) if config.data_dir else None)
+    def give_back() -> None:
+        with storage_errors(record.url):
+            give_back_abandoned(record.storage, study_id)
+
+    with interrupts_noted() as raise_if_interrupted:
+        try:
+            with closing(workers):
+                used = 0.0
+                while True:
+                    before, began = used, time.thread_time()
+                    give_back()
+                    progress = read_progress(time.monotonic() - start)
+                    yield progress
+                    if progress.done:
+                        return
+                    raise_if_interrupted()
+                    workers.keep(fill(), progress.steps)
+                    # Reading a large study must not take the workers' cores; one round alone that
+                    # took long, as the first may, does not tell of a large one.
+                    used = time.thread_time() - began
+                    rest = max(_POLL_SECONDS, min(used, before) / _POLL_SHARE)
+                    until = time.monotonic() + rest
+                    while (left := until - time.monotonic()) > 0:
+                        time.sleep(min(left, _POLL_SECONDS))
+                        raise_if_interrupted()
+        finally:
+            with suppress(StorageError):  # what a worker could not give back itself
+                give_back()
 
 
-def _workers(
-    record: StudyRecord, config: SearchConfig, launcher: Launcher | None, job: str
-) -> Workers:
-    if config.precision == AUTO:  # it is part of the study
-        config = config.changed(precision=record.spec.precision)
-    return Workers(launcher or Launcher(), config, job)
+class Workers:
+    """Workers at one job, `search` or `confirm`."""
+
+    def __init__(self, launcher: Launcher, config: SearchConfig, job: str) -> None:
+        self._launcher, self._config, self._job = launcher, config, job
+        self._running: list[Worker] = []
+        self._steps = self._killed = 0
+        self._failed = False
+        self._error = ""
+
+    def keep(self, waiting: int, steps: int) -> None:
+        """Start workers for the trials that wait, up to the configured number at a time.
+
+        A worker that was killed is replaced, a few times between one of the job's `steps` and the
+        next; one that ended in an error is not: the next would meet the same. Raises the first
+        error once no worker is left.
+        """
+        if steps != self._steps:
+            self._steps, self._killed = steps, 0
+        for worker in list(self._running):
+            if ended := worker.ended():
+                self._running.remove(worker)
+                self._note(*ended)
+        if not self._failed and self._killed <= _MOST_KILLED:
+            try:
+                for _ in range(min(waiting, self._config.workers - len(self._running))):
+                    self._running.append(self._launcher.start(self._config, self._job))
+            except OSError as error:
+                raise WorkerError(f"no worker can be started: {reason(error)}") from None
+        elif waiting and not self._running and self._error:
+            raise WorkerError(self._error)
+
+    def _note(self, code: int, said: str) -> None:
+        if code < 0 or code == INTERRUPTED:  # nobody but their parent should stop it
+            self._killed += 1
+            said = said or "a worker was killed, perhaps for want of memory; try fewer --workers"
+        elif code:
+            self._failed = True
+            said = said or f"a worker ended with code {code}"
+        self._error = self._error or said
+
+    def close(self) -> None:
+        """Stop those still running."""
+        for worker in self._running:
+            worker.stop()
+        deadline = time.monotonic() + _STOP_SECONDS
+        while self._running and time.monotonic() < deadline:
+            self._running = [worker for worker in self._running if worker.ended() is None]
+            time.sleep(0.05 if self._running else 0)
+        for worker in self._running:
+            worker.kill()

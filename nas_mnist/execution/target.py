@@ -12,15 +12,8 @@ from nas_mnist.networks.references import references
 
 
 def resolve_target(text: str, storage: str | None = None) -> tuple[str, Architecture]:
-    """Name and architecture of a reference's name, a notation, or `STUDY:TRIAL`.
-
-    Args:
-        text: as a person types it.
-        storage: the study's, if it is not where `search` puts it.
-
-    Raises:
-        RequestError, StudyError, StorageError: if the text names no network.
-    """
+    """Name and architecture of a reference's name, a notation, or `STUDY:TRIAL` (of a study in that
+    storage, if it is not where `search` puts it). RequestError if the text names no network."""
     if text in references():
         return text, references()[text].architecture
     if ":" in text:
@@ -31,12 +24,11 @@ def resolve_target(text: str, storage: str | None = None) -> tuple[str, Architec
         return text, record.architecture(int(number))
     try:
         architecture = parse_notation(text)
-    except ArchitectureError as error:
+    except ArchitectureError:
         close = [name for name in references() if text and name.startswith(text)]
         close += difflib.get_close_matches(text, references(), n=1, cutoff=0.7)
-        if close:
-            raise RequestError(
-                f"{text!r} is no reference; `nas-mnist references` lists them, such as {close[0]}"
-            ) from None
-        raise error
+        if not close:
+            raise
+        said = f"{text!r} is no reference; `nas-mnist references` lists them, such as {close[0]}"
+        raise RequestError(said) from None
     return format_notation(architecture), architecture

@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from nas_mnist.execution.supervisor import Progress
+from nas_mnist.execution.run import Progress
 
 _SIZES = 8
 _LINE_SECONDS = 5.0

@@ -14,9 +14,9 @@ from optuna.trial import TrialState
 
 from nas_mnist.errors import RequestError, StorageError, StudyError
 from nas_mnist.execution.creation import make_study
+from nas_mnist.execution.launcher import work
 from nas_mnist.execution.records import StudyRecord, load_study
 from nas_mnist.execution.store import open_storage, shown
-from nas_mnist.execution.worker import Order, work
 from nas_mnist.search.space import DEFAULT
 from tests.execution.conftest import NORMALIZATION, config, take
 
@@ -241,8 +241,7 @@ def test_searches_that_make_one_study_with_two_budgets(
 
 def test_a_worker_of_another_request_takes_nothing(record: StudyRecord, tmp_path: Path) -> None:
     other = config(tmp_path, budget=3000)
-    order = Order(other.as_dict(), "search", cloudpickle.dumps({}))
-    code, said = work(order, lambda: None)
+    code, said = work((other, "search", cloudpickle.dumps({})), lambda: None)
     assert code == 2
     assert "made with budget 8000, not 3000" in said
     assert record.counts().waiting == 6

@@ -14,8 +14,8 @@ import pytest
 
 from nas_mnist.execution.creation import make_study
 from nas_mnist.execution.launcher import Launcher
+from nas_mnist.execution.run import Workers, supervise
 from nas_mnist.execution.spec import SearchConfig
-from nas_mnist.execution.supervisor import Workers, supervise
 from tests.execution.conftest import NORMALIZATION, config
 
 

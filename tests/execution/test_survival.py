@@ -36,7 +36,7 @@ def _forked(folder: Path) -> list[int]:
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it may end meanwhile
             command = (process / "cmdline").read_bytes()
-            if b"nas_mnist.execution.worker" in command and (process / "cwd").readlink() == folder:
+            if b"nas_mnist.execution.jobs" in command and (process / "cwd").readlink() == folder:
                 found.append(int(process.name))
     return found
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nas_mnist.errors import RequestError
-from nas_mnist.lookup import give
+from nas_mnist.lookup import GIVEN
 from nas_mnist.search.pruner import (
     DominancePruner,
     LearningCurve,
@@ -136,7 +136,7 @@ class Strict:
 
 def test_a_pruner_of_the_users_own() -> None:
     for text in (f"{__name__}:Strict", "given:ready"):
-        give("given:ready", Strict(15, 10))
+        GIVEN["given:ready"] = Strict(15, 10)
         pruner = make_pruner(named(text), 15, 10)
         assert isinstance(pruner, Strict)
         assert pruner.seen == (15, 10)

@@ -14,7 +14,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from nas_mnist.errors import DataError, NasMnistError, RequestError
-from nas_mnist.lookup import give
+from nas_mnist.lookup import GIVEN
 from nas_mnist.training.datasets import (
     Dataset,
     data_folder,
@@ -167,7 +167,7 @@ def failing(data_dir: Path | None) -> Dataset:
 
 
 def test_a_dataset_of_ones_own() -> None:
-    give("given:few", few(None))
+    GIVEN["given:few"] = few(None)
     for name in (f"{__name__}:few", "given:few"):
         found = load_dataset(named(name))
         assert found.name == name
