@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from optuna.trial import TrialState
 
 import nas_mnist
 from nas_mnist.errors import RequestError, StudyError
+from nas_mnist.training.datasets import data_folder
 from tests.conftest import SECONDS, Search, run_process
 from tests.execution.finished import check_finished, trials, url_of, wait_for_complete
 
@@ -156,3 +158,38 @@ def test_wrong_requests(settings: dict[str, object], message: str) -> None:
         nas_mnist.search(**settings)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_names_in_place_of_devices_and_folders(tmp_path: Path) -> None:
+    """As one types them in a notebook."""
+    data = nas_mnist.load_dataset("mnist", str(data_folder(None)))
+    train, validation = nas_mnist.split_dataset(data, 0, 200)
+    network, recipe = nas_mnist.parse_notation("c4rn-m2-g-c10k1"), nas_mnist.Recipe(epochs=1)
+    own = {"normalization": data.normalization, "device": "cpu"}
+    (alone,) = nas_mnist.Trainer(network, recipe, train, validation, seed=0, **own)
+    member = nas_mnist.Member(network, recipe, 0)
+    (packed,) = nas_mnist.Pack([member], train, validation, **own)
+    assert packed[0].train_loss == pytest.approx(alone.train_loss, rel=0.02)
+    assert nas_mnist.__version__ == version("nas-mnist")
+    assert "__version__" in dir(nas_mnist) and "search" in dir(nas_mnist)
+
+
+def test_the_parts_of_a_search_from_standard_input(tmp_path: Path) -> None:
+    script = """
+import nas_mnist
+settings = {"budget": 1000, "trials": 2, "epochs": 1, "train_samples": 100, "workers": 2}
+config = nas_mnist.SearchConfig(dataset="digits", **settings)
+record = nas_mnist.prepare_search(config)
+for progress in nas_mnist.run_search(record, config):
+    pass
+print(progress.counts.finished)
+"""
+    done = subprocess.run(
+        [sys.executable, "-"],
+        cwd=tmp_path,
+        input=script,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "2\n"

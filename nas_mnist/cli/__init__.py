@@ -4,6 +4,7 @@ runs: `--help` is instant, and only training waits for torch."""
 from __future__ import annotations
 
 import importlib.metadata
+import io
 import os
 import signal
 import sys
@@ -38,6 +39,7 @@ for command in (
     *(search_commands.search, search_commands.confirm, study_commands.front),
     *(network_commands.inspect, network_commands.references, network_commands.train),
     *(study_commands.export, study_commands.report, study_commands.dashboard),
+    study_commands.studies,
     *(network_commands.reproduce, network_commands.bench),
 ):
     app.command()(with_options(command))
@@ -58,6 +60,9 @@ def main() -> int:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # where ± cannot be written, write something
+            stream.reconfigure(errors="replace")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0
@@ -66,9 +71,12 @@ def main() -> int:
     except typer.TyperException as error:
         said = getattr(error, "format_message", error.__str__)()
         message, code = f"{' '.join(said.split())} (--help shows what there is)", 2
-    except BrokenPipeError:  # the reader of a pipe has seen enough
-        sys.stderr.close()
-        return 1
+    except (BrokenPipeError, SystemExit) as error:  # typer ends so where printing help fails
+        if not isinstance(error.__context__ or error, BrokenPipeError):
+            raise
+        # The reader of a pipe has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise

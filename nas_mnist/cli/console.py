@@ -28,7 +28,7 @@ def print_result(values: Any, *tables: Table, as_json: bool) -> None:
 
     try:
         if as_json:
-            print(json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False))
+            print(json.dumps(values, indent=2, allow_nan=False))
         else:  # a residual's brackets in a notation are no markup
             Console(width=_terminal_width() or 1000, markup=False).print(*tables, sep="")
         sys.stdout.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from nas_mnist.execution.spec import available_cores
 from nas_mnist.lookup import import_plugin, module_of
 from nas_mnist.networks import references as known
 from nas_mnist.report import tables
-from nas_mnist.training.recipe import Recipe, dataset_recipe, merged, parse_settings
+from nas_mnist.training.recipe import Recipe, dataset_recipe, parse_settings
 from nas_mnist.training.runs import Run, reproduce as train_steps, train_runs
 from nas_mnist.training.speed import Measured, Request, loops, measure
 
@@ -25,7 +26,7 @@ def inspect(
     """Show a network's layers: shapes, parameters, MACs and receptive fields."""
     from nas_mnist.execution.target import resolve_target
 
-    name, architecture = resolve_target(target, storage)
+    name, architecture, *_ = resolve_target(target, storage)
     values = tables.architecture_values(name, architecture)
     print_result(values, tables.architecture_table(name, architecture), as_json=as_json)
 
@@ -40,50 +41,78 @@ def references(as_json: bool = False) -> None:
 def train(
     target: str,
     seeds: int = 1,
-    seed: int = 0,
-    dataset: str = "mnist",
+    seed: int | None = None,
+    dataset: str | None = None,
     train_samples: int | None = None,
-    epochs: int = 15,
+    epochs: int | None = None,
     recipe: list[str] | None = None,
+    split: bool = False,
+    output: Path | None = None,
     storage: str | None = None,
     data_dir: Path | None = None,
     device: str = "auto",
-    precision: str = "auto",
+    precision: str | None = None,
     plugins: list[str] | None = None,
     as_json: bool = False,
 ) -> None:
-    """Train one network on all training images and test it after every epoch."""
+    """Train one network on all training images and test it after every epoch. A trial's is trained
+    as its study trains, unless told otherwise."""
     from nas_mnist.execution.target import resolve_target
 
-    name, architecture = resolve_target(target, storage)
+    if output is not None and output.suffix != ".py":
+        raise typer.BadParameter(f"{output} must end in .py", param_hint="--output")
+    found = resolve_target(target, storage)
+    spec = found.study.spec if found.study else None
     given = parse_settings(recipe or [])
     if "epochs" in given:
         raise typer.BadParameter("--epochs sets the epochs", param_hint="--recipe")
+    dataset = dataset or (spec.dataset if spec else "mnist")
     for text in (dataset, str(given.get("optimizer", ""))):
         if module := module_of(text):
             import_plugin(module)
-    settings = Recipe(epochs=epochs).changed(merged(dataset_recipe(dataset), given))
+    own, whose = found.recipe(dataset)
+    settings = own.changed(given | ({"epochs": epochs} if epochs else {}))
 
-    from nas_mnist.training.datasets import first_train_samples, load_dataset
+    from nas_mnist.training.datasets import first_train_samples, load_dataset, split_dataset
     from nas_mnist.training.device import keep_freed_memory, resolve_device, resolve_precision
 
-    data = first_train_samples(load_dataset(dataset, data_dir), train_samples)
+    data = load_dataset(dataset, data_dir)
+    if split:
+        samples = train_samples or (spec.train_samples if spec else None)
+        training, held_out = split_dataset(data, spec.seed if spec else 0, samples)
+        data = replace(data, train=training, test=held_out)
+        seed = int(found.trial.user_attrs["seed"]) if found.trial and seed is None else seed
+    else:
+        data = first_train_samples(data, train_samples)
     where = resolve_device(device)
-    kind = resolve_precision(precision, where)
+    kind = resolve_precision(precision or (spec.precision if spec else "auto"), where)
     keep_freed_memory()
+    note(
+        f"recipe: {whose}{', with changes' if given else ''}; peak learning rate "
+        f"{settings.learning_rate:g}, {settings.epochs} epochs on {len(data.train):,} images of "
+        f"{dataset}"
+    )
+    judged, name = ("validation", "val_accuracy") if split else ("test", "test_accuracy")
     runs: dict[int, Run] = {}
-    wanted = range(seed, seed + seeds)
-    for together in train_runs(architecture, settings, data, wanted, where, kind):
+    wanted = range(seed or 0, (seed or 0) + seeds)
+    keep = output is not None
+    for together in train_runs(found.architecture, settings, data, wanted, where, kind, keep):
         for run in together:
             runs[run.seed], epoch = run, run.curve[-1]
             note(
-                f"seed {run.seed} epoch {epoch.epoch}/{epochs}: loss {epoch.train_loss:.4f}, train "
-                f"{epoch.train_accuracy:.2f} %, test {epoch.accuracy:.2f} %, {epoch.seconds:.1f} s"
+                f"seed {run.seed} epoch {epoch.epoch}/{settings.epochs}: loss "
+                f"{epoch.train_loss:.4f}, train {epoch.train_accuracy:.2f} %, {judged} "
+                f"{epoch.accuracy:.2f} %, {epoch.seconds:.1f} s"
             )
     trained = list(runs.values())
-    values = tables.runs_values(name, architecture, settings, dataset, trained)
+    values = tables.runs_values(found.name, found.architecture, settings, dataset, trained, name)
     values["precision"] = str(kind).removeprefix("torch.")
     print_result(values, tables.runs_table(values, trained), as_json=as_json)
+    if output is not None:
+        from nas_mnist.report.export import export_run
+
+        network = found.name, found.architecture
+        note(f"wrote {output}, {export_run(*network, data, settings, trained[0], output)}")
 
 
 def reproduce(
@@ -96,7 +125,7 @@ def reproduce(
     train_samples: int | None = None,
     data_dir: Path | None = None,
     workers: int | None = None,
-    results_dir: Path = Path("results"),
+    results_dir: Path = Path("runs"),
     as_json: bool = False,
 ) -> None:
     """Retrain a hand-made lifecycle: each step under its author's settings, published beside
@@ -153,7 +182,7 @@ def bench(
     from nas_mnist.training.datasets import load_dataset
     from nas_mnist.training.device import resolve_device, resolve_precision
 
-    name, architecture = resolve_target(target, storage)
+    name, architecture, *_ = resolve_target(target, storage)
     where = resolve_device(device)
     load_dataset(dataset, data_dir)  # what is wrong with it is said once, and first
     recipe = Recipe().changed(dataset_recipe(dataset))

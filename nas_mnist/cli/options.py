@@ -19,6 +19,8 @@ def _import_plugins(modules: list[str] | None) -> list[str] | None:
     return modules
 
 
+_DATASET = "mnist, fashion-mnist, kmnist, digits, folder (of --data-dir), or MODULE:ATTRIBUTE."
+_PRECISION = "auto (what the device is best at), float32 or bfloat16."
 _TARGET = "A notation, a reference's name, or STUDY:TRIAL."
 
 # By parameter, or by command and parameter; those that are not here are fields of SearchConfig.
@@ -30,7 +32,7 @@ _OPTIONS: dict[str, Any] = {
     "lifecycle": Argument(help="As `references` lists them.", show_default=False),
     "as_json": Option("--json", help="Print JSON instead of tables."),
     "reproduce.results_dir": Option(help="Where LIFECYCLE/ goes."),
-    "dataset": Option(help="mnist, fashion-mnist, kmnist, digits, or MODULE:ATTRIBUTE."),
+    "dataset": Option(help=_DATASET),
     "train_samples": Option(help="Training images.", show_default="all"),
     "ray": Option(
         metavar="ADDRESS", help="Let Ray place the workers: auto, or HOST:PORT of a cluster's head."
@@ -40,13 +42,23 @@ _OPTIONS: dict[str, Any] = {
     "confirm.seeds": Option(min=1, max=100, help="Fresh seeds of each network."),
     "train.seeds": Option(min=1, max=100, help="How many seeds, side by side."),
     "reproduce.seeds": Option(min=1, max=100, help="Seeds of each step."),
-    "train.epochs": Option(help="Epochs a run."),
+    "train.epochs": Option(help="Epochs a run.", show_default="the study's, or 15"),
+    "train.seed": Option(min=0, max=2**31 - 1, help="The first seed.", show_default="0"),
+    "train.dataset": Option(help=_DATASET, show_default="the study's, or mnist"),
+    "train.precision": Option(help=_PRECISION, show_default="the study's, or auto"),
+    "train.output": Option("--output", "-o", help="Keep the first seed's network: a .py file."),
+    "split": Option(
+        help="Hold out and judge by the validation images, with the trial's own seed unless given."
+    ),
     "reproduce.epochs": Option(min=1, max=10_000, help="Epochs a run.", show_default="as aimed at"),
     "most_accurate": Option(
         min=0,
         metavar="N",
         help="Confirm also the N networks most accurate on the validation images.",
         show_default="as the search was asked",
+    ),
+    "confirm.goal": Option(
+        min=0, max=100, help="Accuracy to hold, in percent.", show_default="as it was asked last"
     ),
     "most_parameters": Option(
         min=1, help="Leave out steps with larger networks.", show_default="none"
@@ -105,7 +117,10 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     every other field of SearchConfig too; of those, what is not given is None."""
     own = dict(inspect.signature(command, eval_str=True).parameters)
     by_name, only = {}, inspect.Parameter.KEYWORD_ONLY
-    for name, field in SearchConfig.model_fields.items() if own.pop("settings", None) else ():
+    fields = SearchConfig.model_fields if own.pop("settings", None) else {}
+    for name, field in fields.items():
+        if not field.description:  # nobody is asked for it
+            continue
         kind: Any = field.annotation
         kind = Annotated[kind | None, _setting(name, None)]
         by_name[name] = inspect.Parameter(name, only, default=None, annotation=kind)

@@ -41,8 +41,8 @@ def search(
     with _launching(ray, worker_gpus) as launcher:
         if ray is not None and settings["workers"] is None:
             request = request.changed(workers=launcher.slots)
+        _results_folder(request)
         record = prepare_search(request, launcher=launcher)
-        _results_folder(record, request)
         known = (default_storage(record.name), os.environ.get("NAS_MNIST_STORAGE"))
         where = "" if request.storage in known else f" --storage {shown(request.storage)}"
         note(
@@ -68,6 +68,8 @@ def confirm(
     study: str,
     seeds: int = 5,
     most_accurate: int | None = None,
+    goal: float | None = None,
+    confirm_samples: int | None = None,
     workers: int | None = None,
     ray: str | None = None,
     worker_gpus: float = 0,
@@ -79,17 +81,18 @@ def confirm(
     plugins: list[str] | None = None,
     as_json: bool = False,
 ) -> None:
-    """Retrain a study's front on all training images; the same command resumes it.
+    """Retrain a study's front with fresh seeds; the same command resumes it.
 
     More seeds, or a front that has grown, add what is missing.
     """
+    asked = {"most_accurate": most_accurate, "goal": goal}
     record = open_study(study, storage, artifact_dir)
+    record = record.ask(**{name: value for name, value in asked.items() if value is not None})
     with _launching(ray, worker_gpus) as launcher:
-        given = {"workers": workers or launcher.slots, "results_dir": results_dir or "results"}
-        if most_accurate is not None:
-            given["most_accurate"] = most_accurate
+        given = {"workers": workers or launcher.slots, "results_dir": results_dir or "runs"}
         where = {"device": device, "data_dir": data_dir and str(data_dir)}
-        settings = record.request(seeds=seeds, plugins=tuple(plugins or ()), **where, **given)
+        what = {"seeds": seeds, "confirm_samples": confirm_samples, "plugins": tuple(plugins or ())}
+        settings = record.request(**what, **where, **given)
         _finish(record, settings, launcher, as_json)
 
 
@@ -116,9 +119,9 @@ def _launching(ray: str | None, worker_gpus: float) -> AbstractContextManager[La
     return ray_launcher(ray, worker_gpus)
 
 
-def _results_folder(record: StudyRecord, settings: SearchConfig) -> Path:
+def _results_folder(settings: SearchConfig) -> Path:
     """Made at once, not to learn after hours that it cannot be."""
-    results = Path(settings.results_dir) / record.name
+    results = Path(settings.results_dir) / settings.study
     with writing(results):
         results.mkdir(exist_ok=True)
     return results
@@ -130,14 +133,14 @@ def _finish(record: StudyRecord, settings: SearchConfig, launcher: Launcher, as_
     from nas_mnist.execution.run import prepare_confirmation, run_confirmation
     from nas_mnist.report.progress import show_progress
 
-    results = _results_folder(record, settings)
+    results = _results_folder(settings)
     if settings.confirm:
         images = prepare_confirmation(record, settings, launcher)
         front = len(record.front())
         besides = len(networks_to_confirm(record, settings)) - front
         networks = f"{front} networks of the front{f' and {besides} beside it' if besides else ''}"
         seeds = "1 seed" if settings.seeds == 1 else f"{settings.seeds} seeds"
-        note(f"confirming {networks} with {seeds} each, on all {images:,} training images")
+        note(f"confirming {networks} with {seeds} each, on {images:,} training images")
         try:
             show_progress(run_confirmation(record, settings, launcher))
         except KeyboardInterrupt:

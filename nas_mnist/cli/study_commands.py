@@ -12,7 +12,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import typer
 
-from nas_mnist.cli.console import note, open_study, print_front, quiet_optuna
+from nas_mnist.cli.console import note, open_study, print_front, print_result, quiet_optuna
 from nas_mnist.errors import NasMnistError, RequestError, StorageError, WorkerError, reason
 
 _REFRESH_SECONDS = 10.0
@@ -44,6 +44,28 @@ def front(
         write_front_csv(record, csv)
     if figure is not None:
         page.write_figure(figures.front_figure(record, beside), figure)
+
+
+def studies(
+    storage: str | None = None, plugins: list[str] | None = None, as_json: bool = False
+) -> None:
+    """List the studies of a storage; of all files in studies/ if none is named."""
+    from nas_mnist.execution.records import load_studies
+    from nas_mnist.report import tables
+
+    quiet_optuna()
+    files = sorted(Path("studies").glob("*.db"))
+    if storage is None and not files:
+        raise RequestError("there is no file in studies/; name a --storage")
+    values = []
+    for url in [storage] if storage else [f"sqlite:///{file}" for file in files]:
+        try:
+            values += [tables.study_values(record) for record in load_studies(url)]
+        except NasMnistError as error:
+            if storage:
+                raise
+            note(str(error))
+    print_result(values, tables.studies_table(values), as_json=as_json)
 
 
 def export(

@@ -49,7 +49,7 @@ def make_study(
 
     Raises StudyError if a study of this name was made under other settings.
     """
-    space = find_space(config.space)
+    space = find_space(config.space, config.classes)
     storage = open_storage(config.storage, create=True)
     with storage_errors(config.storage):
         own: dict[str, Any] = {"directions": list(DIRECTIONS), "load_if_exists": True}
@@ -141,7 +141,7 @@ def check_identity(record: StudyRecord, config: SearchConfig) -> None:
                 f"study {record.name!r} was made with {flag} {before}, not {now}; give the same "
                 f"--{flag} to continue it, or another --study"
             )
-    if not find_space(config.space).accepts(record.study.user_attrs.get("space")):
+    if not find_space(config.space, config.classes).accepts(record.study.user_attrs.get("space")):
         raise StudyError(
             f"study {record.name!r} was made in another version's search space "
             f"(nas-mnist {record.versions.get('nas-mnist')!r}); choose another --study"

@@ -181,11 +181,11 @@ class StudyRecord:
         others = f"`front {self.name}` lists the front's"
         raise StudyError(f"study {self.name!r} has no completed trial {number}; {others}")
 
-    def architecture(self, number: int) -> Architecture:
-        """The network of any trial that has begun; StudyError if there is none of this number."""
+    def begun(self, number: int) -> FrozenTrial:
+        """Any trial that has a network; StudyError if there is none of this number."""
         for trial in self.trials():
             if trial.number == number and "notation" in trial.user_attrs:
-                return parse_notation(str(trial.user_attrs["notation"]))
+                return trial
         raise StudyError(f"study {self.name!r} has no network of a trial {number}")
 
 

@@ -65,6 +65,7 @@ def prepare_search(
 
     dataset = load_dataset(config.dataset, Path(config.data_dir) if config.data_dir else None)
     split_dataset(dataset, config.seed, config.train_samples)
+    config = config.changed(classes=dataset.classes)
     return make_study(config, dataset.normalization, first, best_precision(device))
 
 
@@ -89,6 +90,7 @@ def run_search(
         seconds_left = seconds / done * left if done else None
         return Progress(counts, config.trials, seconds, seconds_left, best)
 
+    config = config.changed(classes=record.spec.classes)  # which its images told
     workers = Workers(launcher or Launcher(), config, "search")
     study_id = record.study_id
     return supervise(record, study_id, workers, read_progress, lambda: fill_queue(record, config))
@@ -146,6 +148,7 @@ def run_confirmation(
         rows = wanted_rows()
         return len({key[0] for key, run in rows.items() if run.state == TrialState.WAITING})
 
+    config = config.changed(classes=record.spec.classes)
     workers = Workers(launcher or Launcher(), config, "confirm")
     return supervise(record, study_id, workers, read_progress, waiting)
 

@@ -57,6 +57,7 @@ class StudySpec(BaseModel):
     precision: str = Field(
         AUTO, description="auto (what the device is best at), float32 or bfloat16."
     )
+    classes: int = Field(10, ge=2, le=100)  # the dataset says it
     recipe: dict[str, Any] = Field({}, description="Settings of the recipe.")
     trials: int = Field(200, ge=1, le=10**6, description="Finished trials in total.")
     goal: float = Field(99.4, ge=0, le=100, description="Accuracy to hold, in percent.")
@@ -112,7 +113,7 @@ class SearchConfig(StudySpec):
     study: str = Field("", description="Name of the study.")
     storage: str = Field("", description="Database URL of the study.")
     artifact_dir: str = Field("", description="Folder of all weights.")
-    results_dir: str = Field("results", description="Where STUDY/front.csv and the rest go.")
+    results_dir: str = Field("runs", description="Where STUDY/front.csv and the rest go.")
     plugins: tuple[str, ...] = Field((), strict=False, description="Modules to import first.")
 
     def model_post_init(self, context: Any) -> None:
@@ -120,7 +121,7 @@ class SearchConfig(StudySpec):
         from nas_mnist.search.sampler import find_sampler
         from nas_mnist.search.space import find_space
 
-        find_space(self.space).check(self.limit())
+        find_space(self.space, self.classes).check(self.limit())
         find_sampler(self.sampler)
         make_pruner(self.pruner, self.epochs, 1)
         if self.precision not in PRECISIONS:
@@ -204,8 +205,10 @@ def _refused(
 def parse_url(storage: str | URL) -> URL:
     """A database's URL; RequestError for what is none."""
     try:
-        return make_url(storage)
-    except (ArgumentError, ValueError):  # a port that is no number
+        url = make_url(storage)
+        float(str(url.query.get("timeout", 0)))
+        return url
+    except (ArgumentError, ValueError):  # a port or a time that is no number
         raise RequestError(
             "--storage must be a database URL such as sqlite:///studies/my.db or "
             "postgresql+psycopg://me@host:5432/studies"

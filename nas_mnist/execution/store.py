@@ -200,17 +200,22 @@ def artifact_store(
     return DatabaseArtifactStore(storage.engine) if folder is None else _Folder(folder)
 
 
+def weights_file(network: nn.Module) -> bytes:
+    """The network's weights, as torch saves them."""
+    import torch
+
+    weights = io.BytesIO()  # torch's own writer has no word for a full disk
+    torch.save({name: w.cpu() for name, w in network.state_dict().items()}, weights)
+    return weights.getvalue()
+
+
 def keep_weights(network: nn.Module, config: SearchConfig, storage: Storage, trial_id: int) -> str:
     """Put a trial's weights into the artifact store; their id there. StorageError if it cannot be
     written."""
-    import torch
-
     try:
         with tempfile.TemporaryDirectory() as scratch:
-            weights = io.BytesIO()  # torch's own writer has no word for a full disk
-            torch.save({name: w.cpu() for name, w in network.state_dict().items()}, weights)
             file = Path(scratch) / "weights.pt"
-            file.write_bytes(weights.getvalue())
+            file.write_bytes(weights_file(network))
             return upload_artifact(
                 artifact_store=artifact_store(config.artifact_dir, config.study, storage),
                 file_path=str(file),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from nas_mnist.errors import ArchitectureError, RequestError
 from nas_mnist.networks import layers as runs
-from nas_mnist.networks.layers import CLASSES, INPUT_SHAPE, MAX_LAYERS, Layer, Shape, shortened
+from nas_mnist.networks.layers import INPUT_SHAPE, MAX_CLASSES, MAX_LAYERS, Layer, Shape, shortened
 
 if TYPE_CHECKING:
     from torch import nn
@@ -63,17 +63,21 @@ class Architecture:
         object.__setattr__(self, "costs", tuple(costs))
         if (total := self.parameters) > MAX_PARAMETERS:
             raise ArchitectureError(f"{total:,} parameters are more than {MAX_PARAMETERS:,}")
-        if shape != (CLASSES, 1, 1):
+        if shape[1:] != (1, 1) or not 2 <= shape[0] <= MAX_CLASSES:
             ends = "×".join(map(str, shape))
             raise ArchitectureError(
-                f"the network ends in {ends} values, not in {CLASSES} class scores ({CLASSES}×1×1)"
-                f"; end it in a global average pool and a 1×1 convolution to {CLASSES}"
+                f"the network ends in {ends} values, not in scores of 2 to {MAX_CLASSES} classes "
+                "(10×1×1); end it in a global average pool and a 1×1 convolution to the classes"
             )
 
     @property
     def topology(self) -> tuple[Layer, ...]:
         """The layers without their widths; networks of one topology can be trained as one."""
         return tuple(layer.topology() for layer in self.layers)
+
+    @property
+    def classes(self) -> int:
+        return self.costs[-1].output_shape[0]
 
     @property
     def parameters(self) -> int:
@@ -117,7 +121,7 @@ class Limit:
 
 
 def build_network(architecture: Architecture) -> nn.Sequential:
-    """A module from normalized float32 images (batch, 1, 28, 28) to logits (batch, 10), with
+    """A module from normalized float32 images (batch, 1, 28, 28) to logits (batch, classes), with
     torch's initial weights, drawn from torch's global generator."""
     from torch import nn
 

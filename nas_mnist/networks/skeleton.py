@@ -1,7 +1,7 @@
 """The parametric family: a template is a network whose widths are still to be found.
 
     block 1, max-pool, block 2, [max-pool, block 3, [block 4,]]
-    global average pool, [hidden 1×1,] 1×1 to ten scores
+    global average pool, [hidden 1×1,] 1×1 to the class scores
 
 Block 4 has no max-pool before it: images of 28×28 leave too few pixels. A template fixes all but
 the scale of the widths; `fit` takes the widest that a limit allows.
@@ -80,6 +80,7 @@ class Template:
 
     blocks: tuple[Block, ...] = field(default_factory=lambda: (Block(),) * 4)
     """a max-pool stands between any two, as long as there are pixels for it"""
+    classes: int = CLASSES
     head_ratio: float = 0.0
     """of a hidden 1×1 convolution behind the global average to what it reads; 0 is none"""
 
@@ -97,7 +98,7 @@ class Template:
         layers.append(op.GlobalAveragePool())
         if self.head_ratio:
             layers += [op.Conv(width("head", read * self.head_ratio), kernel=1), op.ReLU()]
-        return Architecture((*layers, op.Conv(CLASSES, kernel=1)))
+        return Architecture((*layers, op.Conv(self.classes, kernel=1)))
 
     def groups(self) -> dict[str, float]:
         """The relative width of each group, by its name."""

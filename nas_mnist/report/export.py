@@ -17,12 +17,14 @@ from torch import nn
 from nas_mnist.errors import StorageError
 from nas_mnist.execution.confirmation import Candidate, ConfirmedRun
 from nas_mnist.execution.records import StudyRecord, TrialRecord
-from nas_mnist.execution.store import read_weights
+from nas_mnist.execution.store import read_weights, weights_file
 from nas_mnist.networks.architecture import Architecture, build_network, format_notation
 from nas_mnist.networks.layers import forward_lines, layer_names
 from nas_mnist.report import replace_files
 from nas_mnist.report.front_table import confirmed_text
-from nas_mnist.training.recipe import DATASETS
+from nas_mnist.training.datasets import Dataset
+from nas_mnist.training.recipe import DATASETS, Recipe
+from nas_mnist.training.runs import Run
 
 
 def export_network(record: StudyRecord, network: Candidate, file: Path) -> Path:
@@ -33,6 +35,23 @@ def export_network(record: StudyRecord, network: Candidate, file: Path) -> Path:
     architecture, dataset = network.trial.architecture, record.spec.dataset
     source = module_source(architecture, dataset, record.normalization, _facts(record, network))
     replace_files({weights: content, file: source.encode()})
+    return weights
+
+
+def export_run(
+    name: str, network: Architecture, data: Dataset, recipe: Recipe, run: Run, file: Path
+) -> Path:
+    """Write a network that was trained by itself, as `export_network` does."""
+    assert run.network is not None
+    facts = {
+        "network": f"{name}, seed {run.seed}",
+        "trained": f"on {len(data.train):,} training images of {data.name}",
+        "epochs": f"{recipe.epochs}, peak learning rate {recipe.learning_rate:g}",
+        "accuracy": f"{run.test_accuracy:.2f} % of {len(data.test):,} others, one run",
+    }
+    source = module_source(network, data.name, data.normalization, facts)
+    weights = file.with_suffix(".pt")
+    replace_files({weights: weights_file(run.network), file: source.encode()})
     return weights
 
 
@@ -61,10 +80,10 @@ def load_weights(architecture: Architecture, weights: bytes) -> nn.Module:
     network = build_network(architecture)
     try:
         network.load_state_dict(torch.load(io.BytesIO(weights), weights_only=True))
-    except Exception as error:  # torch.load has no one error for a file that is not weights
-        said, *_ = str(error).strip().splitlines() or [type(error).__name__]
+    except Exception:  # torch.load has no one error for a file that is not weights
         named = format_notation(architecture)
-        raise StorageError(f"the stored weights are not those of {named} ({said})") from None
+        said = f"the stored weights are damaged, or not those of {named}"
+        raise StorageError(said) from None
     return network.eval()
 
 
@@ -85,7 +104,7 @@ def _facts(record: StudyRecord, network: Candidate) -> dict[str, str]:
     if confirmed is not None:
         facts = {
             "study": f"{named}, confirmed with seed {run.seed}",
-            "trained": f"on all {data}",
+            "trained": f"on {confirmed.images or 'all'} {data}",
             "epochs": epochs,
             "search": f"validation {validation}, on {images} of those images",
             "test": f"{run.test_accuracy:.2f} % with this seed, after the final epoch",
@@ -121,6 +140,8 @@ def module_source(
     return Template(text).substitute(
         title=_plain(title),
         folder=folder,
+        classes=network.classes,
+        last=network.classes - 1,
         table="\n".join(table),
         facts="\n".join(f"    {name + ':':<12}{_plain(text)}" for name, text in facts.items()),
         mean=normalization[0],

@@ -13,9 +13,9 @@ from plotly.colors import sample_colorscale
 from nas_mnist.execution.confirmation import Confirmed, confirmed
 from nas_mnist.execution.records import StudyRecord, TrialRecord
 from nas_mnist.networks.architecture import Architecture, format_notation
-from nas_mnist.networks.layers import CLASSES
 from nas_mnist.networks.references import references
 from nas_mnist.report.front_table import EpochUsage
+from nas_mnist.report.tables import last_epochs_text
 from nas_mnist.search.front import front_indices
 from nas_mnist.training.runs import Reproduced
 
@@ -137,7 +137,8 @@ def _add_confirmed(figure: go.Figure, known: Sequence[Confirmed]) -> None:
     points = []
     for found in known:
         seeds = f"trial {found.trial.number}, seeds: {len(found.runs)}"
-        more = f"{seeds}, lowest of the last 4 epochs {found.last4_min:.2f} %"
+        last = last_epochs_text(len(found.runs[0].curve))
+        more = f"{seeds}, lowest of {last} {found.last4_min:.2f} %"
         points.append((found.architecture, found.mean, found.sd, more))
     indices = front_indices([(network.parameters, mean) for network, mean, *_ in points])
     best = [(*points[index][:2], None, "") for index in indices]
@@ -207,10 +208,11 @@ def _box(height: int, **layout: Any) -> dict[str, Any]:
 def confusion_figure(labels: Sequence[int], answers: Sequence[int]) -> go.Figure:
     """Counts of what was shown and what was answered; right answers stand in the text alone, so
     that the colours are those of the mistakes."""
-    counts = np.zeros((CLASSES, CLASSES), dtype=int)
+    classes = 1 + max(*labels, *answers)
+    counts = np.zeros((classes, classes), dtype=int)
     np.add.at(counts, (np.asarray(labels), np.asarray(answers)), 1)
-    names = [str(digit) for digit in range(CLASSES)]
-    mistakes = np.where(np.eye(CLASSES, dtype=bool), 0, counts).tolist()
+    names = [str(digit) for digit in range(classes)]
+    mistakes = np.where(np.eye(classes, dtype=bool), 0, counts).tolist()
     style = {"texttemplate": "%{text}", "colorscale": "OrRd", "showscale": False}
     style["hovertemplate"] = "shown %{y}, answered %{x}: %{text}<extra></extra>"
     cells = go.Heatmap(z=mistakes, x=names, y=names, text=counts.tolist(), **style)

@@ -13,7 +13,14 @@ from rich.table import Table
 from nas_mnist.execution.confirmation import Candidate, Confirmed, candidates, confirmed
 from nas_mnist.execution.records import StudyRecord, TrialRecord
 from nas_mnist.report import writing
-from nas_mnist.report.tables import as_text, picked, size_values, spread_text, text_table
+from nas_mnist.report.tables import (
+    as_text,
+    last_epochs_text,
+    picked,
+    size_values,
+    spread_text,
+    text_table,
+)
 
 UNCONFIRMED = (
     "This front is unconfirmed: each accuracy is that of one run on the search's training images."
@@ -122,18 +129,21 @@ def confirmed_text(confirmed: Confirmed) -> str:
     seeds = f"{len(confirmed.runs)} seeds" if len(confirmed.runs) > 1 else "one seed"
     mean, least = spread_text(confirmed.mean, confirmed.sd), f"{confirmed.last4_min:.2f}"
     more = f"; {confirmed.diverged} more diverged" if confirmed.diverged else ""
-    return f"{mean} % over {seeds}, at least {least} % over the last 4 epochs{more}"
+    last = last_epochs_text(len(confirmed.runs[0].curve))
+    return f"{mean} % over {seeds}, at least {least} % over {last}{more}"
 
 
 def front_caption(record: StudyRecord, shown: Sequence[Candidate]) -> str:
     """What the figures of `front_rows` are."""
-    if not any(entry.confirmed for entry in shown):
+    images = [entry.confirmed.images for entry in shown if entry.confirmed]
+    if not images:
         return UNCONFIRMED
     beside = any(found and not found.on_front for _, found in shown)
     return (
-        "Confirmed: retrained on all training images with fresh seeds, test accuracy after the "
-        "final epoch, mean ± sd; gap: above the validation accuracy of the search; goal: "
-        f"{record.spec.goal:g} % over the last 4 epochs with every seed."
+        f"Confirmed: retrained on {images[0] or 'all'} training images with fresh seeds, test "
+        "accuracy after the final epoch, mean ± sd; gap: above the validation accuracy of the "
+        f"search; goal: {record.spec.goal:g} % over {last_epochs_text(record.spec.epochs)} with "
+        "every seed."
     ) + (" *: not on the search's front, confirmed besides." if beside else "")
 
 

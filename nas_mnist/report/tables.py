@@ -10,16 +10,17 @@ from typing import Any
 
 from rich.table import Table
 
+from nas_mnist.execution.records import StudyRecord
 from nas_mnist.networks.architecture import Architecture, format_notation
 from nas_mnist.networks.references import Reference, Step
 from nas_mnist.training.recipe import Recipe
-from nas_mnist.training.runs import Run, mean_and_sd
+from nas_mnist.training.runs import LAST_EPOCHS, Run, mean_and_sd
 from nas_mnist.training.speed import TRIAL_IMAGES, Measured
 
 _SIZES = ("parameters", "macs", "receptive_field")
 TEXT_COLUMNS = {
     *("analysis", "layer", "lifecycle", "loop", "name", "network", "notation", "steps"),
-    *("target", "title"),
+    *("dataset", "study", "target", "title"),
 }
 """headings of columns that stand on the left; all others are numbers"""
 
@@ -126,34 +127,76 @@ def lifecycles_table(steps: Sequence[Step]) -> Table:
     return table
 
 
-def curve_values(run: Run) -> list[dict[str, float]]:
-    """A run's epochs, as they are kept."""
-    return [record.entry("test_accuracy") for record in run.curve]
+def last_epochs_text(epochs: int) -> str:
+    """The epochs over which an accuracy is to hold."""
+    last = min(epochs, LAST_EPOCHS)
+    return f"the last {last} epochs" if last > 1 else "the last epoch"
+
+
+def study_values(record: StudyRecord) -> dict[str, Any]:
+    """What `studies --json` prints of a study."""
+    front = record.front()
+    return {
+        "study": record.name,
+        **picked(record.spec, "dataset", "budget", "epochs", "trials"),
+        **picked(record.counts(), "complete", "pruned", "failed", "running"),
+        "front": len(front),
+        "val_accuracy": max((trial.val_accuracy for trial in front), default=None),
+    }
+
+
+def studies_table(values: Sequence[dict[str, Any]]) -> Table:
+    """The studies of `study_values`, a line each."""
+    rows: list[Any] = [
+        ("study", "dataset", "budget", "epochs", "trials", "front", "best validation %")
+    ]
+    for found in values:
+        done = sum(found[state] for state in ("complete", "pruned", "failed"))
+        best = "" if found["val_accuracy"] is None else f"{found['val_accuracy']:.2f}"
+        size = found["dataset"], f"{found['budget']:,}", str(found["epochs"])
+        trials = f"{done}/{max(done, found['trials'])}"
+        rows.append([found["study"], *size, trials, str(found["front"]), best])
+    return text_table("studies", rows)
+
+
+def curve_values(run: Run, held_out: str = "test_accuracy") -> list[dict[str, float]]:
+    """A run's epochs, as they are kept; `held_out`: what its accuracies are called."""
+    return [record.entry(held_out) for record in run.curve]
 
 
 def runs_values(
-    name: str, architecture: Architecture, recipe: Recipe, dataset: str, runs: Sequence[Run]
+    name: str,
+    architecture: Architecture,
+    recipe: Recipe,
+    dataset: str,
+    runs: Sequence[Run],
+    held_out: str = "test_accuracy",
 ) -> dict[str, Any]:
     """What `train --json` prints: every seed's curve, and mean ± sd of the final epoch."""
     mean, sd = mean_and_sd([run.test_accuracy for run in runs])
     asked = {"dataset": dataset, "recipe": recipe.as_dict(), "seeds": [run.seed for run in runs]}
     lowest = min(run.last4_min for run in runs)
-    found = {"test_accuracy_mean": mean, "test_accuracy_sd": sd, "last4_min": lowest}
-    kept = [{**picked(run, "seed", "test_accuracy"), "curve": curve_values(run)} for run in runs]
+    found = {f"{held_out}_mean": mean, f"{held_out}_sd": sd, "last4_min": lowest}
+    kept = [
+        {"seed": run.seed, held_out: run.test_accuracy, "curve": curve_values(run, held_out)}
+        for run in runs
+    ]
     return {"name": name, **size_values(architecture), **asked, **found, "runs": kept}
 
 
 def runs_table(values: dict[str, Any], runs: Sequence[Run]) -> Table:
     """The runs of `runs_values`, a line a seed."""
-    rows: list[Any] = [["seed", "train %", "test %", "lowest of last 4 %", "seconds"]]
+    kind, judged = ("test", "test") if "test_accuracy_mean" in values else ("val", "validation")
+    rows: list[Any] = [["seed", "train %", f"{judged} %", "lowest of last 4 %", "seconds"]]
     for run in runs:
         seconds = f"{sum(record.seconds for record in run.curve):.0f}"
         accuracies = run.curve[-1].train_accuracy, run.test_accuracy, run.last4_min
         rows.append([str(run.seed), *accuracies, seconds])
     title = f"{values['name']}: {values['parameters']:,} parameters on {values['dataset']}"
-    test = spread_text(values["test_accuracy_mean"], values["test_accuracy_sd"])
-    least = f"at least {values['last4_min']:.2f} % over the last 4 epochs"
-    return text_table(title, rows, f"test {test} % at the final epoch, {least}")
+    spread = spread_text(values[f"{kind}_accuracy_mean"], values[f"{kind}_accuracy_sd"])
+    last = last_epochs_text(len(runs[0].curve))
+    least = f"at least {values['last4_min']:.2f} % over {last}"
+    return text_table(title, rows, f"{judged} {spread} % at the final epoch, {least}")
 
 
 def bench_values(measured: Sequence[Measured]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -15,6 +15,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, dist
 from nas_mnist.errors import RequestError
 from nas_mnist.lookup import find
 from nas_mnist.networks.architecture import Architecture, Limit, format_notation
+from nas_mnist.networks.layers import CLASSES, MAX_CHANNELS
 from nas_mnist.networks.references import references
 from nas_mnist.networks.skeleton import Template, fit
 from nas_mnist.search.choices import DEFAULT_CHOICES, Choice, Point
@@ -28,6 +29,7 @@ class Space:
     that was drawn before a choice existed has that choice's default."""
 
     choices: tuple[Choice, ...] = DEFAULT_CHOICES
+    classes: int = CLASSES
     earlier_versions: tuple[str, ...] = ()  # under which points decoded to the same networks
 
     def __post_init__(self) -> None:
@@ -70,8 +72,25 @@ class Space:
         *_, last = self.simplified(self.point({}))
         return self.template(last).narrowest()
 
+    @lru_cache(maxsize=8)  # noqa: B019  # a space is a value, and there are few
+    def most_parameters(self) -> int:
+        """Of the widest network of the choices that take most."""
+        point = self.point({})
+
+        def widest(point: Point) -> int:
+            return self.template(point).network(lambda group, share: MAX_CHANNELS).parameters
+
+        for choice in self.choices:
+            kind: Any = choice.distribution
+            ends = getattr(kind, "choices", None) or (kind.low, kind.high)
+            point = max(({**point, choice.name: value} for value in ends), key=widest)
+        return widest(point)
+
     def check(self, limit: Limit) -> None:
-        """Raise RequestError if not even the smallest network is allowed."""
+        """Raise RequestError if not even the smallest network is allowed, or any."""
+        if limit.parameters > (most := self.most_parameters()):
+            above = f"budget {limit.parameters:,} is above the largest network of this skeleton"
+            raise RequestError(f"{above} ({most:,} parameters); lower --budget")
         least = self.smallest()
         has = f"{least.parameters:,} parameters"
         if least.parameters > limit.parameters:
@@ -83,7 +102,7 @@ class Space:
 
     def template(self, point: Point) -> Template:
         """What a whole point describes, before its widths are known."""
-        template = Template()
+        template = Template(classes=self.classes)
         for choice in self.choices:
             template = choice.apply(template, point[choice.name])
         return template
@@ -146,12 +165,13 @@ _PROVEN, _PROVEN_FILLS = (_DENSE, {**_DENSE, **_SEPARABLE}), (1.0, 0.5, 0.25, 0.
 DEFAULT = Space(earlier_versions=("a103686daada",))
 
 
-def find_space(text: str) -> Space:
-    """The space of that name, `module:attribute`, or given object; RequestError for others."""
+def find_space(text: str, classes: int = CLASSES) -> Space:
+    """The space of that name, `module:attribute`, or given object, for so many classes;
+    RequestError for others."""
     found = find("--space", text, {"default": DEFAULT})
     if not isinstance(found, Space):
         raise RequestError(f"--space {text!r} is not a Space")
-    return found
+    return replace(found, classes=classes)
 
 
 @lru_cache(maxsize=64)  # who draws a point decodes it, and who then runs it does again

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import math
 import os
 import struct
 import sys
+import zlib
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
+from errno import ENOENT
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,17 +20,19 @@ from torch.nn import functional
 
 from nas_mnist.errors import DataError, NasMnistError, RequestError, reason
 from nas_mnist.lookup import find
-from nas_mnist.networks.layers import CLASSES, INPUT_SHAPE
+from nas_mnist.networks.layers import INPUT_SHAPE, MAX_CLASSES
 from nas_mnist.training.recipe import DATASETS
 
-_FILES = [(f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte") for part in ("train", "t10k")]
+_FILES = [
+    f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
+]
 # What torchvision raises on downloads that fail or are cut short.
 _DAMAGE = (OSError, RuntimeError, AssertionError, ValueError, LookupError, EOFError)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Images:
-    """`images`: (n, 1, 28, 28) uint8; `labels`: (n,) int64, 0 to 9."""
+    """`images`: (n, 1, 28, 28) uint8; `labels`: (n,) int64, from 0."""
 
     images: Tensor
     labels: Tensor
@@ -58,12 +63,20 @@ class Dataset:
     test: Images
     normalization: Normalization
 
+    def __post_init__(self) -> None:
+        if self.classes < 2:
+            raise DataError(f"--dataset {self.name}: all images are of one class")
+
+    @property
+    def classes(self) -> int:
+        return 1 + int(max(self.train.labels.max(), self.test.labels.max()))
+
     @classmethod
     def of(
         cls, name: str, train_images: Any, train_labels: Any, test_images: Any, test_labels: Any
     ) -> Dataset:
         """A dataset of arrays or tensors: images (n, 28, 28) or (n, 1, 28, 28), whole numbers 0
-        to 255; labels (n,), whole numbers 0 to 9. DataError for others."""
+        to 255; labels (n,), whole numbers from 0. DataError for others."""
         try:
             train, test = _checked(train_images, train_labels), _checked(test_images, test_labels)
         except (TypeError, ValueError) as error:
@@ -71,16 +84,19 @@ class Dataset:
         return cls(name, train, test, _normalization(train.images))
 
 
-def load_dataset(name: str, data_dir: Path | None = None) -> Dataset:
+def load_dataset(name: str, data_dir: Path | str | None = None) -> Dataset:
     """The image set of that name: one of DATASETS; or `module:attribute` or the label of a given
     object, a Dataset or what makes one of the data folder. RequestError for a name that means
     nothing, DataError for files that are missing or damaged."""
     found = find("--dataset", name, DATASETS)
     if name in DATASETS:
-        train, test = _idx_files(name, found, data_dir) if found else _digits()
+        if found:
+            train, test = _idx_files(name, found, data_dir)
+        else:
+            train, test = _digits() if name == "digits" else _pictures(data_folder(data_dir))
         return Dataset(name, train, test, _normalization(train.images))
     try:
-        own = found if isinstance(found, Dataset) else found(data_dir)
+        own = found if isinstance(found, Dataset) else found(data_dir and Path(data_dir))
         if not isinstance(own, Dataset):
             raise TypeError(f"it gives a {type(own).__name__}, not a Dataset")
         train, test = (_checked(part.images, part.labels) for part in (own.train, own.test))
@@ -111,11 +127,12 @@ def first_train_samples(dataset: Dataset, train_samples: int | None) -> Dataset:
     return replace(dataset, train=dataset.train.at(order))
 
 
-def data_folder(data_dir: Path | None) -> Path:
+def data_folder(data_dir: Path | str | None) -> Path:
     """Where image files are sought, and downloaded to if they are missing: the folder given,
     else the one that NAS_MNIST_DATA names, else the user's cache folder."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return data_dir or Path(os.environ.get("NAS_MNIST_DATA") or Path(cache) / "nas-mnist")
+    named = data_dir or os.environ.get("NAS_MNIST_DATA")
+    return Path(named or Path(cache) / "nas-mnist")
 
 
 def _shuffled(images: Images, seed: int) -> Tensor:
@@ -149,8 +166,8 @@ def _checked(images: Any, labels: Any) -> Images:
         raise ValueError(f"images of shape {tuple(pixels.shape)}")
     if len(pixels) != len(classes) or len(pixels) == 0:
         raise ValueError(f"{len(pixels)} images but {len(classes)} labels")
-    if classes.min() < 0 or classes.max() >= CLASSES:
-        raise ValueError(f"a label outside 0 to {CLASSES - 1}")
+    if classes.min() < 0 or classes.max() >= MAX_CLASSES:
+        raise ValueError(f"a label outside 0 to {MAX_CLASSES - 1}")
     return Images(pixels.to(torch.uint8), classes.long())
 
 
@@ -158,29 +175,41 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def _idx_files(name: str, set_folder: str, data_dir: Path | None) -> tuple[Images, Images]:
+def _idx_files(name: str, set_folder: str, data_dir: Path | str | None) -> tuple[Images, Images]:
     folder = data_folder(data_dir)
     raw = folder / set_folder / "raw"
     try:
-        if not all((raw / file).is_file() for files in _FILES for file in files):
+        found = _found_in(raw) or _found_in(folder)
+        if not found:
+            if (data_dir or os.environ.get("NAS_MNIST_DATA")) and not folder.is_dir():
+                raise FileNotFoundError(ENOENT, "No such folder", str(folder))
             _download(name, set_folder, folder)
+            found = _found_in(raw)
         train, test = (
-            _checked(_read_idx(raw / images, 3), _read_idx(raw / labels, 1))
-            for images, labels in _FILES
+            _checked(_read_idx(images, 3), _read_idx(labels, 1))
+            for images, labels in zip(found[::2], found[1::2], strict=True)
         )
         return train, test
     except OSError as error:
         raise DataError(f"{name}: cannot read {folder}: {reason(error)}") from None
-    except (ValueError, struct.error) as error:
+    except (ValueError, EOFError, struct.error, zlib.error) as error:
         way_out = "delete them so that they are downloaded again, or name another folder"
         said = f"{name}: the files in {folder} are truncated or corrupt ({error})"
         raise DataError(f"{said}; {way_out} with --data-dir") from None
 
 
+def _found_in(folder: Path) -> list[Path]:
+    """The four files, plain or gzipped; none if one is missing."""
+    names = [(folder / name, folder / f"{name}.gz") for name in _FILES]
+    found = [next(filter(Path.is_file, both), None) for both in names]
+    return [file for file in found if file] if all(found) else []
+
+
 def _read_idx(file: Path, dimensions: int) -> Tensor:
     """A file in the format of MNIST's (LeCun, Cortes, Burges: The MNIST database, 1998);
     ValueError or struct.error for any other."""
-    content = bytearray(file.read_bytes())
+    read = file.read_bytes()
+    content = bytearray(gzip.decompress(read) if file.suffix == ".gz" else read)
     header = 4 * (1 + dimensions)
     magic, *shape = struct.unpack(f">{1 + dimensions}I", content[:header])
     if magic != 0x800 + dimensions:  # 8: unsigned bytes
@@ -205,6 +234,36 @@ def _download(name: str, set_folder: str, folder: Path) -> None:
         raise DataError(f"{said}; {way_out}, which needs none") from None
 
 
+def _pictures(folder: Path) -> tuple[Images, Images]:
+    """A folder's pictures, in grey, resized; each of its folders is a class. Those in `test/`
+    test, if there is that and `train/`; else one in five."""
+    from torchvision.datasets import ImageFolder
+    from torchvision.transforms.functional import pil_to_tensor
+
+    def read(root: Path) -> tuple[Images, list[str]]:
+        found = ImageFolder(root, lambda picture: picture.convert("L").resize(INPUT_SHAPE[1:]))
+        pictures = torch.stack([pil_to_tensor(picture) for picture, _ in found])
+        return _checked(pictures, found.targets), found.classes
+
+    try:
+        if not ((folder / "train").is_dir() and (folder / "test").is_dir()):
+            return _one_in_five(read(folder)[0])
+        (train, classes), (test, others) = (read(folder / part) for part in ("train", "test"))
+        if classes != others:
+            raise ValueError("train/ and test/ have not the same classes")
+        return train, test
+    except (OSError, ValueError, RuntimeError) as error:
+        way_out = "name a folder that has a folder of pictures for each class with --data-dir"
+        raise DataError(f"--dataset folder: {_line(error)}; {way_out}") from None
+
+
+def _one_in_five(images: Images) -> tuple[Images, Images]:
+    """To train and to test, in an order that never changes."""
+    order = _shuffled(images, 0)
+    test, train = order.tensor_split([len(order) // 5])
+    return images.at(train), images.at(test)
+
+
 def _digits() -> tuple[Images, Images]:
     """scikit-learn's 1,797 handwritten digits of 8×8 pixels, resized; one in five tests."""
     from sklearn.datasets import load_digits
@@ -212,7 +271,4 @@ def _digits() -> tuple[Images, Images]:
     pixels, labels = load_digits(return_X_y=True)
     small = torch.from_numpy(pixels).float().view(-1, 1, 8, 8) * (255 / 16)
     large = functional.interpolate(small, INPUT_SHAPE[1:], mode="bilinear", align_corners=False)
-    images = Images(large.round().to(torch.uint8), torch.from_numpy(labels).long())
-    order = _shuffled(images, 0)
-    test, train = order.tensor_split([len(order) // 5])
-    return images.at(train), images.at(test)
+    return _one_in_five(Images(large.round().to(torch.uint8), torch.from_numpy(labels).long()))

@@ -69,6 +69,7 @@ class Pack:
     """called before every step; it may raise to end the training there"""
 
     def __post_init__(self) -> None:
+        self.device = torch.device(self.device)  # a name does as well
         topology, self._recipe = self.members[0].architecture.topology, self.members[0].recipe
         rate = {"learning_rate": self._recipe.learning_rate}
         for own in self.members:

@@ -15,7 +15,7 @@ from torch.optim.adamw import adamw
 from torch.optim.sgd import sgd
 
 from nas_mnist.networks.architecture import Architecture
-from nas_mnist.networks.layers import CLASSES, INPUT_SHAPE, with_shapes
+from nas_mnist.networks.layers import INPUT_SHAPE, with_shapes
 from nas_mnist.networks.packing import PackedRun, padded
 from nas_mnist.training.recipe import Recipe
 from nas_mnist.training.trainer import make_optimizer
@@ -93,7 +93,7 @@ class PackedNetwork:
     ) -> None:
         self._layers = [list(with_shapes(own.layers, INPUT_SHAPE)) for own in architectures]
         self._modules = [list(network.children())[: len(self._layers[0])] for network in networks]
-        self._multiple = multiple
+        self._classes, self._multiple = architectures[0].classes, multiple
         self.parameters = PackedValues([list(net.parameters()) for net in networks], multiple)
         statistics = [[b for b in net.buffers() if b.is_floating_point()] for net in networks]
         self._statistics = PackedValues(statistics, multiple) if statistics[0] else None
@@ -136,7 +136,7 @@ class PackedNetwork:
             training=training,
         )
         scores = run.sequence(images, self._layers, self._modules)
-        return scores.view(len(scores), folds, members, -1)[..., :CLASSES]
+        return scores.view(len(scores), folds, members, -1)[..., : self._classes]
 
 
 def by_member(values: Tensor, members: int, folds: int) -> Tensor:

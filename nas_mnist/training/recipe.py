@@ -22,8 +22,11 @@ _KINDS = {
     **{"int": "a whole number", "finite": "a whole number", "float": "a number"},
     **{"str": "text", "tuple": "a list", "bool": "true or false"},
 }
-# torchvision's names of image sets, which are those of their folders too; None has no files.
-DATASETS = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST", "digits": None}
+# torchvision's names of image sets, which are those of their folders too; None has none.
+DATASETS = {
+    **{"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST"},
+    **{"digits": None, "folder": None},
+}
 
 
 def dataset_recipe(name: str) -> dict[str, Any]:

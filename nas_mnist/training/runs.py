@@ -20,6 +20,7 @@ from nas_mnist.training.recipe import Recipe, merged
 
 if TYPE_CHECKING:  # what reads runs need not wait for torch
     import torch
+    from torch import nn
 
     from nas_mnist.training.datasets import Dataset
     from nas_mnist.training.trainer import EpochRecord
@@ -42,12 +43,14 @@ _CHANCE = 0.2
 _OVERFIT = 0.3
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Run:
-    """One seed's training on all training images, tested after every epoch. In percent."""
+    """One seed's training, tested after every epoch. In percent."""
 
     seed: int
     curve: list[EpochRecord] = field(default_factory=list)
+    network: nn.Module | None = field(default=None, compare=False, repr=False)
+    """as it was trained, if that was asked for"""
 
     @property
     def test_accuracy(self) -> float:
@@ -67,21 +70,28 @@ def train_runs(
     seeds: Sequence[int],
     device: torch.device,
     precision: torch.dtype | None = None,
+    keep_networks: bool = False,
 ) -> Iterator[list[Run]]:
     """Train with all `seeds`, a few side by side; after every epoch the growing runs of those in
     training, in their order. DivergedError as soon as one of them diverges."""
     from nas_mnist.training.pack import Member, Pack
 
+    if architecture.classes != dataset.classes:
+        gives = f"the network gives {architecture.classes} class scores"
+        raise RequestError(f"{gives}, and {dataset.name} has {dataset.classes} classes")
     where: Any = {"normalization": dataset.normalization, "device": device, "precision": precision}
     for start in range(0, len(seeds), SEEDS_AT_ONCE):
         runs = [Run(seed) for seed in seeds[start : start + SEEDS_AT_ONCE]]
         members = [Member(architecture, recipe, run.seed) for run in runs]
-        for outcomes in Pack(members, dataset.train, dataset.test, **where):
+        pack = Pack(members, dataset.train, dataset.test, **where)
+        for outcomes in pack:
             for index, outcome in outcomes.items():
                 if isinstance(outcome, DivergedError):
                     raise outcome
                 runs[index].curve.append(outcome)
             yield runs
+        for index, run in enumerate(runs if keep_networks else ()):
+            run.network = pack.network(index)
 
 
 def mean_and_sd(values: Sequence[float]) -> tuple[float, float | None]:

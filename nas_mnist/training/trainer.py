@@ -63,6 +63,7 @@ class Trainer:
     precision: torch.dtype = torch.float32  # float64 is there to check by
 
     def __post_init__(self) -> None:
+        self.device = torch.device(self.device)  # a name does as well
         self.train, self.held_out = self.train.to(self.device), self.held_out.to(self.device)
         trained = initial_network(self.architecture, self.seed, self.device, self.precision)
         self._trained = trained

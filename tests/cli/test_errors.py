@@ -64,7 +64,7 @@ REFUSED = [
     (["search", "--study", ""], 2, "--study is empty"),
     (["train", "c10k28", "--recipe", "epochs=3"], 2, "--epochs sets the epochs"),
     (["inspect", "c10rq"], 2, "no layer starts with 'q' at character 5"),
-    (["inspect", "c9rn-g"], 2, "ends in 9×1×1 values, not in 10 class scores"),
+    (["inspect", "c9rn"], 2, "ends in 9×26×26 values, not in scores of 2 to 100 classes"),
     (["train", "c10rn-g", "--seeds", "0"], 2, "Invalid value for '--seeds'"),
     (["train", "c10rn-g", "--seeds", "101"], 2, "Invalid value for '--seeds'"),
     (["train", "c10rn-g", "--dataset", "digits", "--epochs", "0"], 2, "epochs 0 is not within"),
@@ -297,7 +297,7 @@ def test_output_that_cannot_be_written(arguments: tuple[str, ...]) -> None:
 
 
 def test_weights_that_are_gone_hide_nothing_else(copied_search: Search) -> None:
-    results = copied_search.folder / "results" / "demo"
+    results = copied_search.folder / "runs" / "demo"
     shutil.rmtree(copied_search.folder / "studies" / "demo")
     shutil.rmtree(results)
     done = runner(copied_search.folder)(*copied_search.arguments)
@@ -315,4 +315,4 @@ def test_closed_streams_are_no_error(tmp_path: Path) -> None:
     )
     line = f"{shlex.join(command(*arguments))} <&- >&- 2>&-"
     subprocess.run(line, shell=True, cwd=tmp_path, check=True)
-    assert (tmp_path / "results/demo/front.csv").exists()
+    assert (tmp_path / "runs/demo/front.csv").exists()

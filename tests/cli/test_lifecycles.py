@@ -38,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_published_beside_measured(folder: Path) -> None:
     values = json.loads((folder / "out.json").read_text())
-    kept = json.loads((folder / "results" / "s7-8k" / "steps.json").read_text())
+    kept = json.loads((folder / "runs" / "s7-8k" / "steps.json").read_text())
     assert values == kept
     by_number = {step["step"]: step for step in values["steps"]}
     assert sorted(by_number) == list(range(1, 10))
@@ -54,7 +54,7 @@ def test_published_beside_measured(folder: Path) -> None:
     best = max(entry["test_accuracy"] for entry in curve)
     assert step["measured"]["test_accuracy_best"] == pytest.approx(best, abs=1e-5)
     assert by_number[1]["left_out"] == "left out: over 7,500 parameters"
-    table = (folder / "results" / "s7-8k" / "table.md").read_text().splitlines()
+    table = (folder / "runs" / "s7-8k" / "table.md").read_text().splitlines()
     assert len(table) == 2 + 9
     assert f"| 98.97 | {best:.2f} |" in table[2 + 5]
 
@@ -71,7 +71,7 @@ def test_it_goes_on_where_it_was(folder: Path) -> None:
 
 
 def test_other_settings_do_not_write_over_it(folder: Path) -> None:
-    file = folder / "results" / "s7-8k" / "steps.json"
+    file = folder / "runs" / "s7-8k" / "steps.json"
     before = file.read_text()
     done = runner(folder)(*SMALL, "--seeds", "2")
     assert done.code == 2
@@ -81,7 +81,7 @@ def test_other_settings_do_not_write_over_it(folder: Path) -> None:
 
 
 def test_its_steps_are_read_again(folder: Path) -> None:
-    file = folder / "results" / "s7-8k" / "steps.json"
+    file = folder / "runs" / "s7-8k" / "steps.json"
     found = read_reproduced([file], "digits")
     kept = {step["step"]: step for step in json.loads(file.read_text())["steps"] if "runs" in step}
     assert [step.step.number for step in found] == list(kept)
@@ -91,7 +91,7 @@ def test_its_steps_are_read_again(folder: Path) -> None:
     with pytest.raises(RequestError, match="was trained on digits, not on mnist"):
         read_reproduced([file], "mnist")
     with pytest.raises(DataError, match=r"not a steps\.json that `reproduce` kept"):
-        read_reproduced([folder / "results" / "s7-8k" / "table.md"], "digits")
+        read_reproduced([folder / "runs" / "s7-8k" / "table.md"], "digits")
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_its_steps_are_read_again(folder: Path) -> None:
     ],
 )
 def test_steps_that_are_damaged(folder: Path, tmp_path: Path, found: str, damage: str) -> None:
-    whole = (folder / "results" / "s7-8k" / "steps.json").read_text()
+    whole = (folder / "runs" / "s7-8k" / "steps.json").read_text()
     assert found in whole
     file = tmp_path / "steps.json"
     file.write_text(whole.replace(found, damage))
@@ -117,8 +117,8 @@ def test_bad_requests(nas_mnist: CommandLine, tmp_path: Path) -> None:
     done = nas_mnist("reproduce", "nosuch")
     assert (done.code, len(done.err.splitlines())) == (2, 1)
     assert "there are a7-8k, early-14k" in done.err
-    (tmp_path / "results" / "a7-8k").mkdir(parents=True)
-    (tmp_path / "results" / "a7-8k" / "steps.json").write_text("{")
+    (tmp_path / "runs" / "a7-8k").mkdir(parents=True)
+    (tmp_path / "runs" / "a7-8k" / "steps.json").write_text("{")
     done = nas_mnist("reproduce", "a7-8k")
     assert (done.code, len(done.err.splitlines())) == (1, 1)
     assert "not a steps.json that `reproduce` kept" in done.err

@@ -217,12 +217,12 @@ def test_a_search_confirms_at_its_end(nas_mnist: CommandLine, tmp_path: Path) ->
     assert done.code == 0, done.err
     assert "confirming" in done.err and "on 200 training images" in done.err
     assert {entry["seeds"] for entry in done.json["confirmed"]} == {2}
-    lines = (tmp_path / "results" / "demo" / "front.csv").read_text().splitlines()
+    lines = (tmp_path / "runs" / "demo" / "front.csv").read_text().splitlines()
     assert len(lines) == 1 + len(done.json["confirmed"])
     columns = dict(zip(lines[0].split(","), lines[1].split(","), strict=True))
     mean = done.json["confirmed"][0]["test_accuracy_mean"]
     assert float(columns["test_accuracy_mean"]) == pytest.approx(mean, abs=1e-3)
-    winner = (tmp_path / "results" / "demo" / "winner.py").read_text()
+    winner = (tmp_path / "runs" / "demo" / "winner.py").read_text()
     assert "over 2 seeds" in winner
 
 

@@ -62,8 +62,8 @@ def test_three_groups_of_workers_on_a_server(
 
     again = runner(machines[2])(*DIGITS, *more)
     assert again.json == fronts[0]
-    module = (machines[2] / "results" / "demo" / "winner.py").read_bytes()
-    assert module == (machines[0] / "results" / "demo" / "winner.py").read_bytes()
+    module = (machines[2] / "runs" / "demo" / "winner.py").read_bytes()
+    assert module == (machines[0] / "runs" / "demo" / "winner.py").read_bytes()
 
     assert "watch it with `nas-mnist dashboard demo`" in said[0][1]
     shown = "".join((*said[0], *said[1], again.out, again.err))

@@ -88,7 +88,7 @@ def test_the_dashboard_in_a_browser(digits_search: Search, tmp_path: Path) -> No
     assert blue_pixels(picture) > 100
     for trial in record.front():
         assert trial.notation in note.dom
-    results = digits_search.folder / "results" / "demo"
+    results = digits_search.folder / "runs" / "demo"
     assert files == {name: (results / name).read_bytes() for name in ("winner.py", "winner.pt")}
 
 

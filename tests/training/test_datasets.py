@@ -179,7 +179,7 @@ def test_a_dataset_of_ones_own() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nosuch", "--dataset 'nosuch' is not one of mnist, fashion-mnist, kmnist, digits, and no"),
+        ("nosuch", "is not one of mnist, fashion-mnist, kmnist, digits, folder, and not MODULE"),
         ("no_module:data", "add --plugin no_module"),
         (f"{__name__}:failing", "by nothing"),
         (f"{__name__}:__name__", "not callable"),
@@ -199,7 +199,7 @@ def test_datasets_that_are_none(name: str, message: str) -> None:
         (np.full((3, 28, 28), 256), [0, 1, 2], "a pixel outside 0 to 255"),
         (np.zeros((3, 20, 20), int), [0, 1, 2], "images of shape (3, 1, 20, 20)"),
         (np.zeros((3, 28, 28), int), [0, 1], "3 images but 2 labels"),
-        (np.zeros((3, 28, 28), int), [0, 1, 10], "a label outside 0 to 9"),
+        (np.zeros((3, 28, 28), int), [0, 1, 100], "a label outside 0 to 99"),
         ([[0], [0, 0]], [0, 1], "dataset mine: "),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

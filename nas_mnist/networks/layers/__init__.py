@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Shape: TypeAlias = tuple[int, int, int]  # channels, height and width of one feature map
 
 INPUT_SHAPE: Shape = (1, 28, 28)
-CLASSES = 10
+CLASSES, MAX_CLASSES = 10, 100
 # Far above any network here: no mistyped or hostile notation can ask for terabytes.
 MAX_CHANNELS, MAX_LAYERS, MAX_DEPTH = 1024, 256, 8
 _EXPRESSION = 72  # the longest of an exported file's forward

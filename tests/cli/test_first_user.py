@@ -1,0 +1,159 @@
+"""What first users, and hostile ones, tried: each ends as it should, in one line where it fails."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from nas_mnist.execution.records import load_study
+from nas_mnist.training.datasets import data_folder
+from tests.conftest import CommandLine, Search, command, run_process, runner
+
+
+@pytest.fixture
+def study(digits_search: Search, tmp_path: Path) -> Path:
+    """A folder with a finished search of this test's own."""
+    folder = tmp_path / "copy"
+    shutil.copytree(digits_search.folder, folder)
+    return folder
+
+
+FILE = "sqlite:///{}/demo.db"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["front", "a", "--storage", "postgresql+psycopg://u:secret@host:PORT/db"], 2, "URL such"),
+        (["front", "a", "--storage", "http://[::1"], 2, "must be a database URL such as"),
+        (
+            ["search", "--dataset", "digits", "--storage", "sqlite:///x.db?timeout=abc"],
+            2,
+            "URL such",
+        ),
+        (["search", "--budget", "1000000000"], 2, "above the largest network of this skeleton"),
+        (["search", "--config", "nul.toml"], 2, "--results-dir has a NUL character in it"),
+        (["search", "--dataset", "digits", "--results-dir", "file/x"], 1, "file/x"),
+        (["train", "c4rn-g-c10k1", "--data-dir", "mistyped"], 1, "mistyped: No such folder"),
+        (["train", "c4rn-g-c10k1", "-o", "net.txt"], 2, "net.txt must end in .py"),
+        (["inspect", "c9999-g-c10k1"], 2, "width 9999 is not within 1 to 1024"),
+        (["studies"], 2, "there is no file in studies/"),
+        (["studies", "--storage", "sqlite:///none.db"], 2, "none.db: no such file"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_is_refused(
+    nas_mnist: CommandLine, tmp_path: Path, arguments: list[str], code: int, message: str
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "nul.toml").write_text('dataset = "digits"\nresults_dir = "a\\u0000b"\n')
+    before = sorted(tmp_path.iterdir())
+    done = nas_mnist(*arguments)
+    assert (done.code, done.out) == (code, "")
+    assert done.err.startswith("error: ") and done.err.count("\n") == 1
+    assert message in done.err
+    assert "secret" not in done.err
+    assert sorted(tmp_path.iterdir()) == before  # nothing was made
+
+
+@pytest.mark.parametrize("shown", ["front", "report", "export", "confirm"])
+def test_a_damaged_database(study: Path, shown: str) -> None:
+    """Bytes of a text that are no text."""
+    file = study / "studies" / "demo.db"
+    file.write_bytes(
+        file.read_bytes()
+        .replace(b'"notation"', b'"\xff\xfe\xfd"')
+        .replace(b"rn-m2-c", b"rn-\xff\xfe-c")
+    )
+    output = {"report": ("-o", "r.html"), "export": ("-o", "w.py")}.get(shown, ())
+    done = runner(study)(shown, "demo", *output)
+    assert done.code in (1, 2)
+    assert done.err.startswith("error: ") and done.err.count("\n") == 1
+    assert "Traceback" not in done.err and "finished trials are kept" not in done.err
+
+
+def test_damaged_weights(study: Path) -> None:
+    for file in (study / "studies" / "demo" / "artifacts").iterdir():
+        file.write_text("garbage")
+    done = runner(study)("export", "demo", "-o", "w.py")
+    assert done.code == 1
+    assert "the stored weights are damaged, or not those of" in done.err
+    assert "pickle" not in done.err and "torch.load" not in done.err
+
+
+def test_ascii_terminals(study: Path) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    for arguments in (["front", "demo"], ["front", "demo", "--json"], ["inspect", "demo:0"]):
+        done = run_process(study, *arguments, env=environment)
+        assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["references", "--json"]], ids=" ".join)
+def test_a_reader_that_has_seen_enough(arguments: list[str], tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    process = subprocess.Popen(
+        command(*arguments), cwd=tmp_path, stdout=writing, stderr=subprocess.PIPE
+    )
+    os.close(writing)
+    os.close(reading)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, b"")
+
+
+@pytest.mark.parametrize("kind", ["in the folder", "gzipped"])
+def test_images_that_lie_as_they_were_fetched(
+    nas_mnist: CommandLine, tmp_path: Path, kind: str
+) -> None:
+    for file in sorted((data_folder(None) / "MNIST" / "raw").glob("*-ubyte")):
+        if kind == "gzipped":
+            (tmp_path / f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes(), 1))
+        else:
+            (tmp_path / file.name).symlink_to(file)
+    quick = ("--epochs", "1", "--train-samples", "200", "--data-dir", ".")
+    assert nas_mnist("train", "c4rn-m2-g-c10k1", *quick).code == 0
+
+
+def test_totals_that_a_study_is_beyond(digits_search: Search, study: Path) -> None:
+    done = runner(study)(*digits_search.arguments, "--trials", "2")
+    assert done.code == 0
+    assert "12/12 trials (2 asked for)" in done.err
+
+
+def test_studies_are_listed(study: Path) -> None:
+    (study / "studies" / "other.db").write_text("no database")
+    done = runner(study)("studies", "--json")
+    assert done.code == 0
+    (found,) = done.json
+    assert (found["study"], found["dataset"], found["budget"]) == ("demo", "digits", 1500)
+    assert found["complete"] + found["pruned"] == 12
+    assert "other.db" in done.err
+    assert "demo" in runner(study)("studies", "--storage", FILE.format("studies")).out
+
+
+def test_a_trial_is_trained_as_its_study_does(study: Path) -> None:
+    """On the study's split, and with the trial's seed, to the accuracy that was recorded."""
+    record = load_study("demo", FILE.format(study / "studies"))
+    trial = record.front()[0]
+    run = runner(study)
+    done = run("train", f"demo:{trial.number}", "--split", "--json", "-o", "net.py")
+    assert done.code == 0, done.err
+    assert f"recipe: that of demo:{trial.number}; peak learning rate" in done.err
+    assert done.json["dataset"] == "digits"
+    assert done.json["seeds"] == [trial.seed]
+    assert done.json["recipe"]["epochs"] == record.spec.epochs
+    assert done.json["val_accuracy_mean"] == pytest.approx(trial.val_accuracy, abs=1e-4)
+    assert (study / "net.pt").exists()
+    text = (study / "net.py").read_text()
+    assert f"demo:{trial.number}, seed {trial.seed}" in text
+
+    done = run("train", f"demo:{trial.number}", "--epochs", "1", "--json")
+    assert done.json["recipe"]["epochs"] == 1
+    assert done.json["seeds"] == [0]
+    done = run("train", "gap-6070", "--dataset", "digits", "--epochs", "1")
+    assert "recipe: the default, not its author's" in done.err
+    assert "over the last epoch" in " ".join(done.out.split())
