@@ -21,7 +21,7 @@ def padded(channels: int, multiple: int) -> int:
     return channels if channels == 1 else -(-channels // multiple) * multiple
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class PackedRun:
     """One forward pass of several networks: what their layers need beside their inputs."""
 

@@ -40,7 +40,7 @@ class Images:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def at(self, indices: Tensor) -> Images:
+    def at(self, indices: Tensor | slice) -> Images:
         return Images(self.images[indices], self.labels[indices])
 
     def to(self, device: torch.device) -> Images:
@@ -185,11 +185,8 @@ def _idx_files(name: str, set_folder: str, data_dir: Path | str | None) -> tuple
                 raise FileNotFoundError(ENOENT, "No such folder", str(folder))
             _download(name, set_folder, folder)
             found = _found_in(raw)
-        train, test = (
-            _checked(_read_idx(images, 3), _read_idx(labels, 1))
-            for images, labels in zip(found[::2], found[1::2], strict=True)
-        )
-        return train, test
+        images, labels, *test = map(_read_idx, found, (3, 1, 3, 1))
+        return _checked(images, labels), _checked(*test)
     except OSError as error:
         raise DataError(f"{name}: cannot read {folder}: {reason(error)}") from None
     except (ValueError, EOFError, struct.error, zlib.error) as error:

@@ -185,7 +185,8 @@ class Pack:
         members, recipe = len(self._active), self._recipe
         index, change = indices[step].flatten(), changes[step].flatten(0, 2)
         images = self.train.images[index].float() / 255
-        images = self._normalized(trainer.augment(images, recipe.augmentation, change))
+        images = trainer.augment(images, recipe.augmentation, change)
+        images = trainer.normalized(images, self.normalization, self._dtype)
         labels = by_member(self.train.labels[index], members, self._folds)
         weights = [part.requires_grad_() for part in self._packed.parameters.side_by_side()]
         # Each weight is used once, and a captured step must not keep any: nothing is cached.
@@ -234,12 +235,10 @@ class Pack:
             batch = slice(start, start + trainer.EVALUATION_BATCH)
             labels = self.held_out.labels[batch].repeat(members)
             folds = self._folds if len(labels) % (members * self._folds) == 0 else 1
-            images = self._normalized(self.held_out.images[batch].float() / 255)
+            images = self.held_out.images[batch].float() / 255
+            images = trainer.normalized(images, self.normalization, self._dtype)
             images = images.repeat(members, 1, 1, 1)
             scores = self._averaged.run(images, folds, weights, training=False)
             right = scores.argmax(dim=-1) == by_member(labels, members, folds)
             correct += right.sum(dim=(0, 1))
         return [100 * count / len(self.held_out) for count in correct.tolist()]
-
-    def _normalized(self, images: Tensor) -> Tensor:
-        return trainer.normalized(images, self.normalization).to(self._dtype)

@@ -33,25 +33,23 @@ class PackedValues:
     def __init__(self, networks: Sequence[Sequence[Tensor]], multiple: int) -> None:
         self._networks = networks
         self.values = torch.cat([t.detach().flatten() for tensors in networks for t in tensors])
-        self._shapes = [_shape(tensors, multiple) for tensors in zip(*networks, strict=True)]
-        self._sources, self._positions = self._maps()
-        sizes = torch.tensor([sum(tensor.numel() for tensor in tensors) for tensors in networks])
-        owners = torch.arange(len(networks)).repeat_interleave(sizes)
-        self.owners = owners.to(self.values.device)
-
-    def _maps(self) -> tuple[Tensor, Tensor]:
-        """Where in `values` each value side by side comes from, padding from one behind its end;
-        and where side by side each of `values` lies."""
-        end = len(self.values)
-        places = self.by_network(torch.arange(end, device=self.values.device))
-        parts = []
-        for shape, *own in zip(self._shapes, *places, strict=True):
-            part = torch.full((len(own), *shape), end, device=self.values.device)
-            for wide, place in zip(part, own, strict=True):
-                wide[tuple(map(slice, place.shape or (1,)))] = place
-            parts.append(part.flatten())
-        sources = torch.cat(parts)
-        return sources, sources.argsort(stable=True)[:end]
+        end, device = len(self.values), self.values.device
+        sizes = torch.tensor([sum(map(torch.numel, tensors)) for tensors in networks])
+        self.owners = torch.arange(len(networks)).repeat_interleave(sizes).to(device)
+        sides = []
+        for places in zip(*self.by_network(torch.arange(end, device=device)), strict=True):
+            shapes = [place.shape or (1,) for place in places]
+            widest = [max(lengths) for lengths in zip(*shapes, strict=True)]
+            widest[:2] = [padded(channels, multiple) for channels in widest[:2]]
+            side = torch.full((len(places), *widest), end, device=device)
+            for wide, shape, place in zip(side, shapes, places, strict=True):
+                wide[tuple(map(slice, shape))] = place
+            sides.append(side.flatten(0, 1))
+        self._shapes = [side.shape for side in sides]
+        # Where in `values` each value side by side comes from, padding from one behind its end;
+        # and where side by side each of `values` lies.
+        self._sources = torch.cat([side.flatten() for side in sides])
+        self._positions = self._sources.argsort(stable=True)[:end]
 
     def store(self) -> None:
         """Bring the networks' own tensors up to date."""
@@ -68,20 +66,12 @@ class PackedValues:
     def side_by_side(self) -> list[Tensor]:
         """A copy of each tensor of the networks: (networks x first dimension, the others)."""
         extended = torch.cat((self.values, self.values.new_zeros(1)))
-        members = len(self._networks)
-        sizes = [members * shape.numel() for shape in self._shapes]
-        parts = zip(torch.split(extended[self._sources], sizes), self._shapes, strict=True)
-        return [part.view(members * shape[0], *shape[1:]) for part, shape in parts]
+        parts = torch.split(extended[self._sources], [shape.numel() for shape in self._shapes])
+        return [part.view(shape) for part, shape in zip(parts, self._shapes, strict=True)]
 
     def one_after_another(self, tensors: Sequence[Tensor]) -> Tensor:
         """What lies as `side_by_side` gives it (gradients, say), as `values` lie."""
         return torch.cat([tensor.flatten() for tensor in tensors])[self._positions]
-
-
-def _shape(tensors: Sequence[Tensor], multiple: int) -> torch.Size:
-    shapes = [tensor.shape or (1,) for tensor in tensors]
-    sides = [max(sides) for sides in zip(*shapes, strict=True)]
-    return torch.Size([*(padded(side, multiple) for side in sides[:2]), *sides[2:]])
 
 
 class PackedNetwork:
@@ -127,14 +117,8 @@ class PackedNetwork:
         members = len(self._modules)
         images = by_member(images, members, folds).flatten(1, 3)
         images = images.contiguous(memory_format=torch.channels_last)
-        run = PackedRun(
-            parameters=iter(weights),
-            running=iter(self.running),
-            members=members,
-            multiple=self._multiple,
-            folds=folds,
-            training=training,
-        )
+        state = iter(weights), iter(self.running)
+        run = PackedRun(*state, members, self._multiple, folds, training)
         scores = run.sequence(images, self._layers, self._modules)
         return scores.view(len(scores), folds, members, -1)[..., : self._classes]
 
@@ -168,18 +152,6 @@ class AllAtOnce:
         # A move is proportional to the rate: all move at 1, and each network then takes its own
         # share of its move.
         before = weights.clone()
-        self._move(weights, gradient)
-        share = rates[self._values.owners].to(before.dtype)
-        weights.copy_(torch.lerp(before, weights, share))
-
-    def keep(self, slots: Sequence[int], values: PackedValues) -> None:
-        """Go on with those networks alone, whose weights are `values`."""
-        owners = self._values.owners
-        kept = torch.isin(owners, torch.tensor(slots, device=owners.device))
-        self.state = [own[kept] if own.dim() else own for own in self.state]
-        self._values = values
-
-    def _move(self, weights: Tensor, gradient: Tensor) -> None:
         first, second, steps = self.state
         momentum, decay = self._recipe.momentum, self._recipe.weight_decay
         settings: dict[str, Any] = {"lr": 1.0, "weight_decay": decay, "maximize": False}
@@ -191,6 +163,15 @@ class AllAtOnce:
             settings |= {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "amsgrad": False}
             settings |= {"state_steps": [steps], "capturable": weights.is_cuda}
             adamw([weights], [gradient], [first], [second], [], **settings)
+        share = rates[self._values.owners].to(before.dtype)
+        weights.copy_(torch.lerp(before, weights, share))
+
+    def keep(self, slots: Sequence[int], values: PackedValues) -> None:
+        """Go on with those networks alone, whose weights are `values`."""
+        owners = self._values.owners
+        kept = torch.isin(owners, torch.tensor(slots, device=owners.device))
+        self.state = [own[kept] if own.dim() else own for own in self.state]
+        self._values = values
 
 
 class OneByOne:

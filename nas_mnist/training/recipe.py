@@ -109,15 +109,9 @@ class Recipe(_Settings):
             raise RequestError(f"recipe: schedule {self.schedule!r} is not one of {known}")
 
     def learning_rates(self, steps_per_epoch: int) -> list[float]:
-        """The learning rate of every step of the run.
-
-        - `onecycle`: two half cosines, from start to peak and down to the end (Smith, Topin:
-          Super-Convergence, 2018; the form of `torch.optim.lr_scheduler.OneCycleLR`)
-        - `constant`: the peak
-        - `step`: the peak, multiplied by `step_factor` every `step_epochs`
-        - `cyclic`: triangles between start and peak, one every `step_epochs` (Smith: Cyclical
-          Learning Rates, 2015)
-        """
+        """The learning rate of every step of the run. `onecycle` is two half cosines, from start
+        to peak and down to the end (Smith, Topin: Super-Convergence, 2018; as torch's OneCycleLR);
+        `cyclic` is triangles between start and peak (Smith: Cyclical Learning Rates, 2015)."""
         steps, period = self.epochs * steps_per_epoch, self.step_epochs * steps_per_epoch
         peak, start = self.learning_rate, self.learning_rate * self.start_factor
         if self.schedule == "constant":

@@ -20,7 +20,6 @@ from nas_mnist.training.recipe import Recipe, merged
 
 if TYPE_CHECKING:  # what reads runs need not wait for torch
     import torch
-    from torch import nn
 
     from nas_mnist.training.datasets import Dataset
     from nas_mnist.training.trainer import EpochRecord
@@ -49,7 +48,7 @@ class Run:
 
     seed: int
     curve: list[EpochRecord] = field(default_factory=list)
-    network: nn.Module | None = field(default=None, compare=False, repr=False)
+    network: torch.nn.Module | None = field(default=None, compare=False, repr=False)
     """as it was trained, if that was asked for"""
 
     @property
@@ -99,7 +98,7 @@ def mean_and_sd(values: Sequence[float]) -> tuple[float, float | None]:
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Reproduced:
     """A step of a hand-made lifecycle trained here, with one run a seed. In percent: means and
     deviation after the final epoch, and the best epoch of the best run, as the authors published.
@@ -111,25 +110,13 @@ class Reproduced:
     recipe: Recipe
     runs: tuple[Run, ...]
 
-    @property
-    def test_mean(self) -> float:
-        return statistics.fmean(run.test_accuracy for run in self.runs)
-
-    @property
-    def test_sd(self) -> float | None:
-        return mean_and_sd([run.test_accuracy for run in self.runs])[1]
-
-    @property
-    def test_best(self) -> float:
-        return max(record.accuracy for run in self.runs for record in run.curve)
-
-    @property
-    def train_mean(self) -> float:
-        return statistics.fmean(run.curve[-1].train_accuracy for run in self.runs)
-
-    @property
-    def train_best(self) -> float:
-        return max(record.train_accuracy for run in self.runs for record in run.curve)
+    def __post_init__(self) -> None:
+        last = [run.curve[-1] for run in self.runs]
+        records = [record for run in self.runs for record in run.curve]
+        self.test_mean, self.test_sd = mean_and_sd([record.accuracy for record in last])
+        self.train_mean = statistics.fmean(record.train_accuracy for record in last)
+        self.test_best = max(record.accuracy for record in records)
+        self.train_best = max(record.train_accuracy for record in records)
 
 
 def lifecycle_steps(name: str) -> list[Step]:

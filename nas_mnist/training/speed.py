@@ -128,7 +128,7 @@ def _train(request: Request, loop: Loop, begun: float) -> tuple[float, float, fl
     torch.set_num_threads(loop.threads)
     data, size = load_dataset(request.dataset, request.data_dir), request.recipe.batch_size
     steps = min(_STEPS, len(data.train) // size)
-    data = replace(data, train=data.train.at(torch.arange(steps * size)))
+    data = replace(data, train=data.train.at(slice(steps * size)))
     epochs = (_usual_epochs if loop.kind == "usual" else _own_epochs)(request, loop, data)
     next(epochs)
     start_seconds = time.monotonic() - begun
@@ -183,16 +183,14 @@ def _transformed(transform: Any, examples: Sequence[tuple[Any, int]]) -> Any:
 
 def _own_epochs(request: Request, loop: Loop, data: Dataset) -> Iterator[object]:
     """The plain trainer, or a pack, on images that stay on the device; as `_usual_epochs`."""
-    import torch
-
     from nas_mnist.training.device import keep_freed_memory
     from nas_mnist.training.pack import Member, Pack
     from nas_mnist.training.trainer import Trainer
 
     keep_freed_memory()
     architecture, recipe = request.architecture, request.recipe.changed({"epochs": 10_000})
-    sets = data.train, data.test.at(torch.arange(1))
-    where: Any = {"normalization": data.normalization, "device": torch.device(request.device)}
+    sets = data.train, data.test.at(slice(1))
+    where: Any = {"normalization": data.normalization, "device": request.device}
     if loop.kind == "eager":
         plain = recipe.changed({"average_epochs": 0})  # plain loops do not average
         training: Trainer | Pack = Trainer(architecture, plain, *sets, seed=0, **where)

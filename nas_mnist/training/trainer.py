@@ -70,49 +70,41 @@ class Trainer:
         self.network = copy.deepcopy(trained) if self.recipe.average_epochs > 0 else trained
 
     def __iter__(self) -> Iterator[EpochRecord]:
-        recipe, images = self.recipe, len(self.train)
-        steps, size = batches_of(images, recipe)
+        recipe, device, network = self.recipe, self.device, self._trained
+        steps, size = batches_of(len(self.train), recipe)
         rates, shares = recipe.learning_rates(steps), recipe.average_shares(steps)
-        self._optimizer = make_optimizer(recipe, self._trained.parameters(), rates[0])
+        optimizer = make_optimizer(recipe, network.parameters(), rates[0])
         for epoch in range(1, recipe.epochs + 1):
             start = time.perf_counter()
-            batches = draw_batches(images, recipe, self.seed, epoch)
-            its_steps = slice((epoch - 1) * steps, epoch * steps)
-            with seeded(self.device, self.seed, epoch):
-                loss, correct = self._train_epoch(*batches, rates[its_steps], shares[its_steps])
-            if error := diverged(loss, epoch, recipe):
+            drawn = draw_batches(len(self.train), recipe, self.seed, epoch)
+            indices, changes = (tensor.to(device) for tensor in drawn)
+            # The device is waited for once, at the end of the epoch.
+            losses = torch.zeros(steps, device=device)
+            correct = torch.zeros((), dtype=torch.long, device=device)
+            network.train()
+            with seeded(device, self.seed, epoch):
+                for step, done in enumerate(range((epoch - 1) * steps, epoch * steps)):
+                    for group in optimizer.param_groups:
+                        group["lr"] = rates[done]
+                    labels = self.train.labels[indices[step]]
+                    images = self.train.images[indices[step]].float() / 255
+                    images = augment(images, recipe.augmentation, changes[step])
+                    answers = network(normalized(images, self.normalization, self.precision))
+                    smoothing = recipe.label_smoothing
+                    loss = functional.cross_entropy(answers, labels, label_smoothing=smoothing)
+                    optimizer.zero_grad()
+                    torch.autograd.backward(loss)
+                    optimizer.step()
+                    if self.network is not network:
+                        self._follow(shares[done])
+                    losses[step] = loss.detach()
+                    correct += (answers.detach().argmax(dim=1) == labels).sum()
+            mean, right = float(losses.mean()), 100 * int(correct) / (steps * size)
+            if error := diverged(mean, epoch, recipe):
                 raise error
-            right = 100 * correct / (steps * size)
             held_out = accuracy(self.network, self.held_out, self.normalization)
             seconds = time.perf_counter() - start
-            yield EpochRecord(epoch, rates[its_steps][-1], loss, right, held_out, seconds)
-
-    def _train_epoch(
-        self, indices: Tensor, changes: Tensor, rates: list[float], shares: list[float]
-    ) -> tuple[float, int]:
-        """Mean loss and number of correct answers; the device is waited for once, at the end."""
-        self._trained.train()
-        losses = torch.zeros(len(rates), device=self.device)
-        correct = torch.zeros((), dtype=torch.long, device=self.device)
-        indices, changes = indices.to(self.device), changes.to(self.device)
-        smoothing = self.recipe.label_smoothing
-        for step, (rate, share) in enumerate(zip(rates, shares, strict=True)):
-            for group in self._optimizer.param_groups:
-                group["lr"] = rate
-            labels = self.train.labels[indices[step]]
-            images = self.train.images[indices[step]].float() / 255
-            images = augment(images, self.recipe.augmentation, changes[step])
-            images = normalized(images, self.normalization).to(self.precision)
-            answers: Tensor = self._trained(images)
-            loss = functional.cross_entropy(answers, labels, label_smoothing=smoothing)
-            self._optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            self._optimizer.step()
-            if self.network is not self._trained:
-                self._follow(share)
-            losses[step] = loss.detach()
-            correct += (answers.detach().argmax(dim=1) == labels).sum()
-        return float(losses.mean()), int(correct)
+            yield EpochRecord(epoch, rates[epoch * steps - 1], mean, right, held_out, seconds)
 
     @torch.no_grad()
     def _follow(self, share: float) -> None:
@@ -177,9 +169,9 @@ def seeded(device: torch.device, *parts: int) -> Iterator[None]:
         yield
 
 
-def normalized(images: Tensor, normalization: Normalization) -> Tensor:
+def normalized(images: Tensor, normalization: Normalization, kind: torch.dtype) -> Tensor:
     """`images`: from 0 to 1."""
-    return (images - normalization.mean) / normalization.std
+    return ((images - normalization.mean) / normalization.std).to(kind)
 
 
 def augment(images: Tensor, augmentation: Augmentation, changes: Tensor) -> Tensor:
@@ -220,7 +212,7 @@ def logits(network: nn.Module, images: Images, normalization: Normalization) -> 
     network.eval()
     kind = next(network.parameters()).dtype
     batches = torch.split(images.images, EVALUATION_BATCH)
-    inputs = (normalized(batch.float() / 255, normalization).to(kind) for batch in batches)
+    inputs = (normalized(batch.float() / 255, normalization, kind) for batch in batches)
     return torch.cat([network(batch) for batch in inputs])
 
 
