@@ -74,7 +74,7 @@ def train(
     settings = own.changed(given | ({"epochs": epochs} if epochs else {}))
 
     from nas_mnist.training.datasets import first_train_samples, load_dataset, split_dataset
-    from nas_mnist.training.device import keep_freed_memory, resolve_device, resolve_precision
+    from nas_mnist.training.trainer import keep_freed_memory, resolve_device, resolve_precision
 
     data = load_dataset(dataset, data_dir)
     if split:
@@ -180,7 +180,7 @@ def bench(
 
     from nas_mnist.execution.target import resolve_target
     from nas_mnist.training.datasets import load_dataset
-    from nas_mnist.training.device import resolve_device, resolve_precision
+    from nas_mnist.training.trainer import resolve_device, resolve_precision
 
     name, architecture, *_ = resolve_target(target, storage)
     where = resolve_device(device)

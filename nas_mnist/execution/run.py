@@ -61,7 +61,7 @@ def prepare_search(
     workers; this machine, unless given."""
     device = (launcher or Launcher()).check(config)
     from nas_mnist.training.datasets import load_dataset, split_dataset
-    from nas_mnist.training.device import best_precision
+    from nas_mnist.training.trainer import best_precision
 
     dataset = load_dataset(config.dataset, Path(config.data_dir) if config.data_dir else None)
     split_dataset(dataset, config.seed, config.train_samples)

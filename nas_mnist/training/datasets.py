@@ -10,7 +10,6 @@ import sys
 import zlib
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
-from errno import ENOENT
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,8 +25,6 @@ from nas_mnist.training.recipe import DATASETS
 _FILES = [
     f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
 ]
-# What torchvision raises on downloads that fail or are cut short.
-_DAMAGE = (OSError, RuntimeError, AssertionError, ValueError, LookupError, EOFError)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,8 +128,7 @@ def data_folder(data_dir: Path | str | None) -> Path:
     """Where image files are sought, and downloaded to if they are missing: the folder given,
     else the one that NAS_MNIST_DATA names, else the user's cache folder."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    named = data_dir or os.environ.get("NAS_MNIST_DATA")
-    return Path(named or Path(cache) / "nas-mnist")
+    return Path(data_dir or os.environ.get("NAS_MNIST_DATA") or Path(cache) / "nas-mnist")
 
 
 def _shuffled(images: Images, seed: int) -> Tensor:
@@ -182,7 +178,7 @@ def _idx_files(name: str, set_folder: str, data_dir: Path | str | None) -> tuple
         found = _found_in(raw) or _found_in(folder)
         if not found:
             if (data_dir or os.environ.get("NAS_MNIST_DATA")) and not folder.is_dir():
-                raise FileNotFoundError(ENOENT, "No such folder", str(folder))
+                raise FileNotFoundError("No such folder")
             _download(name, set_folder, folder)
             found = _found_in(raw)
         images, labels, *test = map(_read_idx, found, (3, 1, 3, 1))
@@ -225,7 +221,8 @@ def _download(name: str, set_folder: str, folder: Path) -> None:
             getattr(datasets, set_folder)(folder, download=True)
     except PermissionError:
         raise
-    except _DAMAGE:
+    # What torchvision raises on downloads that fail or are cut short.
+    except (OSError, RuntimeError, AssertionError, ValueError, LookupError, EOFError):
         said = f"{name}: no files in {folder / set_folder / 'raw'} and none could be downloaded"
         way_out = "name a folder that has them with --data-dir, or try --dataset digits"
         raise DataError(f"{said}; {way_out}, which needs none") from None

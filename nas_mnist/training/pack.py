@@ -16,7 +16,6 @@ from nas_mnist.errors import DivergedError
 from nas_mnist.networks.architecture import Architecture
 from nas_mnist.training import trainer
 from nas_mnist.training.datasets import Images, Normalization
-from nas_mnist.training.device import resolve_precision
 from nas_mnist.training.packed import AllAtOnce, OneByOne, PackedNetwork, by_member
 from nas_mnist.training.recipe import OPTIMIZERS, Recipe
 from nas_mnist.training.trainer import EpochRecord, seeded
@@ -53,8 +52,7 @@ class Pack:
 
     Iterate over it once: an epoch yields, by the index of each member still in training, its
     EpochRecord, or the DivergedError that ended it. A member's first weights, order and
-    augmentation are those of its seed, as `Trainer` draws them; dropout is drawn for the pack.
-    """
+    augmentation are those of its seed, as `Trainer` draws them; dropout is drawn for the pack."""
 
     members: Sequence[Member]
     train: Images
@@ -62,11 +60,9 @@ class Pack:
     _: KW_ONLY
     normalization: Normalization
     device: torch.device
-    precision: torch.dtype | None = None
-    """that of training, by default what the device is best at; float64 is there to check by"""
+    precision: torch.dtype | None = None  # by default the device's best; float64 is to check by
     graphs: bool = True  # capture the step on a GPU
-    on_step: Callable[[], None] | None = None
-    """called before every step; it may raise to end the training there"""
+    on_step: Callable[[], None] | None = None  # before every step; may raise to end the training
 
     def __post_init__(self) -> None:
         self.device = torch.device(self.device)  # a name does as well
@@ -75,15 +71,13 @@ class Pack:
         for own in self.members:
             if own.architecture.topology != topology or own.recipe.changed(rate) != self._recipe:
                 raise ValueError("a pack's members are of one topology and one recipe")
-        precision = self.precision or resolve_precision("auto", self.device)
+        precision = self.precision or trainer.resolve_precision("auto", self.device)
         self._low = precision == torch.bfloat16
         self._dtype = torch.float64 if precision == torch.float64 else torch.float32
         self.train, self.held_out = self.train.to(self.device), self.held_out.to(self.device)
         self._steps, self._size = trainer.batches_of(len(self.train), self._recipe)
-        networks = [
-            trainer.initial_network(architecture, seed, self.device, self._dtype)
-            for architecture, _, seed in self.members
-        ]
+        where = self.device, self._dtype
+        networks = [trainer.initial_network(own, seed, *where) for own, _, seed in self.members]
         # As they are trained, and their averages if the recipe says so.
         averages = [copy.deepcopy(networks)] if self._recipe.average_epochs > 0 else []
         self._networks = [networks, *averages]
@@ -99,12 +93,11 @@ class Pack:
         shares = torch.tensor(self._recipe.average_shares(steps), dtype=torch.float64)
         for epoch in range(1, self._recipe.epochs + 1):
             self._leave_out_the_stopped()
-            members = self._active
-            if not members:
+            if not (members := self._active):
                 return
             start, its_steps = time.perf_counter(), slice((epoch - 1) * steps, epoch * steps)
             epoch_rates = rates[members, its_steps].T
-            results = self._train_epoch(epoch, epoch_rates, shares[its_steps])
+            results = self._epoch(epoch, epoch_rates, shares[its_steps])
             accuracies = self._accuracies()
             seconds = (time.perf_counter() - start) / len(members)
             outcomes: dict[int, EpochRecord | DivergedError] = {}
@@ -123,8 +116,7 @@ class Pack:
         self._stopped.add(member)
 
     def network(self, member: int) -> nn.Module:
-        """That member's network as it stands, averaged if the recipe says so, by itself, on the
-        device: (n, 1, 28, 28) to (n, 10)."""
+        """That member's network as it stands, averaged if the recipe says so, on the device."""
         if member in self._active:
             self._averaged.store()
         return self._networks[-1][member]
@@ -150,12 +142,10 @@ class Pack:
         self._averaged.store()
         self._active = [self._active[slot] for slot in slots]
         if slots:
+            self._optimizer.keep(self._packed.parameters, slots)
             self._join()
-            self._optimizer.keep(slots, self._packed.parameters)
 
-    def _train_epoch(
-        self, epoch: int, rates: Tensor, shares: Tensor
-    ) -> tuple[list[float], list[int]]:
+    def _epoch(self, epoch: int, rates: Tensor, shares: Tensor) -> tuple[list[float], list[int]]:
         """Each member's mean loss and number of correct answers; the device is waited for once,
         at the end. `rates`: (steps, members); `shares`: (steps,)."""
         seeds, images = [self.members[index].seed for index in self._active], len(self.train)
@@ -198,7 +188,7 @@ class Pack:
         loss = loss.view(-1, members).mean(dim=0)
         gradients = torch.autograd.grad(loss.sum(), weights)
         gradient = self._packed.parameters.one_after_another(gradients)
-        self._optimizer.step(gradient, rates[step].squeeze(0))
+        self._optimizer.step(self._packed.parameters, gradient, rates[step].squeeze(0))
         if self._averaged is not self._packed:
             self._averaged.follow(self._packed, shares[step])
         losses.index_copy_(0, step, loss.detach().to(losses.dtype)[None])

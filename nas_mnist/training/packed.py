@@ -22,13 +22,9 @@ from nas_mnist.training.trainer import make_optimizer
 
 
 class PackedValues:
-    """The same tensors of several networks: kept in their true shapes, one network after
-    another, in the vector `values`, and laid side by side on demand. `owners` are the networks
-    that the values belong to.
-
-    Their first two dimensions are channels, which may differ: side by side they are padded to
-    the widest, and on to a multiple of `multiple`.
-    """
+    """The same tensors of several networks: one network after another, in their true shapes, in
+    the vector `values` (`owners`: whose each is), and laid side by side on demand. There the
+    first two dimensions, channels, are padded to the widest and to a multiple of `multiple`."""
 
     def __init__(self, networks: Sequence[Sequence[Tensor]], multiple: int) -> None:
         self._networks = networks
@@ -108,17 +104,13 @@ class PackedNetwork:
             mine.lerp_(its, share.to(mine.dtype))
 
     def run(self, images: Tensor, folds: int, weights: Sequence[Tensor], training: bool) -> Tensor:
-        """Class scores as `by_member` has them: (batch / folds, folds, members, 10).
-
-        `images`: (members x batch, 1, 28, 28), normalized; each network's batch is split into so
-        many folds (two small groups are faster than one), and one batch all the same. `weights`:
-        the parameters side by side.
-        """
+        """Class scores as `by_member` has them: (batch / folds, folds, members, 10). `images`:
+        (members x batch, 1, 28, 28), normalized; each network's batch is split into so many folds,
+        and one batch all the same. `weights`: the parameters side by side."""
         members = len(self._modules)
         images = by_member(images, members, folds).flatten(1, 3)
         images = images.contiguous(memory_format=torch.channels_last)
-        state = iter(weights), iter(self.running)
-        run = PackedRun(*state, members, self._multiple, folds, training)
+        run = PackedRun(iter(weights), iter(self.running), members, self._multiple, folds, training)
         scores = run.sequence(images, self._layers, self._modules)
         return scores.view(len(scores), folds, members, -1)[..., : self._classes]
 
@@ -130,25 +122,21 @@ def by_member(values: Tensor, members: int, folds: int) -> Tensor:
 
 
 class AllAtOnce:
-    """SGD or AdamW for networks side by side, each network at a rate of its own.
-
-    By torch's own functions, not its classes: making one imports torch's compiler, 3 s of every
-    worker's start.
-    """
+    """SGD or AdamW for networks side by side, each at a rate of its own. By torch's functions, not
+    its classes: making one imports torch's compiler, 3 s of every worker's start."""
 
     capturable = True  # whether a step can be captured as a CUDA graph
 
-    def __init__(self, recipe: Recipe, values: PackedValues) -> None:
-        self._recipe, self._values, weights = recipe, values, values.values
+    def __init__(self, recipe: Recipe, packed: PackedValues) -> None:
+        self._recipe, weights = recipe, packed.values
         # On a GPU a captured step advances it, so that it must lie there too.
         steps = torch.zeros((), dtype=torch.float32, device=weights.device)
         self.state = [torch.zeros_like(weights), torch.zeros_like(weights), steps]
 
     @torch.no_grad()
-    def step(self, gradient: Tensor, rates: Tensor) -> None:
-        """Move the weights in place. `gradient`: as `PackedValues.values` lie; `rates`:
-        (members,), learning rates."""
-        weights = self._values.values
+    def step(self, packed: PackedValues, gradient: Tensor, rates: Tensor) -> None:
+        """Move the weights in place. `gradient`: as they lie; `rates`: (members,)."""
+        weights = packed.values
         # A move is proportional to the rate: all move at 1, and each network then takes its own
         # share of its move.
         before = weights.clone()
@@ -163,15 +151,13 @@ class AllAtOnce:
             settings |= {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "amsgrad": False}
             settings |= {"state_steps": [steps], "capturable": weights.is_cuda}
             adamw([weights], [gradient], [first], [second], [], **settings)
-        share = rates[self._values.owners].to(before.dtype)
+        share = rates[packed.owners].to(before.dtype)
         weights.copy_(torch.lerp(before, weights, share))
 
-    def keep(self, slots: Sequence[int], values: PackedValues) -> None:
-        """Go on with those networks alone, whose weights are `values`."""
-        owners = self._values.owners
-        kept = torch.isin(owners, torch.tensor(slots, device=owners.device))
+    def keep(self, packed: PackedValues, slots: Sequence[int]) -> None:
+        """Go on with those of the networks alone."""
+        kept = torch.isin(packed.owners, torch.tensor(slots, device=packed.owners.device))
         self.state = [own[kept] if own.dim() else own for own in self.state]
-        self._values = values
 
 
 class OneByOne:
@@ -180,15 +166,13 @@ class OneByOne:
     capturable = False
     state: Sequence[Tensor] = ()
 
-    def __init__(self, recipe: Recipe, values: PackedValues) -> None:
-        self._values = values
-        networks = values.by_network(values.values)
+    def __init__(self, recipe: Recipe, packed: PackedValues) -> None:
+        networks = packed.by_network(packed.values)
         self._parameters = [[nn.Parameter(own.clone()) for own in tensors] for tensors in networks]
         self._optimizers = [make_optimizer(recipe, own, 1.0) for own in self._parameters]
 
-    def step(self, gradient: Tensor, rates: Tensor) -> None:
-        split = self._values.by_network
-        moves, networks = split(gradient), split(self._values.values)
+    def step(self, packed: PackedValues, gradient: Tensor, rates: Tensor) -> None:
+        moves, networks = map(packed.by_network, (gradient, packed.values))
         each = zip(self._parameters, self._optimizers, moves, networks, strict=True)
         for rate, (parameters, optimizer, own, weights) in zip(rates.tolist(), each, strict=True):
             for group in optimizer.param_groups:
@@ -199,7 +183,6 @@ class OneByOne:
             for parameter, weight in zip(parameters, weights, strict=True):
                 weight.copy_(parameter.data)
 
-    def keep(self, slots: Sequence[int], values: PackedValues) -> None:
-        self._values = values
+    def keep(self, packed: PackedValues, slots: Sequence[int]) -> None:
         self._parameters = [self._parameters[slot] for slot in slots]
         self._optimizers = [self._optimizers[slot] for slot in slots]

@@ -83,8 +83,7 @@ class Recipe(_Settings):
 
     epochs: int = Field(15, ge=1, le=10_000)
     batch_size: int = Field(128, ge=2, le=65_536)
-    optimizer: str = "sgd"
-    """`sgd` (with Nesterov momentum), `adamw`, or `module:attribute` of a torch optimizer"""
+    optimizer: str = "sgd"  # Nesterov's; or `adamw`, or `module:attribute` of a torch optimizer
     learning_rate: float = Field(0.1, ge=1e-6, le=100)  # the peak of the schedule
     momentum: float = Field(0.9, ge=0, le=0.9999)  # of `sgd`; `adamw` keeps its own betas
     weight_decay: float = Field(5e-4, ge=0, le=100)
@@ -95,9 +94,8 @@ class Recipe(_Settings):
     end_factor: float = Field(0.01, ge=1e-6, le=1)  # `onecycle`: last rate / first
     step_epochs: int = Field(6, ge=1, le=10_000)  # `step`: until a drop; `cyclic`: of a cycle
     step_factor: float = Field(0.1, ge=1e-6, le=1)  # `step`: what a drop multiplies the rate by
-    average_epochs: float = Field(0.25, ge=0, le=10_000)
-    """the network that is evaluated and kept is a moving average over about so many epochs of
-    the one that is trained; 0 is that one itself"""
+    # What is evaluated and kept is a moving average over about so many epochs of what is trained.
+    average_epochs: float = Field(0.25, ge=0, le=10_000)  # 0: what is trained itself
     augmentation: Augmentation = Field(default_factory=Augmentation)
 
     def model_post_init(self, context: Any) -> None:

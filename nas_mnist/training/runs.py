@@ -1,7 +1,5 @@
 """Networks trained on all training images with several seeds: one, or a hand-made lifecycle's.
-
-Here the test images are looked at after every epoch, to report; nothing is chosen by them.
-"""
+The test images are looked at after every epoch, to report; nothing is chosen by them."""
 
 from __future__ import annotations
 
@@ -25,8 +23,7 @@ if TYPE_CHECKING:  # what reads runs need not wait for torch
     from nas_mnist.training.trainer import EpochRecord
 
 LAST_EPOCHS = 4
-# More are no faster on a CPU, and take memory.
-SEEDS_AT_ONCE = 5
+SEEDS_AT_ONCE = 5  # more are no faster on a CPU, and take memory
 # What the write-ups say of none of their steps, and common notebooks of their time do: SGD at 0.01
 # with momentum 0.9, batches of 128, nothing else.
 _UNPUBLISHED: dict[str, Any] = {
@@ -34,8 +31,7 @@ _UNPUBLISHED: dict[str, Any] = {
     **{"optimizer": "sgd", "learning_rate": 0.01, "momentum": 0.9, "weight_decay": 0.0},
     "augmentation": {"rotation": 0.0, "shift": 0.0, "scale": 0.0},
 }
-# Of the targets that their authors set themselves; of the others, 15.
-_EPOCHS = {"early-14k": 20, "early-20k": 20}
+_EPOCHS = {"early-14k": 20, "early-20k": 20}  # as their authors set themselves; others, 15
 # Differences in percent below this are chance: two standard errors of 99.3% of 10,000 images,
 # and as much between seeds.
 _CHANCE = 0.2
@@ -48,8 +44,7 @@ class Run:
 
     seed: int
     curve: list[EpochRecord] = field(default_factory=list)
-    network: torch.nn.Module | None = field(default=None, compare=False, repr=False)
-    """as it was trained, if that was asked for"""
+    network: torch.nn.Module | None = None  # as it was trained, if that was asked for
 
     @property
     def test_accuracy(self) -> float:
@@ -102,8 +97,7 @@ def mean_and_sd(values: Sequence[float]) -> tuple[float, float | None]:
 class Reproduced:
     """A step of a hand-made lifecycle trained here, with one run a seed. In percent: means and
     deviation after the final epoch, and the best epoch of the best run, as the authors published.
-    Train accuracies are over augmented images, as the network changed.
-    """
+    Train accuracies are over augmented images, as the network changed."""
 
     step: Step
     architecture: Architecture
@@ -150,7 +144,7 @@ def reproduce(
 ) -> Generator[Reproduced]:
     """Train the steps with all seeds, up to `workers` of them at a time; each step as it is done.
     `settings`: `epochs`, `dataset`, `data_dir` and `train_samples`."""
-    from nas_mnist.training.device import keep_freed_memory
+    from nas_mnist.training.trainer import keep_freed_memory
 
     with process_pool(workers, keep_freed_memory) as pool:
         with interrupts_held():
@@ -168,7 +162,7 @@ def _train(
     train_samples: int | None,
 ) -> Reproduced:
     from nas_mnist.training.datasets import first_train_samples, load_dataset
-    from nas_mnist.training.device import resolve_device
+    from nas_mnist.training.trainer import resolve_device
 
     recipe, architecture = step_recipe(step, epochs), references()[str(step.reference)].architecture
     data = first_train_samples(load_dataset(dataset, data_dir), train_samples)

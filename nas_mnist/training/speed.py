@@ -23,11 +23,9 @@ from nas_mnist.training.recipe import Recipe
 if TYPE_CHECKING:
     from nas_mnist.training.datasets import Dataset
 
-# Of a 15-epoch trial on MNIST.
-TRIAL_IMAGES = 15 * 50_000
+TRIAL_IMAGES = 15 * 50_000  # of a 15-epoch trial on MNIST
 _STEPS = 20
-_barrier: Barrier
-"""at which all processes of a measurement begin at once"""
+_barrier: Barrier  # at which all processes of a measurement begin at once
 
 
 class Loop(NamedTuple):
@@ -160,10 +158,9 @@ def _usual_epochs(request: Request, loop: Loop, data: Dataset) -> Iterator[objec
     steps = [transforms.ToPILImage(), affine, transforms.ToTensor(), normalize]
     transformed = partial(_transformed, transforms.Compose(steps))
     examples: Any = list(zip(data.train.images, data.train.labels.tolist(), strict=True))
-    workers: Any = {"num_workers": loop.loaders, "persistent_workers": loop.loaders > 0}
-    loader: DataLoader[Any] = DataLoader(
-        examples, recipe.batch_size, shuffle=True, drop_last=True, collate_fn=transformed, **workers
-    )
+    options: Any = {"num_workers": loop.loaders, "persistent_workers": loop.loaders > 0}
+    options |= {"shuffle": True, "drop_last": True, "collate_fn": transformed}
+    loader: DataLoader[Any] = DataLoader(examples, recipe.batch_size, **options)
     network = build_network(request.architecture).to(device)
     optimizer = make_optimizer(recipe, network.parameters(), recipe.learning_rate)
     while True:
@@ -183,9 +180,8 @@ def _transformed(transform: Any, examples: Sequence[tuple[Any, int]]) -> Any:
 
 def _own_epochs(request: Request, loop: Loop, data: Dataset) -> Iterator[object]:
     """The plain trainer, or a pack, on images that stay on the device; as `_usual_epochs`."""
-    from nas_mnist.training.device import keep_freed_memory
     from nas_mnist.training.pack import Member, Pack
-    from nas_mnist.training.trainer import Trainer
+    from nas_mnist.training.trainer import Trainer, keep_freed_memory
 
     keep_freed_memory()
     architecture, recipe = request.architecture, request.recipe.changed({"epochs": 10_000})

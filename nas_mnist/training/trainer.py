@@ -1,19 +1,21 @@
-"""Trains one network in the plainest way: what `pack` must agree with, and shares."""
+"""One network trained in the plainest way, which `pack` must agree with, and what both share."""
 
 from __future__ import annotations
 
 import copy
+import ctypes
 import inspect
 import math
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim import Optimizer
 
 from nas_mnist.errors import DivergedError, RequestError
 from nas_mnist.lookup import find
@@ -23,6 +25,11 @@ from nas_mnist.training.recipe import OPTIMIZERS, Augmentation, Recipe, derived_
 
 # Small enough that a layer's maps stay in a core's cache: a quarter less time than at 1,000.
 EVALUATION_BATCH = 250
+# glibc's mallopt: return the heap's top beyond M_TRIM_THRESHOLD, extend it by M_TOP_PAD, and map
+# what is above M_MMAP_THRESHOLD by itself.
+_MALLOC_OPTIONS = {-1: 2**31 - 1, -2: 64 * 2**20, -3: 2**30}
+# What a processor reports that multiplies bfloat16 numbers itself; others would emulate them.
+_BFLOAT16 = ("avx512_bf16", "amx_bf16")
 
 
 class EpochRecord(NamedTuple):
@@ -33,8 +40,7 @@ class EpochRecord(NamedTuple):
     train_loss: float
     train_accuracy: float  # over the augmented images, as the network changed
     accuracy: float  # on the held-out images, at the end
-    seconds: float
-    """training and evaluation together; of networks trained as one, each one's share"""
+    seconds: float  # with its evaluation; of networks trained as one, each one's share
 
     def entry(self, held_out: str) -> dict[str, float]:
         """The record as studies and `--json` keep it; `held_out` names the accuracy."""
@@ -49,8 +55,7 @@ class Trainer:
 
     Iterate over it once: it yields an EpochRecord an epoch, and raises DivergedError when the
     loss is no longer finite. The seed fixes weights, order, augmentation and dropout; torch's
-    own generators are left as they were.
-    """
+    own generators are left as they were."""
 
     architecture: Architecture
     recipe: Recipe
@@ -115,9 +120,7 @@ class Trainer:
                 average.lerp_(trained[name], share)
 
 
-def make_optimizer(
-    recipe: Recipe, parameters: Iterable[Tensor], learning_rate: float
-) -> torch.optim.Optimizer:
+def make_optimizer(recipe: Recipe, parameters: Iterable[Tensor], rate: float) -> Optimizer:
     """The recipe's optimizer, of torch's kind; RequestError if a user's own does not give one."""
     found: Any = find("--recipe optimizer", recipe.optimizer, OPTIMIZERS)
     settings = {"momentum": recipe.momentum, "weight_decay": recipe.weight_decay}
@@ -128,7 +131,7 @@ def make_optimizer(
         takes = inspect.signature(found).parameters
         if all(taken.kind is not taken.VAR_KEYWORD for taken in takes.values()):
             settings = {name: value for name, value in settings.items() if name in takes}
-        made: torch.optim.Optimizer = found(list(parameters), lr=learning_rate, **settings)
+        made: Optimizer = found(list(parameters), lr=rate, **settings)
         _ = made.param_groups, made.step
     except Exception as error:  # a user's own may fail in any way
         said = " ".join(str(error).split())
@@ -227,3 +230,45 @@ def diverged(loss: float, epoch: int, recipe: Recipe) -> DivergedError | None:
     peak = f"peak learning rate {recipe.learning_rate:g}"
     said = f"the loss is {loss} after epoch {epoch} ({peak}); lower the learning rate"
     return None if math.isfinite(loss) else DivergedError(said)
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto` is the first GPU, else the CPU. Raises RequestError for a device not here."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise RuntimeError
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError):
+        way_out = "take auto, which is what there is, or cpu"
+        raise RequestError(f"device {name!r} is not usable here; {way_out}") from None
+    return device
+
+
+def resolve_precision(name: str, device: torch.device) -> torch.dtype:
+    """That of training; weights, their updates and every evaluation are float32 in both. `auto` is
+    bfloat16 on a processor that multiplies it itself, else float32. RequestError for others."""
+    known = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16}
+    if name not in known:
+        raise RequestError(f"precision {name!r} is not one of {', '.join(known)}")
+    # torch before 2.9 has no such list.
+    reported: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    fast = device.type == "cpu" and any(map(reported.get, _BFLOAT16))
+    return known[name] or (torch.bfloat16 if fast else torch.float32)
+
+
+def best_precision(device: str) -> str:
+    """The name of the precision that training on this device is best at."""
+    here = resolve_device(device) if device in ("auto", "cpu") else torch.device("cuda")
+    return str(resolve_precision("auto", here)).removeprefix("torch.")
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep what it frees, where the C library is glibc: a step takes and frees
+    the same large blocks as the last one, and fetching their pages anew is a tenth of its time."""
+    with suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        for option, size in _MALLOC_OPTIONS.items():
+            mallopt(option, size)
