@@ -51,7 +51,7 @@ def studies(
 ) -> None:
     """List the studies of a storage; of all files in studies/ if none is named."""
     from nas_mnist.execution.records import load_studies
-    from nas_mnist.report import tables
+    from nas_mnist.report import front_table
 
     quiet_optuna()
     files = sorted(Path("studies").glob("*.db"))
@@ -60,12 +60,12 @@ def studies(
     values = []
     for url in [storage] if storage else [f"sqlite:///{file}" for file in files]:
         try:
-            values += [tables.study_values(record) for record in load_studies(url)]
+            values += [front_table.study_values(record) for record in load_studies(url)]
         except NasMnistError as error:
             if storage:
                 raise
             note(str(error))
-    print_result(values, tables.studies_table(values), as_json=as_json)
+    print_result(values, front_table.studies_table(values), as_json=as_json)
 
 
 def export(

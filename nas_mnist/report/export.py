@@ -31,11 +31,9 @@ def export_network(record: StudyRecord, network: Candidate, file: Path) -> Path:
     """Write the network as `file` (.py), its weights beside it (.pt); the weights' path. Both are
     whole before either replaces what was there. StorageError if the weights are missing or not
     this network's, or if a file cannot be written."""
-    weights, (_, content) = file.with_suffix(".pt"), trained_network(record, network)
     architecture, dataset = network.trial.architecture, record.spec.dataset
     source = module_source(architecture, dataset, record.normalization, _facts(record, network))
-    replace_files({weights: content, file: source.encode()})
-    return weights
+    return _write(file, source, trained_network(record, network)[1])
 
 
 def export_run(
@@ -50,8 +48,12 @@ def export_run(
         "accuracy": f"{run.test_accuracy:.2f} % of {len(data.test):,} others, one run",
     }
     source = module_source(network, data.name, data.normalization, facts)
+    return _write(file, source, weights_file(run.network))
+
+
+def _write(file: Path, source: str, content: bytes) -> Path:
     weights = file.with_suffix(".pt")
-    replace_files({weights: weights_file(run.network), file: source.encode()})
+    replace_files({weights: content, file: source.encode()})
     return weights
 
 
