@@ -32,11 +32,10 @@ def front(
 
     record = open_study(study, storage)
     if figure is not None:
-        from nas_mnist.report import figures, page
-        from nas_mnist.report.lifecycle_table import read_reproduced
+        from nas_mnist.report import figures, lifecycle_table, page
 
         page.check_figure_name(figure)
-        beside = read_reproduced(reproduced or [], record.spec.dataset)
+        beside = lifecycle_table.read_reproduced(reproduced or [], record.spec.dataset)
     elif reproduced:
         raise typer.BadParameter("--reproduced goes with --figure")
     print_front(record, as_json)
@@ -93,8 +92,7 @@ def export(
     weights = export_network(record, network, output)
     found, confirmed = network
     said = f"test {found.test_accuracy:.2f} % (one run, unconfirmed)"
-    if confirmed is not None:
-        said = f"confirmed {confirmed_text(confirmed)}"
+    said = f"confirmed {confirmed_text(confirmed)}" if confirmed else said
     size = f"{found.architecture.parameters:,} parameters"
     note(f"trial {found.number}: {size}, validation {found.val_accuracy:.2f} %, {said}")
     note(f"wrote {output}, {weights}")
