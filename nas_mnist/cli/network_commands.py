@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import typer
 
 from nas_mnist.cli.console import note, print_result
 from nas_mnist.errors import RequestError
-from nas_mnist.execution.spec import available_cores
+from nas_mnist.execution.spec import StudySpec, available_cores
 from nas_mnist.lookup import import_plugin, module_of
 from nas_mnist.networks import references as known
 from nas_mnist.report import tables
@@ -26,9 +27,9 @@ def inspect(
     """Show a network's layers: shapes, parameters, MACs and receptive fields."""
     from nas_mnist.execution.target import resolve_target
 
-    name, architecture, *_ = resolve_target(target, storage)
-    values = tables.architecture_values(name, architecture)
-    print_result(values, tables.architecture_table(name, architecture), as_json=as_json)
+    network = resolve_target(target, storage)[:2]
+    shown = tables.architecture_table(*network)
+    print_result(tables.architecture_values(*network), shown, as_json=as_json)
 
 
 def references(as_json: bool = False) -> None:
@@ -62,30 +63,30 @@ def train(
     if output is not None and output.suffix != ".py":
         raise typer.BadParameter(f"{output} must end in .py", param_hint="--output")
     found = resolve_target(target, storage)
-    spec = found.study.spec if found.study else None
+    spec = found.study.spec if found.study else StudySpec()
     given = parse_settings(recipe or [])
     if "epochs" in given:
         raise typer.BadParameter("--epochs sets the epochs", param_hint="--recipe")
-    dataset = dataset or (spec.dataset if spec else "mnist")
+    dataset = dataset or spec.dataset
     for text in (dataset, str(given.get("optimizer", ""))):
         if module := module_of(text):
             import_plugin(module)
     own, whose = found.recipe(dataset)
-    settings = own.changed(given | ({"epochs": epochs} if epochs else {}))
+    settings = own.changed(given | ({} if epochs is None else {"epochs": epochs}))
 
     from nas_mnist.training.datasets import first_train_samples, load_dataset, split_dataset
     from nas_mnist.training.trainer import keep_freed_memory, resolve_device, resolve_precision
 
     data = load_dataset(dataset, data_dir)
+    first = seed or 0
     if split:
-        samples = train_samples or (spec.train_samples if spec else None)
-        training, held_out = split_dataset(data, spec.seed if spec else 0, samples)
+        training, held_out = split_dataset(data, spec.seed, train_samples or spec.train_samples)
         data = replace(data, train=training, test=held_out)
-        seed = int(found.trial.user_attrs["seed"]) if found.trial and seed is None else seed
+        first = int(found.trial.user_attrs["seed"]) if found.trial and seed is None else first
     else:
         data = first_train_samples(data, train_samples)
     where = resolve_device(device)
-    kind = resolve_precision(precision or (spec.precision if spec else "auto"), where)
+    kind = resolve_precision(precision or spec.precision, where)
     keep_freed_memory()
     note(
         f"recipe: {whose}{', with changes' if given else ''}; peak learning rate "
@@ -93,20 +94,21 @@ def train(
         f"{dataset}"
     )
     judged, name = ("validation", "val_accuracy") if split else ("test", "test_accuracy")
+    how: Any = range(first, first + seeds), where, kind, output is not None
     runs: dict[int, Run] = {}
-    wanted = range(seed or 0, (seed or 0) + seeds)
-    keep = output is not None
-    for together in train_runs(found.architecture, settings, data, wanted, where, kind, keep):
-        for run in together:
-            runs[run.seed], epoch = run, run.curve[-1]
-            note(
-                f"seed {run.seed} epoch {epoch.epoch}/{settings.epochs}: loss "
-                f"{epoch.train_loss:.4f}, train {epoch.train_accuracy:.2f} %, {judged} "
-                f"{epoch.accuracy:.2f} %, {epoch.seconds:.1f} s"
-            )
-    trained = list(runs.values())
-    values = tables.runs_values(found.name, found.architecture, settings, dataset, trained, name)
-    values["precision"] = str(kind).removeprefix("torch.")
+    for run in chain.from_iterable(train_runs(found.architecture, settings, data, *how)):
+        runs[run.seed], epoch = run, run.curve[-1]
+        note(
+            f"seed {run.seed} epoch {epoch.epoch}/{settings.epochs}: loss {epoch.train_loss:.4f}, "
+            f"train {epoch.train_accuracy:.2f} %, {judged} {epoch.accuracy:.2f} %, "
+            f"{epoch.seconds:.1f} s"
+        )
+    trained = [*runs.values()]
+    values = {
+        **{"name": found.name, **tables.size_values(found.architecture), "dataset": dataset},
+        **{"recipe": settings.as_dict(), **tables.runs_values(trained, name)},
+        "precision": str(kind).removeprefix("torch."),
+    }
     print_result(values, tables.runs_table(values, trained), as_json=as_json)
     if output is not None:
         from nas_mnist.report.export import export_run

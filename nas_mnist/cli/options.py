@@ -22,6 +22,16 @@ def _import_plugins(modules: list[str] | None) -> list[str] | None:
 _DATASET = "mnist, fashion-mnist, kmnist, digits, folder (of --data-dir), or MODULE:ATTRIBUTE."
 _PRECISION = "auto (what the device is best at), float32 or bfloat16."
 _TARGET = "A notation, a reference's name, or STUDY:TRIAL."
+_MOST_ACCURATE = "Confirm also the N networks most accurate on the validation images."
+_AT_LEAST = "The smallest network confirmed at this test accuracy, %."
+_GOAL = "Accuracy to hold, in percent."
+_RAY = "Let Ray place the workers: auto, or HOST:PORT of a cluster's head."
+_SPLIT = "Hold out and judge by the validation images, with the trial's own seed unless given."
+_REPRODUCED = "Show the retrained networks of this steps.json beside the front; repeatable."
+_RECIPE = "A training setting, such as batch_size=64 or augmentation.rotation=10; repeatable."
+_LIMIT = "Limit another cost of a network too, such as macs=500000; repeatable."
+_PLUGINS: Any = {"envvar": "NAS_MNIST_PLUGINS", "callback": _import_plugins, "is_eager": True}
+_PLUGIN = "Import a module of your own first: its layers are then known; repeatable."
 
 # By parameter, or by command and parameter; those that are not here are fields of SearchConfig.
 _OPTIONS: dict[str, Any] = {
@@ -34,9 +44,7 @@ _OPTIONS: dict[str, Any] = {
     "reproduce.results_dir": Option(help="Where LIFECYCLE/ goes."),
     "dataset": Option(help=_DATASET),
     "train_samples": Option(help="Training images.", show_default="all"),
-    "ray": Option(
-        metavar="ADDRESS", help="Let Ray place the workers: auto, or HOST:PORT of a cluster's head."
-    ),
+    "ray": Option(metavar="ADDRESS", help=_RAY),
     "worker_gpus": Option(min=0, help="GPUs of a worker with --ray; 0.25 puts four on one."),
     "seed": Option(min=0, max=2**31 - 1, help="The first seed."),
     "confirm.seeds": Option(min=1, max=100, help="Fresh seeds of each network."),
@@ -47,19 +55,12 @@ _OPTIONS: dict[str, Any] = {
     "train.dataset": Option(help=_DATASET, show_default="the study's, or mnist"),
     "train.precision": Option(help=_PRECISION, show_default="the study's, or auto"),
     "train.output": Option("--output", "-o", help="Keep the first seed's network: a .py file."),
-    "split": Option(
-        help="Hold out and judge by the validation images, with the trial's own seed unless given."
-    ),
+    "split": Option(help=_SPLIT),
     "reproduce.epochs": Option(min=1, max=10_000, help="Epochs a run.", show_default="as aimed at"),
     "most_accurate": Option(
-        min=0,
-        metavar="N",
-        help="Confirm also the N networks most accurate on the validation images.",
-        show_default="as the search was asked",
+        min=0, metavar="N", help=_MOST_ACCURATE, show_default="as the search was asked"
     ),
-    "confirm.goal": Option(
-        min=0, max=100, help="Accuracy to hold, in percent.", show_default="as it was asked last"
-    ),
+    "confirm.goal": Option(min=0, max=100, help=_GOAL, show_default="as it was asked last"),
     "most_parameters": Option(
         min=1, help="Leave out steps with larger networks.", show_default="none"
     ),
@@ -68,37 +69,18 @@ _OPTIONS: dict[str, Any] = {
     "rounds": Option(min=1, max=100, help="Measurements of each loop."),
     "study_of": Option(hidden=True),
     "trial": Option(help="This completed trial.", show_default="the most accurate"),
-    "at_least": Option(
-        min=0, max=100, help="The smallest network confirmed at this test accuracy, %."
-    ),
+    "at_least": Option(min=0, max=100, help=_AT_LEAST),
     "export.output": Option("--output", "-o", help="The module file, .py."),
     "report.output": Option("--output", "-o", help="The page, .html."),
     "csv": Option(help="Also write the front as CSV."),
     "figure": Option(help="Also draw the front: .html, .png or .svg."),
-    "reproduced": Option(
-        metavar="FILE",
-        help="Show the retrained networks of this steps.json beside the front; repeatable.",
-    ),
+    "reproduced": Option(metavar="FILE", help=_REPRODUCED),
     "host": Option(help="Address to listen on; others than 127.0.0.1 let others in."),
     "port": Option(min=0, max=65535, help="0 for any that is free."),
     "config": Option(help="TOML preset; the command line overrides it."),
-    "recipe": Option(
-        metavar="KEY=VALUE",
-        help="A training setting, such as batch_size=64 or augmentation.rotation=10; repeatable.",
-    ),
-    "limits": Option(
-        "--limit",
-        metavar="COST=MOST",
-        help="Limit another cost of a network too, such as macs=500000; repeatable.",
-    ),
-    "plugins": Option(
-        "--plugin",
-        metavar="MODULE",
-        envvar="NAS_MNIST_PLUGINS",
-        help="Import a module of your own first: its layers are then known; repeatable.",
-        callback=_import_plugins,
-        is_eager=True,
-    ),
+    "recipe": Option(metavar="KEY=VALUE", help=_RECIPE),
+    "limits": Option("--limit", metavar="COST=MOST", help=_LIMIT),
+    "plugins": Option("--plugin", metavar="MODULE", help=_PLUGIN, **_PLUGINS),
 }
 # What is said of a default that is worked out from others.
 _DERIVED = {

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from nas_mnist.cli.console import note, open_study, print_front, quiet_optuna
 from nas_mnist.errors import NasMnistError, RequestError
-from nas_mnist.execution.launcher import Launcher
 from nas_mnist.execution.spec import SearchConfig, default_storage
 from nas_mnist.report import writing
 
 if TYPE_CHECKING:
+    from nas_mnist.execution.launcher import Launcher
     from nas_mnist.execution.records import StudyRecord
 
 
@@ -58,9 +58,8 @@ def search(
             note(f"interrupted: {done}; the same command goes on")
             raise
         if not record.front():
-            raise NasMnistError(
-                "no trial completed: every network diverged; lower the learning rate"
-            )
+            said = "no trial completed: every network diverged; lower the learning rate"
+            raise NasMnistError(said)
         _finish(record, request, launcher, as_json)
 
 
@@ -83,8 +82,7 @@ def confirm(
 ) -> None:
     """Retrain a study's front with fresh seeds; the same command resumes it.
 
-    More seeds, or a front that has grown, add what is missing.
-    """
+    More seeds, or a front that has grown, add what is missing."""
     asked = {"most_accurate": most_accurate, "goal": goal}
     record = open_study(study, storage, artifact_dir)
     record = record.ask(**{name: value for name, value in asked.items() if value is not None})
@@ -109,6 +107,8 @@ def _parsed(limits: list[str] | None) -> dict[str, int]:
 def _launching(ray: str | None, worker_gpus: float) -> AbstractContextManager[Launcher]:
     """What starts the workers: this machine, or the Ray cluster at that address."""
     if ray is None:
+        from nas_mnist.execution.launcher import Launcher
+
         if worker_gpus:
             raise RequestError("--worker-gpus goes with --ray; here all workers share the GPU")
         return nullcontext(Launcher())
@@ -139,7 +139,7 @@ def _finish(record: StudyRecord, settings: SearchConfig, launcher: Launcher, as_
         front = len(record.front())
         besides = len(networks_to_confirm(record, settings)) - front
         networks = f"{front} networks of the front{f' and {besides} beside it' if besides else ''}"
-        seeds = "1 seed" if settings.seeds == 1 else f"{settings.seeds} seeds"
+        seeds = f"{settings.seeds} seed{'' if settings.seeds == 1 else 's'}"
         note(f"confirming {networks} with {seeds} each, on {images:,} training images")
         try:
             show_progress(run_confirmation(record, settings, launcher))

@@ -32,11 +32,10 @@ def front(
 
     record = open_study(study, storage)
     if figure is not None:
-        from nas_mnist.report import figures, page
-        from nas_mnist.report.lifecycle_table import read_reproduced
+        from nas_mnist.report import figures, lifecycle_table, page
 
         page.check_figure_name(figure)
-        beside = read_reproduced(reproduced or [], record.spec.dataset)
+        beside = lifecycle_table.read_reproduced(reproduced or [], record.spec.dataset)
     elif reproduced:
         raise typer.BadParameter("--reproduced goes with --figure")
     print_front(record, as_json)
@@ -51,7 +50,7 @@ def studies(
 ) -> None:
     """List the studies of a storage; of all files in studies/ if none is named."""
     from nas_mnist.execution.records import load_studies
-    from nas_mnist.report import tables
+    from nas_mnist.report import front_table
 
     quiet_optuna()
     files = sorted(Path("studies").glob("*.db"))
@@ -60,12 +59,12 @@ def studies(
     values = []
     for url in [storage] if storage else [f"sqlite:///{file}" for file in files]:
         try:
-            values += [tables.study_values(record) for record in load_studies(url)]
+            values += [front_table.study_values(record) for record in load_studies(url)]
         except NasMnistError as error:
             if storage:
                 raise
             note(str(error))
-    print_result(values, tables.studies_table(values), as_json=as_json)
+    print_result(values, front_table.studies_table(values), as_json=as_json)
 
 
 def export(
@@ -93,8 +92,7 @@ def export(
     weights = export_network(record, network, output)
     found, confirmed = network
     said = f"test {found.test_accuracy:.2f} % (one run, unconfirmed)"
-    if confirmed is not None:
-        said = f"confirmed {confirmed_text(confirmed)}"
+    said = f"confirmed {confirmed_text(confirmed)}" if confirmed else said
     size = f"{found.architecture.parameters:,} parameters"
     note(f"trial {found.number}: {size}, validation {found.val_accuracy:.2f} %, {said}")
     note(f"wrote {output}, {weights}")

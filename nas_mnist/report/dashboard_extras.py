@@ -6,7 +6,7 @@ import tempfile
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import optuna_dashboard
 from optuna.artifacts import upload_artifact
@@ -35,11 +35,9 @@ class StudyArtifacts:
         ]
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
-        """Raises ArtifactNotFound if no study has it."""
         for store in self._stores:
             with suppress(ArtifactNotFound):
-                file: BinaryIO = store.open_reader(artifact_id)
-                return file
+                return cast(BinaryIO, store.open_reader(artifact_id))
         raise ArtifactNotFound("not found")
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
@@ -82,9 +80,11 @@ def study_note(record: StudyRecord) -> str:
     rows = [[*cells, f"`{notation}`"] for *cells, notation in rows]
     table = markdown_table([headings, *rows], ["--:"] * (len(headings) - 1) + [":--"])
     trial, found = chosen(record)
-    named = f"trial {trial.number}" + (f", {confirmed_text(found)}" if found else "")
-    best = f"Most accurate on the validation images: {named}. "
-    best += "Its module and weights are among the study's artifacts."
+    best = (
+        f"Most accurate on the validation images: trial {trial.number}"
+        f"{f', {confirmed_text(found)}' if found else ''}. "
+        "Its module and weights are among the study's artifacts."
+    )
     said = [about, trials, table, front_caption(record, shown), spending_text(record), best]
     return "\n\n".join(said)
 

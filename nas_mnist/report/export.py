@@ -28,14 +28,11 @@ from nas_mnist.training.runs import Run
 
 
 def export_network(record: StudyRecord, network: Candidate, file: Path) -> Path:
-    """Write the network as `file` (.py), its weights beside it (.pt); the weights' path. Both are
-    whole before either replaces what was there. StorageError if the weights are missing or not
-    this network's, or if a file cannot be written."""
-    weights, (_, content) = file.with_suffix(".pt"), trained_network(record, network)
+    """Write the network as `file` (.py), its weights beside it (.pt); the weights' path.
+    StorageError if they are missing or not this network's, or if a file cannot be written."""
     architecture, dataset = network.trial.architecture, record.spec.dataset
     source = module_source(architecture, dataset, record.normalization, _facts(record, network))
-    replace_files({weights: content, file: source.encode()})
-    return weights
+    return _write(file, source, trained_network(record, network)[1])
 
 
 def export_run(
@@ -50,8 +47,12 @@ def export_run(
         "accuracy": f"{run.test_accuracy:.2f} % of {len(data.test):,} others, one run",
     }
     source = module_source(network, data.name, data.normalization, facts)
+    return _write(file, source, weights_file(run.network))
+
+
+def _write(file: Path, source: str, content: bytes) -> Path:
     weights = file.with_suffix(".pt")
-    replace_files({weights: weights_file(run.network), file: source.encode()})
+    replace_files({weights: content, file: source.encode()})
     return weights
 
 
@@ -64,8 +65,7 @@ def trained_network(record: StudyRecord, network: Candidate) -> tuple[nn.Module,
     """The network with the weights that it was trained to, in evaluation mode, and their file;
     StorageError if they are missing or not this network's."""
     architecture, kept = network.trial.architecture, trained_run(network).weights
-    # More than any such file has: float32 parameters, as many buffers, and what torch writes
-    # around the tensors of a layer.
+    # More than any such file has: float32 parameters, as many buffers, and torch's own headers.
     most = 8 * architecture.parameters + 16_384 * len(architecture.layers)
     try:
         weights = read_weights(kept, record.artifact_dir, record.name, record.storage, most)
@@ -81,8 +81,7 @@ def load_weights(architecture: Architecture, weights: bytes) -> nn.Module:
     try:
         network.load_state_dict(torch.load(io.BytesIO(weights), weights_only=True))
     except Exception:  # torch.load has no one error for a file that is not weights
-        named = format_notation(architecture)
-        said = f"the stored weights are damaged, or not those of {named}"
+        said = f"the stored weights are damaged, or not those of {format_notation(architecture)}"
         raise StorageError(said) from None
     return network.eval()
 
@@ -94,32 +93,30 @@ def _facts(record: StudyRecord, network: Candidate) -> dict[str, str]:
     named, data = f"{record.name}, trial {trial.number}", f"training images of {spec.dataset}"
     validation = f"{trial.val_accuracy:.2f} % after the final epoch"
     epochs = f"{spec.epochs}, peak learning rate {trial.peak_learning_rate:g}"
-    facts = {
-        "study": f"{named}, seed {run.seed}",
-        "trained": f"on {images} of the {data}",
-        "epochs": epochs,
-        "validation": validation,
-        "test": f"{run.test_accuracy:.2f} % after the final epoch: one run, unconfirmed",
-    }
-    if confirmed is not None:
-        facts = {
-            "study": f"{named}, confirmed with seed {run.seed}",
-            "trained": f"on {confirmed.images or 'all'} {data}",
-            "epochs": epochs,
-            "search": f"validation {validation}, on {images} of those images",
-            "test": f"{run.test_accuracy:.2f} % with this seed, after the final epoch",
-            "confirmed": confirmed_text(confirmed),
-        }
     versions = ", ".join(f"{name} {text}" for name, text in record.versions.items())
-    return {**facts, "date": run.finished, "versions": versions}
+    made = {"date": run.finished, "versions": versions}
+    if confirmed is None:
+        return {
+            "study": f"{named}, seed {run.seed}",
+            "trained": f"on {images} of the {data}",
+            **{"epochs": epochs, "validation": validation},
+            "test": f"{run.test_accuracy:.2f} % after the final epoch: one run, unconfirmed",
+            **made,
+        }
+    return {
+        "study": f"{named}, confirmed with seed {run.seed}",
+        "trained": f"on {confirmed.images or 'all'} {data}",
+        **{"epochs": epochs, "search": f"validation {validation}, on {images} of those images"},
+        "test": f"{run.test_accuracy:.2f} % with this seed, after the final epoch",
+        **{"confirmed": confirmed_text(confirmed), **made},
+    }
 
 
 def module_source(
     network: Architecture, dataset: str, normalization: Sequence[float], facts: Mapping[str, str]
 ) -> str:
-    """The text of the module file, which loads the weights file of its own name. Run, it classifies
-    a picture, or tests itself on the files of its dataset, if that one comes as files. `facts`:
-    what its docstring says beside the layers, by name."""
+    """The text of the module file, which loads the weights file of its own name; `facts`: what its
+    docstring says beside the layers, by name."""
     folder = DATASETS.get(dataset)
     rows, made = [("layer", "output shape", "parameters", "receptive field")], []
     for name, cost in zip(layer_names(network.layers), network.costs, strict=True):
@@ -138,14 +135,10 @@ def module_source(
     text = "".join(line.removeprefix(kept) for line in lines if not line.startswith(left_out))
     title = f"A network of {network.parameters:,} parameters for the images of {dataset}."
     return Template(text).substitute(
-        title=_plain(title),
-        folder=folder,
-        classes=network.classes,
-        last=network.classes - 1,
-        table="\n".join(table),
+        **{"title": _plain(title), "folder": folder, "table": "\n".join(table)},
         facts="\n".join(f"    {name + ':':<12}{_plain(text)}" for name, text in facts.items()),
-        mean=normalization[0],
-        std=normalization[1],
+        **{"classes": network.classes, "last": network.classes - 1},
+        **{"mean": normalization[0], "std": normalization[1]},
         layers=indent("\n".join(made), " " * 8),
         forward=indent("\n".join(forward_lines(network.layers)), " " * 8),
     )

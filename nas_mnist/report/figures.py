@@ -49,11 +49,8 @@ _ACCURACY_AXIS = {
 def front_figure(record: StudyRecord, reproduced: Sequence[Reproduced] = ()) -> go.Figure:
     """Parameters against accuracy in percent: the front as a step line, the other completed
     trials, the budget, on MNIST the references as published, and of the networks of `reproduced`
-    the best mean test accuracy that a step of theirs came to.
-
-    Once networks are confirmed, the line is that of mean test accuracies, with standard deviations
-    as bars; until then that of validation accuracies. The upright axis is logarithmic in the error.
-    """
+    the best mean test accuracy of their steps. Once networks are confirmed, the line is that of
+    their mean test accuracies. The upright axis is logarithmic in the error."""
     front, known, budget = record.front(), confirmed(record), record.spec.budget
     on_front = {trial.number for trial in front}
     others = [_claim(trial) for trial in record.complete() if trial.number not in on_front]
@@ -69,8 +66,7 @@ def front_figure(record: StudyRecord, reproduced: Sequence[Reproduced] = ()) -> 
         _add(figure, "hand-made, published: test, best epoch", published, marker=diamond)
     if reproduced:
         _add_retrained(figure, reproduced)
-    claims = [_claim(trial) for trial in front]
-    text = "Unconfirmed: one run of each network."
+    claims, text = [_claim(trial) for trial in front], "Unconfirmed: one run of each network."
     if known:
         circle = {"color": _CLAIMS, "size": 7, "symbol": "circle-open"}
         _add(figure, "front, validation in the search", claims, marker=circle)
@@ -124,9 +120,9 @@ def _claim(trial: TrialRecord) -> Point:
 def _add_retrained(figure: go.Figure, reproduced: Sequence[Reproduced]) -> None:
     points = {}  # the best of each network is the last
     for found in sorted(reproduced, key=lambda found: found.test_mean):
-        step, seeds = found.step, len(found.runs)
-        more = f"{step.reference}, {step.lifecycle} step {step.number}, seeds: {seeds}"
-        points[found.architecture] = found.architecture, found.test_mean, found.test_sd, more
+        step, network = found.step, found.architecture
+        more = f"{step.reference}, {step.lifecycle} step {step.number}, seeds: {len(found.runs)}"
+        points[network] = network, found.test_mean, found.test_sd, more
     name = "hand-made, retrained here: test, final epoch, mean ± sd"
     marker = {"color": _RETRAINED, "size": 8, "symbol": "diamond"}
     _add(figure, name, [*points.values()], marker=marker)
@@ -136,9 +132,8 @@ def _add_confirmed(figure: go.Figure, known: Sequence[Confirmed]) -> None:
     """Means with their spread, and the line of those that none of them beats."""
     points = []
     for found in known:
-        seeds = f"trial {found.trial.number}, seeds: {len(found.runs)}"
-        last = last_epochs_text(len(found.runs[0].curve))
-        more = f"{seeds}, lowest of {last} {found.last4_min:.2f} %"
+        lowest = f"lowest of {last_epochs_text(len(found.runs[0].curve))} {found.last4_min:.2f} %"
+        more = f"trial {found.trial.number}, seeds: {len(found.runs)}, {lowest}"
         points.append((found.architecture, found.mean, found.sd, more))
     indices = front_indices([(network.parameters, mean) for network, mean, *_ in points])
     best = [(*points[index][:2], None, "") for index in indices]
@@ -158,14 +153,12 @@ def curves_figure(record: StudyRecord) -> go.Figure:
         if trial.number in runs:
             tests = [[e["test_accuracy"] for e in run.curve] for run in runs[trial.number]]
             curves.append(("test, confirmed", np.mean(tests, axis=0).tolist(), "dash", 1.5))
-        size, tip = (
-            trial.architecture.parameters,
-            f"trial {trial.number}, epoch %{{x}}: %{{customdata:.2f}} %<extra></extra>",
-        )
+        size, tip = trial.architecture.parameters, "epoch %{x}: %{customdata:.2f} %<extra></extra>"
         for kind, accuracies, dash, width in curves:
             epochs, errors = range(1, len(accuracies) + 1), [*map(_drawn_error, accuracies)]
             line = {"color": color, "dash": dash, "width": width}
-            style = {"mode": "lines", "line": line, "hovertemplate": tip, "customdata": accuracies}
+            style = {"mode": "lines", "line": line, "customdata": accuracies}
+            style |= {"hovertemplate": f"trial {trial.number}, {tip}"}
             figure.add_scatter(x=[*epochs], y=errors, name=f"{size:,}, {kind}", **style)
     axes = {"xaxis": {"title": "epoch", "dtick": 1}, "yaxis": _ACCURACY_AXIS}
     figure.update_layout(_box(520, **axes), legend_title="parameters")

@@ -12,15 +12,8 @@ from rich.table import Table
 
 from nas_mnist.execution.confirmation import Candidate, Confirmed, candidates, confirmed
 from nas_mnist.execution.records import StudyRecord, TrialRecord
-from nas_mnist.report import writing
-from nas_mnist.report.tables import (
-    as_text,
-    last_epochs_text,
-    picked,
-    size_values,
-    spread_text,
-    text_table,
-)
+from nas_mnist.report import tables, writing
+from nas_mnist.report.tables import last_epochs_text, picked, spread_text
 
 UNCONFIRMED = (
     "This front is unconfirmed: each accuracy is that of one run on the search's training images."
@@ -50,13 +43,38 @@ def epoch_usage(record: StudyRecord) -> EpochUsage:
         return len(curve) if isinstance(curve, list) else 0  # the database may be anyone's
 
     complete, pruned = record.trials(TrialState.COMPLETE), record.trials(TrialState.PRUNED)
-    trained = [*complete, *pruned]
     spared = {t.number for t in complete if t.user_attrs.get("would_be_pruned") is not None}
-    stopped = dict(sorted(Counter(map(epochs, pruned)).items()))
-    exempt = sum(bool(trial.user_attrs.get("exempt")) for trial in complete)
-    wrongful = sum(trial.number in spared for trial in record.front())
-    unpruned = len(trained) * record.spec.epochs
-    return EpochUsage(sum(map(epochs, trained)), unpruned, stopped, exempt, len(spared), wrongful)
+    return EpochUsage(
+        epochs=sum(map(epochs, [*complete, *pruned])),
+        epochs_unpruned=(len(complete) + len(pruned)) * record.spec.epochs,
+        stopped=dict(sorted(Counter(map(epochs, pruned)).items())),
+        exempt=sum(bool(trial.user_attrs.get("exempt")) for trial in complete),
+        spared=len(spared),
+        wrongful=sum(trial.number in spared for trial in record.front()),
+    )
+
+
+def study_values(record: StudyRecord) -> dict[str, Any]:
+    """What `studies --json` prints of a study."""
+    front = record.front()
+    return {
+        "study": record.name,
+        **picked(record.spec, "dataset", "budget", "epochs", "trials"),
+        **picked(record.counts(), "complete", "pruned", "failed", "running"),
+        "front": len(front),
+        "val_accuracy": max((trial.val_accuracy for trial in front), default=None),
+    }
+
+
+def studies_table(values: Sequence[dict[str, Any]]) -> Table:
+    """The studies of `study_values`, a line each."""
+    names = ("study", "dataset", "budget", "epochs", "trials", "front", "val_accuracy")
+    rows: list[Any] = [[*names[:-1], "best validation %"]]
+    for found in values:
+        done = found["complete"] + found["pruned"] + found["failed"]
+        trials = f"{done}/{max(done, found['trials'])}"
+        rows.append([{**found, "trials": trials}[name] for name in names])
+    return tables.text_table("studies", rows)
 
 
 def front_values(record: StudyRecord) -> dict[str, Any]:
@@ -73,7 +91,7 @@ def front_values(record: StudyRecord) -> dict[str, Any]:
 
 def _values(trial: TrialRecord, found: Confirmed | None = None) -> dict[str, Any]:
     """The trial, and what its fresh seeds found."""
-    values = {"trial": trial.number, **size_values(trial.architecture)}
+    values = {"trial": trial.number, **tables.size_values(trial.architecture)}
     values |= picked(trial, "val_accuracy", "test_accuracy")
     if found is None:
         return values
@@ -98,7 +116,7 @@ def front_table(record: StudyRecord, width: int | None = None) -> Table:
         caption += f"\nNo room here for {left_out}; --json, --csv and wider terminals have it."
     within = f"front within {spec.budget:,} parameters on {spec.dataset}, {spec.epochs} epochs"
     kept = zip(*(column for column in columns if column[0] in widths), strict=True)
-    table = text_table(f"{record.name}: {within}", list(kept), caption)
+    table = tables.text_table(f"{record.name}: {within}", [*kept], caption)
     for column in table.columns:
         if width is not None and column.header != "notation":
             column.width = widths[str(column.header)]
@@ -115,22 +133,20 @@ def front_rows(shown: Sequence[Candidate]) -> list[list[str]]:
         cells: list[Any] = ["not yet", *[None] * 4] if any_confirmed else [trial.test_accuracy]
         if found is not None:
             seeds = f"{len(found.runs)}{f' + {found.diverged} diverged' if found.diverged else ''}"
-            held = "met" if found.goal_met else "missed"
-            test = spread_text(found.mean, found.sd)
+            test, held = spread_text(found.mean, found.sd), "met" if found.goal_met else "missed"
             cells = [test, seeds, f"{found.gap:+.2f}", found.last4_min, held]
         named = f"{trial.number}{'' if found is None or found.on_front else '*'}"
-        notation, *sizes = size_values(trial.architecture).values()
+        notation, *sizes = tables.size_values(trial.architecture).values()
         rows.append([named, *sizes, trial.val_accuracy, *cells, notation])
-    return as_text(rows)
+    return tables.as_text(rows)
 
 
 def confirmed_text(confirmed: Confirmed) -> str:
     """What may be quoted of a network, in a line."""
     seeds = f"{len(confirmed.runs)} seeds" if len(confirmed.runs) > 1 else "one seed"
-    mean, least = spread_text(confirmed.mean, confirmed.sd), f"{confirmed.last4_min:.2f}"
     more = f"; {confirmed.diverged} more diverged" if confirmed.diverged else ""
-    last = last_epochs_text(len(confirmed.runs[0].curve))
-    return f"{mean} % over {seeds}, at least {least} % over {last}{more}"
+    last = f"{confirmed.last4_min:.2f} % over {last_epochs_text(len(confirmed.runs[0].curve))}"
+    return f"{spread_text(confirmed.mean, confirmed.sd)} % over {seeds}, at least {last}{more}"
 
 
 def front_caption(record: StudyRecord, shown: Sequence[Candidate]) -> str:
@@ -155,8 +171,8 @@ def spending_text(record: StudyRecord) -> str:
         rungs = (f"{count} after epoch {epoch}" for epoch, count in spent.stopped.items())
         said.append(f"stopped: {', '.join(rungs)}")
     if record.spec.pruner != "none":
-        exempt = f"of the {spent.exempt} exempt from stopping the pruner would have stopped "
-        exempt += f"{spent.spared}, {spent.wrongful} of them wrongly"
+        would = f"the pruner would have stopped {spent.spared}, {spent.wrongful} of them wrongly"
+        exempt = f"of the {spent.exempt} exempt from stopping {would}"
         said.append(exempt if spent.exempt else "no trial was exempt from stopping")
     return f"{'; '.join(said)}."
 

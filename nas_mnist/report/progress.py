@@ -36,32 +36,29 @@ def show_progress(updates: Generator[Progress], *, quiet: bool = False) -> None:
 
 
 def _line(progress: Progress) -> str:
-    said = _parts(progress)
-    if progress.best:
-        spread = (f"{size:,}: {accuracy:.2f}%" for size, accuracy in _spread(progress))
-        said.append(f"best {', '.join(spread)}")
+    best = ", ".join(f"{size:,}: {accuracy:.2f}%" for size, accuracy in _spread(progress))
+    said = [*_parts(progress), *([f"best {best}"] if best else [])]
     return ("confirmation: " if progress.epochs else "") + "; ".join(said)
 
 
 def _parts(progress: Progress) -> list[str]:
     """What is done, what else there is to say, and the time left."""
-    counts, left = progress.counts, "time left unknown"
+    counts, left = progress.counts, "done" if progress.done else "time left unknown"
+    if progress.seconds_left is not None and not progress.done:
+        minutes, seconds = divmod(round(progress.seconds_left), 60)
+        left = f"{minutes // 60}:{minutes % 60:02}:{seconds:02} left"
     if progress.epochs:
         done, epochs = progress.epochs
         diverged = f", {counts.failed} diverged" if counts.failed else ""
-        said = [f"{counts.finished}/{progress.total} runs{diverged}", f"{done}/{epochs} epochs"]
-    else:
-        failed = f", {counts.failed} failed" if counts.failed else ""
-        more = f"{counts.pruned} pruned{failed}, {counts.running} running"
-        asked = f" ({progress.total} asked for)" if counts.finished > progress.total else ""
-        total = max(progress.total, counts.finished)
-        said = [f"{counts.finished}/{total} trials{asked}", more]
-    if progress.done:
-        left = "done"
-    elif progress.seconds_left is not None:
-        minutes, seconds = divmod(round(progress.seconds_left), 60)
-        left = f"{minutes // 60}:{minutes % 60:02}:{seconds:02} left"
-    return [*said, left]
+        return [
+            f"{counts.finished}/{progress.total} runs{diverged}",
+            f"{done}/{epochs} epochs",
+            left,
+        ]
+    failed = f", {counts.failed} failed" if counts.failed else ""
+    more = f"{counts.pruned} pruned{failed}, {counts.running} running"
+    asked = f" ({progress.total} asked for)" if counts.finished > progress.total else ""
+    return [f"{counts.finished}/{max(progress.total, counts.finished)} trials{asked}", more, left]
 
 
 def _panel(progress: Progress) -> Group:
@@ -84,4 +81,4 @@ def _spread(progress: Progress) -> list[tuple[int, float]]:
     """At most `_SIZES` networks of the front, spread over it, its ends among them."""
     last = len(progress.best) - 1
     places = {round(index * last / (_SIZES - 1)) for index in range(_SIZES)}
-    return [progress.best[place] for place in sorted(places)]
+    return [progress.best[place] for place in sorted(places)] if progress.best else []

@@ -10,10 +10,8 @@ from typing import Any
 
 from rich.table import Table
 
-from nas_mnist.execution.records import StudyRecord
 from nas_mnist.networks.architecture import Architecture, format_notation
 from nas_mnist.networks.references import Reference, Step
-from nas_mnist.training.recipe import Recipe
 from nas_mnist.training.runs import LAST_EPOCHS, Run, mean_and_sd
 from nas_mnist.training.speed import TRIAL_IMAGES, Measured
 
@@ -39,7 +37,6 @@ def as_text(rows: Rows) -> list[list[str]]:
 
 
 def text_table(title: str, rows: Rows, caption: str | None = None) -> Table:
-    """The rows as a terminal shows them."""
     headings, *lines = as_text(rows)
     table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
     for heading in headings:
@@ -51,8 +48,7 @@ def text_table(title: str, rows: Rows, caption: str | None = None) -> Table:
 
 
 def markdown_table(rows: Sequence[Sequence[str]], rules: Sequence[str]) -> str:
-    lines = [rows[0], rules, *rows[1:]]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (rows[0], rules, *rows[1:]))
 
 
 def picked(source: Any, *names: str) -> dict[str, Any]:
@@ -61,7 +57,6 @@ def picked(source: Any, *names: str) -> dict[str, Any]:
 
 
 def spread_text(mean: float, sd: float | None) -> str:
-    """A mean and its standard deviation, in percent."""
     return f"{mean:.2f}" + ("" if sd is None else f" ± {sd:.2f}")
 
 
@@ -86,7 +81,6 @@ def architecture_table(name: str, architecture: Architecture) -> Table:
 
 
 def layer_rows(architecture: Architecture) -> list[list[str]]:
-    """A row a layer."""
     rows: list[Any] = [["layer", "output shape", "parameters", "MACs", "receptive field"]]
     for cost in architecture.costs:
         shape = "×".join(map(str, cost.output_shape))
@@ -107,11 +101,10 @@ def reference_values(reference: Reference) -> dict[str, Any]:
 
 def references_table(references: Sequence[Reference]) -> Table:
     rows: list[Any] = [["name", "parameters", "MACs", "published %", "steps", "notation"]]
-    for reference in references:
-        network, published = reference.architecture, reference.published_accuracy
-        steps = ", ".join(f"{step.lifecycle} {step.number}" for step in reference.steps)
-        sizes = network.parameters, network.macs
-        rows.append([reference.name, *sizes, published, steps, format_notation(network)])
+    for found in references:
+        notation, parameters, macs, _ = size_values(found.architecture).values()
+        steps = ", ".join(f"{step.lifecycle} {step.number}" for step in found.steps)
+        rows.append([found.name, parameters, macs, found.published_accuracy, steps, notation])
     title = "Hand-made networks, and the best test accuracy published of each"
     return text_table(title, rows, "Published: the best epoch of one run, on the test images.")
 
@@ -128,35 +121,8 @@ def lifecycles_table(steps: Sequence[Step]) -> Table:
 
 
 def last_epochs_text(epochs: int) -> str:
-    """The epochs over which an accuracy is to hold."""
     last = min(epochs, LAST_EPOCHS)
     return f"the last {last} epochs" if last > 1 else "the last epoch"
-
-
-def study_values(record: StudyRecord) -> dict[str, Any]:
-    """What `studies --json` prints of a study."""
-    front = record.front()
-    return {
-        "study": record.name,
-        **picked(record.spec, "dataset", "budget", "epochs", "trials"),
-        **picked(record.counts(), "complete", "pruned", "failed", "running"),
-        "front": len(front),
-        "val_accuracy": max((trial.val_accuracy for trial in front), default=None),
-    }
-
-
-def studies_table(values: Sequence[dict[str, Any]]) -> Table:
-    """The studies of `study_values`, a line each."""
-    rows: list[Any] = [
-        ("study", "dataset", "budget", "epochs", "trials", "front", "best validation %")
-    ]
-    for found in values:
-        done = sum(found[state] for state in ("complete", "pruned", "failed"))
-        best = "" if found["val_accuracy"] is None else f"{found['val_accuracy']:.2f}"
-        size = found["dataset"], f"{found['budget']:,}", str(found["epochs"])
-        trials = f"{done}/{max(done, found['trials'])}"
-        rows.append([found["study"], *size, trials, str(found["front"]), best])
-    return text_table("studies", rows)
 
 
 def curve_values(run: Run, held_out: str = "test_accuracy") -> list[dict[str, float]]:
@@ -164,28 +130,21 @@ def curve_values(run: Run, held_out: str = "test_accuracy") -> list[dict[str, fl
     return [record.entry(held_out) for record in run.curve]
 
 
-def runs_values(
-    name: str,
-    architecture: Architecture,
-    recipe: Recipe,
-    dataset: str,
-    runs: Sequence[Run],
-    held_out: str = "test_accuracy",
-) -> dict[str, Any]:
-    """What `train --json` prints: every seed's curve, and mean ± sd of the final epoch."""
+def runs_values(runs: Sequence[Run], held_out: str) -> dict[str, Any]:
+    """What `train --json` prints of its runs: every seed's curve, and mean ± sd of the final
+    epoch."""
     mean, sd = mean_and_sd([run.test_accuracy for run in runs])
-    asked = {"dataset": dataset, "recipe": recipe.as_dict(), "seeds": [run.seed for run in runs]}
-    lowest = min(run.last4_min for run in runs)
-    found = {f"{held_out}_mean": mean, f"{held_out}_sd": sd, "last4_min": lowest}
     kept = [
         {"seed": run.seed, held_out: run.test_accuracy, "curve": curve_values(run, held_out)}
         for run in runs
     ]
-    return {"name": name, **size_values(architecture), **asked, **found, "runs": kept}
+    lowest = min(run.last4_min for run in runs)
+    found = {f"{held_out}_mean": mean, f"{held_out}_sd": sd, "last4_min": lowest}
+    return {"seeds": [run.seed for run in runs], **found, "runs": kept}
 
 
 def runs_table(values: dict[str, Any], runs: Sequence[Run]) -> Table:
-    """The runs of `runs_values`, a line a seed."""
+    """The runs of `train`, a line a seed."""
     kind, judged = ("test", "test") if "test_accuracy_mean" in values else ("val", "validation")
     rows: list[Any] = [["seed", "train %", f"{judged} %", "lowest of last 4 %", "seconds"]]
     for run in runs:
@@ -202,7 +161,6 @@ def runs_table(values: dict[str, Any], runs: Sequence[Run]) -> Table:
 def bench_values(measured: Sequence[Measured]) -> dict[str, Any]:
     """The measurements, and the ratios of the fastest batched loop to the better of the
     usual loops and to the eager one: their medians over the rounds, lowest and highest."""
-    # The last of a kind is the fastest.
     best = {found.loop.kind: found for found in sorted(measured, key=lambda found: found.median)}
     values: dict[str, Any] = {"loops": [found.as_dict() for found in measured]}
     for kind in ("usual", "eager"):
