@@ -24,7 +24,7 @@ def inspect(
     target: str, storage: str | None = None, plugins: list[str] | None = None, as_json: bool = False
 ) -> None:
     """Show a network's layers: shapes, parameters, MACs and receptive fields."""
-    from nas_mnist.execution.target import resolve_target
+    from nas_mnist.execution.records import resolve_target
 
     name, architecture, *_ = resolve_target(target, storage)
     values = tables.architecture_values(name, architecture)
@@ -57,7 +57,7 @@ def train(
 ) -> None:
     """Train one network on all training images and test it after every epoch. A trial's is trained
     as its study trains, unless told otherwise."""
-    from nas_mnist.execution.target import resolve_target
+    from nas_mnist.execution.records import resolve_target
 
     if output is not None and output.suffix != ".py":
         raise typer.BadParameter(f"{output} must end in .py", param_hint="--output")
@@ -178,7 +178,7 @@ def bench(
         raise RequestError(f"--study-of is now a script: {script}")
     import torch
 
-    from nas_mnist.execution.target import resolve_target
+    from nas_mnist.execution.records import resolve_target
     from nas_mnist.training.datasets import load_dataset
     from nas_mnist.training.device import resolve_device, resolve_precision
 
