@@ -63,11 +63,9 @@ def make_study(
                 settings["precision"] = precision
             own_versions = {name: version(name) for name in _PACKAGES}
             description = {
-                spec.CONFIG: settings,
+                **{spec.CONFIG: settings, "split_seed": config.seed, "space": space.version()},
                 "versions": {"python": platform.python_version(), **own_versions},
-                "split_seed": config.seed,
                 "normalization": list(normalization),
-                "space": space.version(),
                 FIRST: space.first_points(config.limit()),
             }
             # Of several that make the study at once, one describes it, and all read that back.

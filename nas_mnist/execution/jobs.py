@@ -210,14 +210,10 @@ class SearchJob(Job):
         exempt = random.Random(derived_seed(seed, -1)).random() < EXEMPT_SHARE
         attributes: dict[str, Any] = {
             **{name: None for name in _OUTCOMES if name in before.user_attrs},
-            "notation": format_notation(architecture),
-            "parameters": architecture.parameters,
-            "macs": architecture.macs,
-            "receptive_field": architecture.receptive_field,
-            "seed": seed,
+            **{"notation": format_notation(architecture), "parameters": architecture.parameters},
+            **{"macs": architecture.macs, "receptive_field": architecture.receptive_field},
             "precision": str(self.precision).removeprefix("torch."),
-            "exempt": exempt,
-            "curve": [],
+            **{"seed": seed, "exempt": exempt, "curve": []},
         }
         queue.write_held(self.storage, trial_id, attributes)
         if "parameters" not in trial.constraints:

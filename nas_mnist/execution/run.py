@@ -118,11 +118,8 @@ def prepare_confirmation(
 def run_confirmation(
     record: StudyRecord, config: SearchConfig, launcher: Launcher | None = None
 ) -> Generator[Progress]:
-    """Retrain `networks_to_confirm` with `config.seeds` seeds; otherwise as `run_search`.
-
-    What has been trained is kept: with more seeds, or a front that has grown, only what is
-    missing is run.
-    """
+    """Retrain `networks_to_confirm` with `config.seeds` seeds; otherwise as `run_search`. With
+    more seeds, or a front that has grown, only what is missing is run."""
     study_id = queue_confirmation(record, config)
     wanted = wanted_runs(record, config)
     epochs = len(wanted) * config.epochs
@@ -132,11 +129,8 @@ def run_confirmation(
         return {key: rows[key] for key in wanted if key in rows}
 
     def epochs_of(run: FrozenTrial) -> int:
-        if run.state == TrialState.WAITING:
-            return 0
-        if run.state == TrialState.FAIL:  # there is no more to wait for
-            return config.epochs
-        return len(run.user_attrs.get("curve", ()))
+        known = {TrialState.WAITING: 0, TrialState.FAIL: config.epochs}  # no more to wait for
+        return known.get(run.state, len(run.user_attrs.get("curve", ())))
 
     before = sum(map(epochs_of, wanted_rows().values()))
 
