@@ -25,7 +25,7 @@ def inspect(
     target: str, storage: str | None = None, plugins: list[str] | None = None, as_json: bool = False
 ) -> None:
     """Show a network's layers: shapes, parameters, MACs and receptive fields."""
-    from nas_mnist.execution.target import resolve_target
+    from nas_mnist.execution.records import resolve_target
 
     network = resolve_target(target, storage)[:2]
     shown = tables.architecture_table(*network)
@@ -58,7 +58,7 @@ def train(
 ) -> None:
     """Train one network on all training images and test it after every epoch. A trial's is trained
     as its study trains, unless told otherwise."""
-    from nas_mnist.execution.target import resolve_target
+    from nas_mnist.execution.records import resolve_target
 
     if output is not None and output.suffix != ".py":
         raise typer.BadParameter(f"{output} must end in .py", param_hint="--output")
@@ -180,7 +180,7 @@ def bench(
         raise RequestError(f"--study-of is now a script: {script}")
     import torch
 
-    from nas_mnist.execution.target import resolve_target
+    from nas_mnist.execution.records import resolve_target
     from nas_mnist.training.datasets import load_dataset
     from nas_mnist.training.trainer import resolve_device, resolve_precision
 

@@ -6,8 +6,6 @@ resumed, shared between processes and machines, and read just as the search is.
 
 from __future__ import annotations
 
-import statistics
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
@@ -26,32 +24,27 @@ RunKey: TypeAlias = tuple[int, int, int]
 """of a run: its trial's number, its seed, and the training images it is given, 0 for all"""
 
 
-@dataclass(frozen=True, slots=True)
-class ConfirmedRun:
-    """One network trained from scratch on all training images with one fresh seed."""
+class ConfirmedRun(NamedTuple):
+    """One network trained from scratch on all training images with one fresh seed. Its fields are
+    as a TrialRecord's; the test accuracies, in percent, are in its curve."""
 
     seed: int
     curve: tuple[dict[str, float], ...]
-    """one record an epoch, as a trial's, with test_accuracy"""
     weights: str
-    """id in the artifact store"""
     finished: str
-    """date of completion, ISO 8601"""
 
     @property
     def test_accuracy(self) -> float:
-        """Percent, after the final epoch."""
         return self.curve[-1]["test_accuracy"]
 
     @property
     def last4_min(self) -> float:
-        """Percent: the lowest test accuracy of the last four epochs."""
         return min(entry["test_accuracy"] for entry in self.curve[-LAST_EPOCHS:])
 
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
-    """What may be quoted of a network."""
+    """What may be quoted of a network: test accuracies in percent, after the final epoch."""
 
     trial: TrialRecord
     on_front: bool
@@ -70,17 +63,16 @@ class Confirmed:
 
     @property
     def mean(self) -> float:
-        """Percent: of the test accuracies after the final epoch."""
-        return statistics.fmean(run.test_accuracy for run in self.runs)
+        return mean_and_sd([run.test_accuracy for run in self.runs])[0]
 
     @property
     def sd(self) -> float | None:
-        """Sample standard deviation of the same; None for a single run."""
+        """None for a single run."""
         return mean_and_sd([run.test_accuracy for run in self.runs])[1]
 
     @property
     def last4_min(self) -> float:
-        """Percent: the lowest test accuracy of the last four epochs of any run."""
+        """The lowest of the last four epochs of any run."""
         return min(run.last4_min for run in self.runs)
 
     @property
@@ -101,37 +93,27 @@ def confirmation_seeds(seed: int, count: int) -> list[int]:
 
 def confirmed(record: StudyRecord) -> list[Confirmed]:
     """The networks that have been retrained, from the fewest parameters up."""
-    with storage_errors(record.url):
-        try:
-            study_id = record.storage.get_study_id_from_name(record.name + CONFIRMATION)
-        except KeyError:  # none has begun
-            return []
-        rows = runs_by_key(record.storage.get_all_trials(study_id, deepcopy=False))
+    rows = confirmation_rows(record)
+    if not rows:
+        return []
     # Runs on the most images count: 0 is all.
     images = [key[2] for key, row in rows.items() if row.state == TrialState.COMPLETE]
     most = 0 if 0 in images else max(images, default=0)
-    by_trial: dict[int, list[FrozenTrial]] = defaultdict(list)
-    for key, row in rows.items():
-        if key[2] == most:
-            by_trial[key[0]].append(row)
     on_front, result = {trial.number for trial in record.front()}, []
     for trial in sorted(record.complete(), key=lambda trial: trial.architecture.parameters):
-        mine = by_trial[trial.number]
+        mine = [row for key, row in rows.items() if (key[0], key[2]) == (trial.number, most)]
         complete = [row for row in mine if row.state == TrialState.COMPLETE]
         runs = tuple(_run(row) for row in complete if row.user_attrs.get("weights") is not None)
         diverged = sum(row.state == TrialState.FAIL for row in mine)
         if runs:
-            is_on_front = trial.number in on_front
-            result.append(Confirmed(trial, is_on_front, runs, diverged, record.spec.goal, most))
+            of_front = trial.number in on_front
+            result.append(Confirmed(trial, of_front, runs, diverged, record.spec.goal, most))
     return result
 
 
 def networks_to_confirm(record: StudyRecord, config: SearchConfig) -> list[TrialRecord]:
-    """The front, and the `config.most_accurate` networks most accurate on the validation images,
-    whatever their size, the most accurate of all first.
-
-    One lucky run of a small network keeps all larger ones off the front, the better ones too.
-    """
+    """The front, and the `config.most_accurate` most accurate on the validation images, best first:
+    one lucky run of a small network keeps all larger ones off the front, the better ones too."""
     best_first = record.complete()
     best_first.sort(key=lambda trial: (-trial.val_accuracy, trial.architecture.parameters))
     chosen = {trial.number for trial in (*record.front(), *best_first[: config.most_accurate])}
@@ -159,6 +141,16 @@ def choose_run(
     return next((row for number, row in waiting if network in (None, number)), None)
 
 
+def confirmation_rows(record: StudyRecord) -> dict[RunKey, FrozenTrial]:
+    """The runs of a study's confirmation; none before it has begun."""
+    with storage_errors(record.url):
+        try:
+            study_id = record.storage.get_study_id_from_name(record.name + CONFIRMATION)
+        except KeyError:
+            return {}
+        return runs_by_key(record.storage.get_all_trials(study_id, deepcopy=False))
+
+
 def runs_by_key(trials: Sequence[FrozenTrial]) -> dict[RunKey, FrozenTrial]:
     """The runs by their keys. Two machines may have queued the same run: the first counts, and
     the other is never taken."""
@@ -175,9 +167,7 @@ def _run(row: FrozenTrial) -> ConfirmedRun:
     attrs = row.user_attrs
     with reading(f"confirmation run {row.number}"):
         curve = [{str(key): float(n) for key, n in entry.items()} for entry in attrs["curve"]]
-        for entry in curve:
-            percent(entry["test_accuracy"])
-        if not curve:
+        if not [percent(entry["test_accuracy"]) for entry in curve]:
             raise ValueError("no curve")
         seed, weights = int(attrs["seed"]), str(attrs["weights"]["artifact"])
         return ConfirmedRun(seed, tuple(curve), weights, f"{row.datetime_complete:{TIME}}")
@@ -197,22 +187,19 @@ class Candidate(NamedTuple):
 
 def candidates(record: StudyRecord) -> list[Candidate]:
     """The front, and what was confirmed beside it, from the fewest parameters up."""
-    known = {found.trial.number: found for found in confirmed(record)}
-    trials = {trial.number: trial for trial in record.front()}
-    trials |= {number: found.trial for number, found in known.items()}
-    shown = [Candidate(trial, known.get(number)) for number, trial in sorted(trials.items())]
-    return sorted(shown, key=lambda entry: entry.trial.architecture.parameters)
+    shown = {trial.number: Candidate(trial, None) for trial in record.front()}
+    shown |= {found.trial.number: Candidate(found.trial, found) for found in confirmed(record)}
+    size = [(entry.trial.architecture.parameters, number) for number, entry in shown.items()]
+    return [shown[number] for _, number in sorted(size)]
 
 
 def chosen(
     record: StudyRecord, trial: int | None = None, at_least: float | None = None
 ) -> Candidate:
-    """The completed trial of that number; or the smallest network with that accuracy in percent:
-    the confirmed mean, in a study without confirmation that on the validation images; or the one
-    most accurate on the validation images.
+    """The completed trial of that number; or the smallest network with that `accuracy`; or the one
+    most accurate on the validation images. StudyError if there is none.
 
-    Once some are confirmed, only those can be chosen but by their number. StudyError if there
-    is none.
+    Once some are confirmed, only those can be chosen but by their number.
     """
     shown = candidates(record)
     if trial is not None:
@@ -224,8 +211,7 @@ def chosen(
     if at_least is None:
         # Chosen by validation accuracy: the best of several test accuracies is the luckiest.
         return max(shown, key=lambda entry: entry.trial.val_accuracy)
-    for entry in shown:
-        if entry.accuracy >= at_least:
-            return entry
+    if good := [entry for entry in shown if entry.accuracy >= at_least]:
+        return good[0]
     most = max(entry.accuracy for entry in shown)
     raise StudyError(f"the study has no network of {at_least:g}%; its best has {most:.3f}%")

@@ -15,7 +15,7 @@ from optuna.trial import TrialState, create_trial
 
 from nas_mnist.errors import StudyError
 from nas_mnist.execution import spec
-from nas_mnist.execution.confirmation import runs_by_key, wanted_runs
+from nas_mnist.execution.confirmation import confirmation_rows, wanted_runs
 from nas_mnist.execution.optuna_internals import add_waiting, describe_study, study_id
 from nas_mnist.execution.records import StudyRecord, load_study
 from nas_mnist.execution.spec import SearchConfig, StudySpec, resolve_config
@@ -38,16 +38,11 @@ def make_study(
     first: Sequence[dict[str, Any]] | None = None,
     precision: str = spec.AUTO,
 ) -> StudyRecord:
-    """The study of this request, made or continued, with trials in its queue.
+    """The study of this request, made or continued, with trials in its queue. StudyError if a
+    study of this name was made under other settings.
 
-    Args:
-        config: the request.
-        normalization: mean and standard deviation of the dataset's training pixels.
-        first: points of the space for the first trials, `Space.first_points` unless given; the
-            sampler draws the others.
-        precision: of a new study, unless the request names one.
-
-    Raises StudyError if a study of this name was made under other settings.
+    `first` are points of the space for the first trials, `Space.first_points` unless given;
+    `precision` is a new study's unless the request names one.
     """
     space = find_space(config.space, config.classes)
     storage = open_storage(config.storage, create=True)
@@ -66,14 +61,11 @@ def make_study(
             settings = config.spec().as_dict()
             if config.precision == spec.AUTO:
                 settings["precision"] = precision
-            versions = {"python": platform.python_version()}
-            versions |= {name: version(name) for name in _PACKAGES}
+            own_versions = {name: version(name) for name in _PACKAGES}
             description = {
-                spec.CONFIG: settings,
-                "versions": versions,
-                "split_seed": config.seed,
+                **{spec.CONFIG: settings, "split_seed": config.seed, "space": space.version()},
+                "versions": {"python": platform.python_version(), **own_versions},
                 "normalization": list(normalization),
-                "space": space.version(),
                 FIRST: space.first_points(config.limit()),
             }
             # Of several that make the study at once, one describes it, and all read that back.
@@ -105,26 +97,25 @@ def fill_queue(record: StudyRecord, config: SearchConfig) -> int:
     trials = record.trials()
     waiting = sum(trial.state == TrialState.WAITING for trial in trials[: config.trials])
     missing = min(config.trials - len(trials), _QUEUED + 2 * config.workers - waiting)
-    if missing <= 0:
-        return waiting
     with storage_errors(record.url):
-        return waiting + add_waiting(record.storage, record.study_id, missing, config.trials)
+        if missing > 0:
+            waiting += add_waiting(record.storage, record.study_id, missing, config.trials)
+    return waiting
 
 
 def queue_confirmation(record: StudyRecord, config: SearchConfig) -> int:
-    """The id of the confirmation's study, with a trial for every run that is wanted and not there
-    yet."""
+    """The id of the confirmation's study, with a trial for every run that is wanted."""
     name = record.name + spec.CONFIRMATION
     own: dict[str, Any] = {"direction": StudyDirection.MAXIMIZE, "load_if_exists": True}
     with storage_errors(record.url):
         study = optuna.create_study(study_name=name, storage=record.storage, **own)
         study.set_user_attr("confirms", record.name)
-        have = runs_by_key(study.get_trials(deepcopy=False))
+        have = confirmation_rows(record)
         for key, trial in wanted_runs(record, config).items():
             if key not in have:
                 attrs: dict[str, Any] = {"trial": key[0], "seed": key[1], "images": key[2]}
                 attrs |= {"notation": trial.notation, "parameters": trial.architecture.parameters}
-                attrs["peak_learning_rate"] = trial.peak_learning_rate
+                attrs |= {"peak_learning_rate": trial.peak_learning_rate}
                 study.add_trial(create_trial(state=TrialState.WAITING, user_attrs=attrs))
         return study_id(study)
 
@@ -135,29 +126,24 @@ def check_identity(record: StudyRecord, config: SearchConfig) -> None:
         made, asked = getattr(record.spec, name), getattr(config, name)
         free = name in spec.ASKED or (name == "precision" and spec.AUTO in (made, asked))
         if made != asked and not free:
-            flag = name.replace("_", "-")
-            before, now = _first_difference(made, asked)
-            raise StudyError(
-                f"study {record.name!r} was made with {flag} {before}, not {now}; give the same "
-                f"--{flag} to continue it, or another --study"
-            )
+            flag, (before, now) = name.replace("_", "-"), _first_difference(made, asked)
+            way_out = f"give the same --{flag} to continue it, or another --study"
+            said = f"study {record.name!r} was made with {flag} {before}, not {now}"
+            raise StudyError(f"{said}; {way_out}")
     if not find_space(config.space, config.classes).accepts(record.study.user_attrs.get("space")):
-        raise StudyError(
-            f"study {record.name!r} was made in another version's search space "
-            f"(nas-mnist {record.versions.get('nas-mnist')!r}); choose another --study"
-        )
+        made = f"another version's search space (nas-mnist {record.versions.get('nas-mnist')!r})"
+        raise StudyError(f"study {record.name!r} was made in {made}; choose another --study")
 
 
 def _first_difference(before: Any, now: Any) -> tuple[str, str]:
     """Two settings as text; of two tables, their first entry that differs."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        for name in {**before, **now}:
-            if name not in before:  # another version's
-                return f"without {name}", f"{name}={now[name]}"
-            if name not in now:
-                return f"{name}={before[name]}", f"without {name}"
-            if before[name] != now[name]:
-                old, new = _first_difference(before[name], now[name])
-                joint = "." if isinstance(before[name], dict) else "="
-                return f"{name}{joint}{old}", f"{name}{joint}{new}"
-    return ("all" if before is None else str(before), "all" if now is None else str(now))
+    if not (isinstance(before, dict) and isinstance(now, dict)):
+        return ("all" if before is None else str(before), "all" if now is None else str(now))
+    name = next(name for name in {**before, **now} if before.get(name, ...) != now.get(name, ...))
+    if name not in before:  # another version's
+        return f"without {name}", f"{name}={now[name]}"
+    if name not in now:
+        return f"{name}={before[name]}", f"without {name}"
+    old, new = _first_difference(before[name], now[name])
+    joint = "." if isinstance(before[name], dict) else "="
+    return f"{name}{joint}{old}", f"{name}{joint}{new}"

@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -42,22 +41,17 @@ class Run:
     trial_id: int
     number: int
     member: Member
-    exempt: bool = False
-    """from pruning, to tell of pruned trials that would have won"""
-    spared: bool = False
-    """though it would have been pruned"""
+    exempt: bool = False  # from pruning, to tell of pruned trials that would have won
+    spared: bool = False  # though it would have been pruned
     curve: list[dict[str, float]] = field(default_factory=list)
 
 
 class Job(ABC):
     """Runs trials of one study with one set of data on one device."""
 
-    metric: str
-    """the accuracy that an epoch records"""
-    ending = ""
-    """of the name of the study whose trials they are, beside the search's"""
-    at_once: int
-    """trials that are taken at a time"""
+    metric: str  # the accuracy that an epoch records
+    ending = ""  # of the name of the study whose trials they are, beside the search's
+    at_once: int  # trials that are taken at a time
     training: Images
     held_out: Images
 
@@ -65,13 +59,11 @@ class Job(ABC):
         """`keep_going` is called at every step of training; it raises KeyboardInterrupt to stop."""
         self.config, self.limit, self.keep_going = config, config.limit(), keep_going
         self.device = resolve_device(config.device)
-        folder = Path(config.data_dir) if config.data_dir else None
-        self.dataset = load_dataset(config.dataset, folder)
+        self.dataset = load_dataset(config.dataset, config.data_dir)
         self.test = self.dataset.test.to(self.device)
         self.record = load_study(config.study, config.storage)
         check_identity(self.record, config)
-        made = self.record.spec.precision  # it is part of the study
-        precision = made if config.precision == AUTO else config.precision
+        precision = self.record.spec.precision if config.precision == AUTO else config.precision
         self.precision = resolve_precision(precision, self.device)
         self.pack = partial(Pack, device=self.device, precision=self.precision, on_step=keep_going)
         self.storage = self.record.storage
@@ -163,9 +155,8 @@ class ConfirmJob(Job):
         self.training, self.held_out = images.to(self.device), self.test
 
     def choose(self, taken: list[int], trials: list[FrozenTrial]) -> FrozenTrial | None:
-        mine = (trial for trial in trials if optuna_internals.trial_id(trial) in taken)
-        network = next((trial.user_attrs["trial"] for trial in mine), None)
-        return choose_run(trials, self.wanted, network)
+        mine = [t.user_attrs["trial"] for t in trials if optuna_internals.trial_id(t) in taken]
+        return choose_run(trials, self.wanted, mine[0] if mine else None)
 
     def begin(self, trial_id: int, beside: Run | None) -> Run:
         row = self.storage.get_trial(trial_id)
@@ -218,14 +209,10 @@ class SearchJob(Job):
         exempt = random.Random(derived_seed(seed, -1)).random() < EXEMPT_SHARE
         attributes: dict[str, Any] = {
             **{name: None for name in _OUTCOMES if name in before.user_attrs},
-            "notation": format_notation(architecture),
-            "parameters": architecture.parameters,
-            "macs": architecture.macs,
-            "receptive_field": architecture.receptive_field,
-            "seed": seed,
+            **{"notation": format_notation(architecture), "parameters": architecture.parameters},
+            **{"macs": architecture.macs, "receptive_field": architecture.receptive_field},
             "precision": str(self.precision).removeprefix("torch."),
-            "exempt": exempt,
-            "curve": [],
+            **{"seed": seed, "exempt": exempt, "curve": []},
         }
         queue.write_held(self.storage, trial_id, attributes)
         if "parameters" not in trial.constraints:
@@ -248,11 +235,11 @@ class SearchJob(Job):
         why = self.pruner.stop(own, rivals)
         if why is None:
             return True
-        said = why._asdict()
         if run.exempt:
             run.spared = True
-            return queue.write_held(self.storage, run.trial_id, {"would_be_pruned": said})
-        queue.finish(self.storage, run.trial_id, TrialState.PRUNED, (), {"pruned": said})
+            return queue.write_held(self.storage, run.trial_id, {"would_be_pruned": why._asdict()})
+        pruned = {"pruned": why._asdict()}
+        queue.finish(self.storage, run.trial_id, TrialState.PRUNED, (), pruned)
         return False
 
     def results(self, run: Run, test_accuracy: float) -> tuple[list[float], dict[str, Any]]:

@@ -1,5 +1,4 @@
-"""Workers, which take waiting trials of a study and train them: as processes of this machine,
-unless a cluster is named.
+"""Workers, which take waiting trials of a study and train them: as processes of this machine.
 
 A worker ends with 0 when no trial waits, 130 when it was told to stop, and otherwise with an
 error's exit code and one line that says what. A trial that it had begun goes back to the queue
@@ -23,7 +22,6 @@ import cloudpickle
 from nas_mnist import lookup
 from nas_mnist.errors import INTERRUPTED, NasMnistError, RequestError, is_out_of_memory
 from nas_mnist.execution.spec import SearchConfig, available_cores
-from nas_mnist.execution.store import storage_errors
 from nas_mnist.processes import exit_code, prepare, start_process
 
 # What the processes of this machine are forked from imports it once for all of them.
@@ -34,16 +32,13 @@ Order: TypeAlias = tuple[SearchConfig, str, bytes]
 
 
 class Worker:
-    """A worker process."""
-
     def __init__(self, order: Order) -> None:
         self._error, theirs = multiprocessing.Pipe(duplex=False)
         with theirs:
             self._process = start_process(_PRELOAD, _main, order, theirs)
 
     def ended(self) -> tuple[int, str] | None:
-        """Its exit code, negative if it was killed, and its error's line; None as long as it runs
-        or waits for its slot."""
+        """Its exit code, negative if it was killed, and its error's line; None until it has one."""
         code, error = exit_code(self._process), ""
         if code is None:
             return None
@@ -66,8 +61,7 @@ class Launcher:
     """Starts workers, as processes of this machine."""
 
     @property
-    def slots(self) -> int:
-        """How many workers there is room for."""
+    def slots(self) -> int:  # how many workers there is room for
         return available_cores()
 
     def check(self, config: SearchConfig) -> str:
@@ -79,7 +73,7 @@ class Launcher:
         return config.device
 
     def start(self, config: SearchConfig, job: str) -> Worker:
-        """A new worker at the study's trials; `job` is `search` or `confirm`. Raises OSError."""
+        """A new worker at the study's trials. Raises OSError."""
         return Worker(order_of(config, job))
 
 
@@ -99,6 +93,7 @@ def work(order: Order, keep_going: Callable[[], None]) -> tuple[int, str]:
     import torch
 
     from nas_mnist.execution.jobs import JOBS
+    from nas_mnist.execution.store import storage_errors
     from nas_mnist.training.trainer import keep_freed_memory
 
     config, job, given = order

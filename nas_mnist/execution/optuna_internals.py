@@ -32,15 +32,11 @@ class Storage(_CachedStorage):
     with `create`, Optuna's tables are made if they are missing."""
 
     def __init__(self, url: str, engine_kwargs: dict[str, Any], *, create: bool) -> None:
+        beats = {"heartbeat_interval": HEARTBEAT_SECONDS, "grace_period": 4 * HEARTBEAT_SECONDS}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            backend = RDBStorage(
-                url,
-                engine_kwargs=engine_kwargs,
-                heartbeat_interval=HEARTBEAT_SECONDS,
-                grace_period=4 * HEARTBEAT_SECONDS,
-                skip_table_creation=not create,
-            )
+            own: Any = {"skip_table_creation": not create, **beats}
+            backend = RDBStorage(url, engine_kwargs, **own)
         super().__init__(backend)
         self.engine: sqlalchemy.Engine = backend.engine
 
@@ -66,10 +62,8 @@ def fix_point(storage: Storage, trial_id: int, values: Mapping[str, Any]) -> Non
 
 
 def stale_trials(storage: Storage, study_id: int) -> set[int]:
-    """Ids of running trials whose heartbeat has stopped.
-
-    Optuna's public fail_stale_trials would end them as failed, and start other numbers.
-    """
+    """Ids of running trials whose heartbeat has stopped."""
+    # Optuna's public fail_stale_trials would end them as failed, and start other numbers.
     return set(storage._get_stale_trial_ids(study_id))
 
 
@@ -99,42 +93,30 @@ def add_waiting(storage: Storage, study_id: int, most: int, total: int) -> int:
     Optuna counts a study's trials and adds one in two steps, and gives a number twice once a
     trial has been deleted.
     """
+    own: dict[str, Any] = {"study_id": study_id}
     with _transaction(storage) as session:
         models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
-        rows = session.query(models.TrialModel.number).filter(
-            models.TrialModel.study_id == study_id
-        )
-        numbers = [number for (number,) in rows]
+        numbers = [n for (n,) in session.query(models.TrialModel.number).filter_by(**own)]
         first = max(numbers, default=-1) + 1
         added = range(first, first + max(0, min(most, total - len(numbers))))
-        for number in added:
-            session.add(
-                models.TrialModel(study_id=study_id, number=number, state=TrialState.WAITING)
-            )
+        session.add_all(models.TrialModel(**own, number=n, state=TrialState.WAITING) for n in added)
     return len(added)
 
 
 class TrialRow(NamedTuple):
-    """A trial's row in the database, in a transaction that nobody else changes it in."""
+    """A trial's row in the database, as a transaction found it that nobody else changes it in."""
 
     session: Session
     trial: models.TrialModel
-
-    @property
-    def state(self) -> TrialState:
-        return self.trial.state  # type: ignore[return-value]
-
-    @property
-    def started(self) -> datetime | None:
-        return self.trial.datetime_start
+    state: TrialState
+    started: datetime | None
 
     def become(self, state: TrialState, values: Sequence[float] = ()) -> None:
         """Start the trial, return it to the queue, or end it with these values."""
         for objective, value in enumerate(values):
             stored, kind = models.TrialValueModel.value_to_stored_repr(value)
-            row = models.TrialValueModel(trial_id=self.trial.trial_id, objective=objective)
-            row.value, row.value_type = stored, kind
-            self.session.add(row)
+            own = {"trial_id": self.trial.trial_id, "objective": objective}
+            self.session.add(models.TrialValueModel(**own, value=stored, value_type=kind))
         self.trial.state = state
         if state == TrialState.RUNNING:
             self.trial.datetime_start = datetime.now()
@@ -163,9 +145,9 @@ def locked_trial(storage: Storage, trial_id: int) -> Iterator[TrialRow]:
     """One transaction on a trial. Optuna's storages compare and set nothing but "waiting" with
     "running"."""
     with _transaction(storage) as session:
-        yield TrialRow(
-            session, models.TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
-        )
+        trial = models.TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
+        state: Any = trial.state
+        yield TrialRow(session, trial, state, trial.datetime_start)
 
 
 @contextmanager

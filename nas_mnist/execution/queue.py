@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from nas_mnist.execution import optuna_internals as internals
 from nas_mnist.execution.optuna_internals import Storage, locked_trial
+from nas_mnist.execution.store import storage_errors
 from nas_mnist.processes import started
 
 _OWNER = "worker"
@@ -60,11 +61,8 @@ def finish(
     values: Sequence[float] = (),
     attributes: Mapping[str, Any] | None = None,
 ) -> bool:
-    """End the trial, with its last attributes, if it is still this process's; whether it is. With
-    no state, it goes on.
-
-    One that was taken for dead meanwhile, and handed to another, is the other's to finish.
-    """
+    """End the trial, with its last attributes, if it is still this process's; whether it is. One
+    that was taken for dead, and handed to another, is the other's. With no state, it goes on."""
     with locked_trial(storage, trial_id) as row:
         held = row.state == TrialState.RUNNING and bool(row.read(_OWNER) == _this_process())
         if held:
@@ -90,19 +88,20 @@ def give_back_abandoned(storage: Storage, study_id: int) -> int:
     A process of this machine is gone when none that lives has its number and starting time,
     however long it sleeps; one of another machine when its heartbeat stops.
     """
-    stale = internals.stale_trials(storage, study_id)
     given_back = 0
-    for seen in storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.RUNNING,)):
-        seen_id, owner = internals.trial_id(seen), seen.user_attrs.get(_OWNER)
-        if not _is_gone(owner, seen_id in stale):
-            continue
-        with locked_trial(storage, seen_id) as row:
-            # Unless it has changed hands since it was seen.
-            same = row.state == TrialState.RUNNING and row.started == seen.datetime_start
-            if same and row.read(_OWNER) == owner:
-                row.write(**_NOBODYS)
-                row.become(TrialState.WAITING)
-                given_back += 1
+    with storage_errors(storage.engine.url):
+        stale = internals.stale_trials(storage, study_id)
+        for seen in storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.RUNNING,)):
+            seen_id, owner = internals.trial_id(seen), seen.user_attrs.get(_OWNER)
+            if not _is_gone(owner, seen_id in stale):
+                continue
+            with locked_trial(storage, seen_id) as row:
+                # Unless it has changed hands since it was seen.
+                same = row.state == TrialState.RUNNING and row.started == seen.datetime_start
+                if same and row.read(_OWNER) == owner:
+                    row.write(**_NOBODYS)
+                    row.become(TrialState.WAITING)
+                    given_back += 1
     return given_back
 
 

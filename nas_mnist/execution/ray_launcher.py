@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import signal
@@ -52,11 +53,8 @@ class RayLauncher(Launcher):
 
     @property
     def slots(self) -> int:
-        """As many as the cluster has cores, or shares of GPUs."""
-        slots = _cluster("CPU")
-        if self.gpus:
-            slots = min(slots, _cluster("GPU") / self.gpus)
-        return max(1, int(slots))
+        shares = _cluster("GPU") / self.gpus if self.gpus else math.inf
+        return max(1, int(min(_cluster("CPU"), shares)))
 
     def check(self, config: SearchConfig) -> str:
         if config.device == "cuda" and not self.gpus:

@@ -1,7 +1,9 @@
-"""A study as its storage has it: read safely, whoever's database it is."""
+"""A study as its storage has it, read safely, whoever's database it is; and a network as a person
+names it, which may be a study's."""
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -11,12 +13,15 @@ from typing import Any, NamedTuple, Self
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from nas_mnist.errors import RequestError, StudyError
+from nas_mnist.errors import ArchitectureError, RequestError, StudyError
+from nas_mnist.execution import spec
 from nas_mnist.execution.optuna_internals import Storage, study_id
-from nas_mnist.execution.spec import ASKED, AUTO, CONFIG, CONFIRMATION, SearchConfig, StudySpec
+from nas_mnist.execution.spec import SearchConfig, StudySpec
 from nas_mnist.execution.store import open_storage, shown, storage_errors
 from nas_mnist.networks.architecture import Architecture, format_notation, parse_notation
+from nas_mnist.networks.references import references
 from nas_mnist.search.front import front_indices
+from nas_mnist.training.recipe import Recipe, dataset_recipe
 
 _ASKED_LAST = "asked"
 """user attribute of a study: what of ASKED was last asked of it, unless as when it was made"""
@@ -50,14 +55,13 @@ def counts_of(trials: Iterable[FrozenTrial]) -> Counts:
 
 @dataclass(frozen=True, slots=True)
 class TrialRecord:
-    """A completed trial."""
+    """A completed trial; its accuracies in percent, after the final epoch."""
 
     number: int
     architecture: Architecture
     val_accuracy: float
-    """percent, final epoch: what the search maximized"""
     test_accuracy: float
-    """percent, measured once after the final epoch; nothing was chosen by it"""
+    """measured once; nothing was chosen by it"""
     seed: int
     peak_learning_rate: float
     curve: tuple[dict[str, float], ...]
@@ -94,7 +98,7 @@ class StudyRecord:
         with storage_errors(url):
             names = optuna.get_all_study_names(storage)
             if name not in names:
-                names = [known for known in names if not known.endswith(CONFIRMATION)]
+                names = [known for known in names if not known.endswith(spec.CONFIRMATION)]
                 known = f"; it has {', '.join(map(repr, sorted(names)))}" if names else ""
                 raise StudyError(f"no study {name!r} in this storage{known}")
             study = optuna.load_study(study_name=name, storage=storage)
@@ -108,18 +112,18 @@ class StudyRecord:
             mean, std = map(float, attrs["normalization"])
             if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
                 raise ValueError("normalization")
-            stored = attrs[CONFIG]
+            stored, asked = attrs[spec.CONFIG], attrs.get(_ASKED_LAST)
             # What an earlier version kept of the machine that ran it is not read.
             if not _ALWAYS <= stored.keys() <= SearchConfig.model_fields.keys():
                 raise ValueError("config")
             settings = {name: stored[name] for name in StudySpec.model_fields if name in stored}
             if "precision" not in settings:  # made before it was one: that of its trials
                 known = (trial.user_attrs.get("precision") for trial in study.get_trials(False))
-                settings["precision"] = next(filter(None, known), AUTO)
-            settings |= {name: attrs[_ASKED_LAST][name] for name in ASKED if _ASKED_LAST in attrs}
+                settings["precision"] = next(filter(None, known), spec.AUTO)
+            settings |= {name: asked[name] for name in spec.ASKED if asked is not None}
             versions = {str(name): str(text) for name, text in attrs["versions"].items()}
-            spec = StudySpec(**settings)
-            return cls(study, storage, url, artifact_dir, spec, versions, (mean, std))
+            own = StudySpec(**settings)
+            return cls(study, storage, url, artifact_dir, own, versions, (mean, std))
         except _NONSENSE:
             made = "was not made by nas-mnist search, or by another version"
             raise StudyError(f"study {study.study_name!r} {made}") from None
@@ -134,7 +138,7 @@ class StudyRecord:
 
     def ask(self, **asked: Any) -> Self:
         """The study with other settings of ASKED, which it remembers."""
-        before = {name: getattr(self.spec, name) for name in ASKED}
+        before = {name: getattr(self.spec, name) for name in spec.ASKED}
         if before | asked == before:
             return self
         with storage_errors(self.url):
@@ -173,13 +177,13 @@ class StudyRecord:
     def trial(self, number: int) -> TrialRecord:
         """A completed trial and its weights; StudyError if there is none of this number."""
         found = [trial for trial in self.trials(TrialState.COMPLETE) if trial.number == number]
-        if any(trial.user_attrs.get("weights") is None for trial in found):
+        if not found:
+            others = f"`front {self.name}` lists the front's"
+            raise StudyError(f"study {self.name!r} has no completed trial {number}; {others}")
+        if found[0].user_attrs.get("weights") is None:
             lost = "lost its weights to another process, as versions before 0.2 allowed"
             raise StudyError(f"trial {number} of study {self.name!r} {lost}; it is not shown")
-        if found:
-            return _record(found[0])
-        others = f"`front {self.name}` lists the front's"
-        raise StudyError(f"study {self.name!r} has no completed trial {number}; {others}")
+        return _record(found[0])
 
     def begun(self, number: int) -> FrozenTrial:
         """Any trial that has a network; StudyError if there is none of this number."""
@@ -248,3 +252,45 @@ def percent(value: Any) -> float:
     if not 0 <= number <= 100:
         raise ValueError(f"accuracy {number}")
     return number
+
+
+class Target(NamedTuple):
+    """A network, and the trial that it is of, if it was named by one."""
+
+    name: str
+    architecture: Architecture
+    study: StudyRecord | None = None
+    trial: FrozenTrial | None = None
+
+    def recipe(self, dataset: str) -> tuple[Recipe, str]:
+        """What it is trained by unless told otherwise, and whose recipe that is."""
+        if self.study and self.trial:
+            rate = float(self.trial.params["peak_learning_rate"])
+            return self.study.spec.trial_recipe(rate), f"that of {self.name}"
+        own = self.name in references()
+        whose = "the default" + (", not its author's, which `reproduce` has" if own else "")
+        return Recipe().changed(dataset_recipe(dataset)), whose
+
+
+def resolve_target(text: str, storage: str | None = None) -> Target:
+    """The network of a reference's name, a notation, or `STUDY:TRIAL` (of a study in that
+    storage, if it is not where `search` puts it). RequestError if the text names no network."""
+    if text in references():
+        return Target(text, references()[text].architecture)
+    if ":" in text:
+        study, _, number = text.rpartition(":")
+        if not study or not number.isdecimal() or len(number) > 9:
+            raise RequestError(f"{text!r} is not STUDY:TRIAL, such as mnist-8000:12")
+        record = load_study(study, storage or spec.default_storage(study))
+        trial = record.begun(int(number))
+        return Target(text, parse_notation(str(trial.user_attrs["notation"])), record, trial)
+    try:
+        architecture = parse_notation(text)
+    except ArchitectureError:
+        close = [name for name in references() if text and name.startswith(text)]
+        close += difflib.get_close_matches(text, references(), n=1, cutoff=0.7)
+        if not close:
+            raise
+        said = f"{text!r} is no reference; `nas-mnist references` lists them, such as {close[0]}"
+        raise RequestError(said) from None
+    return Target(format_notation(architecture), architecture)

@@ -5,19 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
-from pathlib import Path
+from functools import partial
 from typing import Any, NamedTuple
 
 from optuna.trial import FrozenTrial, TrialState
 
 from nas_mnist.errors import INTERRUPTED, StorageError, StudyError, WorkerError, reason
-from nas_mnist.execution.confirmation import RunKey, runs_by_key, wanted_runs
+from nas_mnist.execution.confirmation import RunKey, confirmation_rows, wanted_runs
 from nas_mnist.execution.creation import fill_queue, make_study, queue_confirmation
 from nas_mnist.execution.launcher import Launcher, Worker
 from nas_mnist.execution.queue import give_back_abandoned
 from nas_mnist.execution.records import Counts, StudyRecord, counts_of
 from nas_mnist.execution.spec import SearchConfig
-from nas_mnist.execution.store import storage_errors
 from nas_mnist.processes import interrupts_noted
 from nas_mnist.search.front import front_indices
 
@@ -25,6 +24,7 @@ _POLL_SECONDS = 0.5
 _POLL_SHARE = 0.03
 _STOP_SECONDS = 30.0
 _MOST_KILLED = 4
+_WHY_KILLED = "perhaps for want of memory; try fewer --workers"
 
 
 class Progress(NamedTuple):
@@ -35,12 +35,19 @@ class Progress(NamedTuple):
     total: int
     seconds: float
     """since this run of the command began"""
-    seconds_left: float | None
-    """by this run's pace; None until something has finished in it"""
+    before: int
+    """what of a search's trials, or a confirmation's epochs, was done then"""
     best: Sequence[tuple[int, float]] = ()
     """a search's front so far: parameters, and validation accuracy in percent"""
     epochs: tuple[int, int] | None = None
     """a confirmation's: done, and in all"""
+
+    @property
+    def seconds_left(self) -> float | None:
+        """By this run's pace; None until something has finished in it."""
+        done, total = self.epochs or (self.counts.finished, self.total)
+        new, left = done - self.before, max(0, total - done)
+        return self.seconds / new * left if new > 0 else None
 
     @property
     def steps(self) -> int:
@@ -57,13 +64,12 @@ def prepare_search(
     launcher: Launcher | None = None,
 ) -> StudyRecord:
     """Check all that the workers will need, then make or continue the study: what is wrong with
-    data or device is said before anything is made. `first`: see `make_study`; `launcher`: of the
-    workers; this machine, unless given."""
+    data or device is said before anything is made. `first`: see `make_study`."""
     device = (launcher or Launcher()).check(config)
     from nas_mnist.training.datasets import load_dataset, split_dataset
     from nas_mnist.training.trainer import best_precision
 
-    dataset = load_dataset(config.dataset, Path(config.data_dir) if config.data_dir else None)
+    dataset = load_dataset(config.dataset, config.data_dir)
     split_dataset(dataset, config.seed, config.train_samples)
     config = config.changed(classes=dataset.classes)
     return make_study(config, dataset.normalization, first, best_precision(device))
@@ -78,22 +84,19 @@ def run_search(
     Closing the iterator stops the workers; their trials go back to the queue. WorkerError is the
     first error of a worker, once all have ended and trials still wait.
     """
-    done_before = record.counts().finished
+    before = record.counts().finished
 
     def read_progress(seconds: float) -> Progress:
         trials = record.trials()
-        counts = counts_of(trials)
-        done, left = counts.finished - done_before, max(0, config.trials - counts.finished)
         complete = [trial.values for trial in trials if trial.state == TrialState.COMPLETE]
         points = [(int(parameters), accuracy) for parameters, accuracy in complete]
         best = [points[index] for index in front_indices(points)]
-        seconds_left = seconds / done * left if done else None
-        return Progress(counts, config.trials, seconds, seconds_left, best)
+        return Progress(counts_of(trials), config.trials, seconds, before, best)
 
     config = config.changed(classes=record.spec.classes)  # which its images told
     workers = Workers(launcher or Launcher(), config, "search")
-    study_id = record.study_id
-    return supervise(record, study_id, workers, read_progress, lambda: fill_queue(record, config))
+    fill = partial(fill_queue, record, config)
+    return supervise(record, record.study_id, workers, read_progress, fill)
 
 
 def prepare_confirmation(
@@ -106,7 +109,7 @@ def prepare_confirmation(
     (launcher or Launcher()).check(config)
     from nas_mnist.training.datasets import first_train_samples, load_dataset
 
-    dataset = load_dataset(config.dataset, Path(config.data_dir) if config.data_dir else None)
+    dataset = load_dataset(config.dataset, config.data_dir)
     if tuple(dataset.normalization) != record.normalization:
         raise StudyError(f"study {record.name!r} was made on other images of {config.dataset}")
     return len(first_train_samples(dataset, config.confirmation_images()).train)
@@ -115,34 +118,26 @@ def prepare_confirmation(
 def run_confirmation(
     record: StudyRecord, config: SearchConfig, launcher: Launcher | None = None
 ) -> Generator[Progress]:
-    """Retrain `networks_to_confirm` with `config.seeds` seeds; otherwise as `run_search`.
-
-    What has been trained is kept: with more seeds, or a front that has grown, only what is
-    missing is run.
-    """
+    """Retrain `networks_to_confirm` with `config.seeds` seeds; otherwise as `run_search`. With
+    more seeds, or a front that has grown, only what is missing is run."""
     study_id = queue_confirmation(record, config)
     wanted = wanted_runs(record, config)
     epochs = len(wanted) * config.epochs
 
     def wanted_rows() -> dict[RunKey, FrozenTrial]:
-        with storage_errors(record.url):
-            rows = runs_by_key(record.storage.get_all_trials(study_id, deepcopy=False))
+        rows = confirmation_rows(record)
         return {key: rows[key] for key in wanted if key in rows}
 
     def epochs_of(run: FrozenTrial) -> int:
-        if run.state == TrialState.WAITING:
-            return 0
-        if run.state == TrialState.FAIL:  # there is no more to wait for
-            return config.epochs
-        return len(run.user_attrs.get("curve", ()))
+        known = {TrialState.WAITING: 0, TrialState.FAIL: config.epochs}  # no more to wait for
+        return known.get(run.state, len(run.user_attrs.get("curve", ())))
 
     before = sum(map(epochs_of, wanted_rows().values()))
 
     def read_progress(seconds: float) -> Progress:
         rows = wanted_rows().values()
         done = sum(map(epochs_of, rows))
-        seconds_left = seconds / (done - before) * (epochs - done) if done > before else None
-        return Progress(counts_of(rows), len(wanted), seconds, seconds_left, epochs=(done, epochs))
+        return Progress(counts_of(rows), len(wanted), seconds, before, epochs=(done, epochs))
 
     def waiting() -> int:  # a worker takes all that wait of a network
         rows = wanted_rows()
@@ -164,11 +159,7 @@ def supervise(
     `run_search`. `read_progress` is asked how far it is, after so many seconds; `fill` keeps its
     queue filled, and gives how many trials wait."""
     start = time.monotonic()
-
-    def give_back() -> None:
-        with storage_errors(record.url):
-            give_back_abandoned(record.storage, study_id)
-
+    give_back = partial(give_back_abandoned, record.storage, study_id)
     with interrupts_noted() as raise_if_interrupted:
         try:
             with closing(workers):
@@ -201,9 +192,7 @@ class Workers:
     def __init__(self, launcher: Launcher, config: SearchConfig, job: str) -> None:
         self._launcher, self._config, self._job = launcher, config, job
         self._running: list[Worker] = []
-        self._steps = self._killed = 0
-        self._failed = False
-        self._error = ""
+        self._steps, self._killed, self._failed, self._error = 0, 0, False, ""
 
     def keep(self, waiting: int, steps: int) -> None:
         """Start workers for the trials that wait, up to the configured number at a time.
@@ -217,7 +206,14 @@ class Workers:
         for worker in list(self._running):
             if ended := worker.ended():
                 self._running.remove(worker)
-                self._note(*ended)
+                code, said = ended
+                if code < 0 or code == INTERRUPTED:  # nobody but their parent should stop it
+                    self._killed += 1
+                    said = said or f"a worker was killed, {_WHY_KILLED}"
+                elif code:
+                    self._failed = True
+                    said = said or f"a worker ended with code {code}"
+                self._error = self._error or said
         if not self._failed and self._killed <= _MOST_KILLED:
             try:
                 for _ in range(min(waiting, self._config.workers - len(self._running))):
@@ -226,15 +222,6 @@ class Workers:
                 raise WorkerError(f"no worker can be started: {reason(error)}") from None
         elif waiting and not self._running and self._error:
             raise WorkerError(self._error)
-
-    def _note(self, code: int, said: str) -> None:
-        if code < 0 or code == INTERRUPTED:  # nobody but their parent should stop it
-            self._killed += 1
-            said = said or "a worker was killed, perhaps for want of memory; try fewer --workers"
-        elif code:
-            self._failed = True
-            said = said or f"a worker ended with code {code}"
-        self._error = self._error or said
 
     def close(self) -> None:
         """Stop those still running."""

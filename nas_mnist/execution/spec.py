@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -72,14 +72,12 @@ class StudySpec(BaseModel):
         try:
             super().__init__(**settings)
         except ValidationError as error:
-            raise _refused(error, type(self)) from None
+            raise _refused(error, type(self), {}) from None
 
     def limit(self) -> Limit:
-        """The most that a network may cost."""
         return Limit.of(self.budget, self.limits)
 
     def trial_recipe(self, learning_rate: float) -> Recipe:
-        """The recipe of a trial with this peak learning rate."""
         own = {"epochs": self.epochs, "learning_rate": learning_rate}
         return Recipe().changed(self.recipe | own)
 
@@ -92,10 +90,7 @@ class StudySpec(BaseModel):
 
 
 class SearchConfig(StudySpec):
-    """A resolved request: a study, and how this machine runs it, which is never stored.
-
-    RequestError for values out of range and names that mean nothing.
-    """
+    """A resolved request: a study, and how this machine runs it, which is never stored."""
 
     seeds: int = Field(3, ge=1, le=100, description="Fresh seeds of the confirmation.")
     confirm_samples: int | None = Field(
@@ -125,8 +120,8 @@ class SearchConfig(StudySpec):
         find_sampler(self.sampler)
         make_pruner(self.pruner, self.epochs, 1)
         if self.precision not in PRECISIONS:
-            known = ", ".join(PRECISIONS)
-            raise RequestError(f"--precision {self.precision!r} is not one of {known}")
+            said = f"--precision {self.precision!r} is not one of"
+            raise RequestError(f"{said} {', '.join(PRECISIONS)}")
         study = self.study or f"{self.dataset}-{self.budget}"
         storage = default_storage(study)
         for name in ("storage", "artifact_dir", "results_dir", "data_dir"):
@@ -134,8 +129,7 @@ class SearchConfig(StudySpec):
                 raise RequestError(f"--{name.replace('_', '-')} has a NUL character in it")
         for name in sorted(self.recipe.keys() & _NOT_IN_RECIPE.keys()):
             raise RequestError(f"recipe: {name} cannot be set in a search: {_NOT_IN_RECIPE[name]}")
-        defaults = dataset_recipe(self.dataset)
-        recipe = Recipe().changed(merged(defaults, self.recipe)).as_dict()
+        recipe = Recipe().changed(merged(dataset_recipe(self.dataset), self.recipe)).as_dict()
         recipe = {n: v for n, v in recipe.items() if n not in _NOT_IN_RECIPE}
         # Defaults that follow from other fields.
         self.__dict__.update(study=study, storage=self.storage or storage, recipe=recipe)
@@ -157,9 +151,8 @@ def resolve_config(
     plugins. RequestError for an unreadable preset, an unknown setting or a value of the wrong kind.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
-    for name, value in given.items():
-        if value == "":
-            raise RequestError(f"--{name.replace('_', '-')} is empty")
+    for name in (name for name, value in given.items() if value == ""):
+        raise RequestError(f"--{name.replace('_', '-')} is empty")
     settings = {} if preset is None else _read_preset(preset)
     settled = merged(settings, given)
     recipe = settled.get("recipe", {})
@@ -170,11 +163,11 @@ def resolve_config(
     for module in plugins:
         import_plugin(module)
     settled = merged(stored or {}, {**settled, "plugins": plugins})
-    from_preset = settings.keys() - (overrides.keys() & given.keys() - {"recipe"})
+    sources = dict.fromkeys(settings.keys() - (given.keys() - {"recipe"}), f"--config {preset}: ")
     try:
         BaseModel.__init__(checked := SearchConfig.__new__(SearchConfig), **settled)
     except ValidationError as error:
-        raise _refused(error, SearchConfig, preset, from_preset) from None
+        raise _refused(error, SearchConfig, sources) from None
     return checked
 
 
@@ -188,18 +181,13 @@ def _read_preset(path: Path) -> dict[str, Any]:
     return {name.replace("-", "_"): value for name, value in settings.items()}
 
 
-def _refused(
-    error: ValidationError,
-    model: type[BaseModel],
-    preset: Path | None = None,
-    from_preset: Collection[str] = (),
-) -> RequestError:
+def _refused(error: ValidationError, model: type[BaseModel], sources: dict[str, str]) -> Exception:
+    """`sources`: what settings are from, by name; others are options."""
     first = error.errors()[0]
     if first["loc"] == ("budget",) and first["type"] == "greater_than_equal":
         said = f"budget {first['input']:,} is below the smallest network of any skeleton"
         return RequestError(f"{said}; raise --budget")
-    source = f"--config {preset}: " if first["loc"][0] in from_preset else ""
-    return RequestError(refusal(error, model, source))
+    return RequestError(refusal(error, model, sources.get(str(first["loc"][0]), "")))
 
 
 def parse_url(storage: str | URL) -> URL:
@@ -209,10 +197,8 @@ def parse_url(storage: str | URL) -> URL:
         float(str(url.query.get("timeout", 0)))
         return url
     except (ArgumentError, ValueError):  # a port or a time that is no number
-        raise RequestError(
-            "--storage must be a database URL such as sqlite:///studies/my.db or "
-            "postgresql+psycopg://me@host:5432/studies"
-        ) from None
+        such_as = "sqlite:///studies/my.db or postgresql+psycopg://me@host:5432/studies"
+        raise RequestError(f"--storage must be a database URL such as {such_as}") from None
 
 
 def default_storage(study: str) -> str:
@@ -221,10 +207,8 @@ def default_storage(study: str) -> str:
     if study.endswith(CONFIRMATION):
         raise RequestError(f"study name {study!r}: names ending in {CONFIRMATION} are reserved")
     if not _NAME.fullmatch(study):
-        raise RequestError(
-            f"study name {study!r} must be 1 to 100 letters, digits, dots, dashes and "
-            "underscores, and start with a letter or digit"
-        )
+        rule = "must be 1 to 100 letters, digits, dots, dashes and underscores"
+        raise RequestError(f"study name {study!r} {rule}, and start with a letter or digit")
     return f"sqlite:///studies/{study}.db"
 
 

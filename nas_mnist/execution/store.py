@@ -49,13 +49,8 @@ _ARTIFACTS = Table(
 
 def open_storage(url: str, *, create: bool) -> Storage:
     """The relational storage at `url`; with `create`, an SQLite file, its folder and Optuna's
-    tables are made if they are missing.
-
-    Raises:
-        StudyError: if something is missing, without `create`.
-        RequestError: for a URL that no driver here reads.
-        StorageError: if the database does not answer.
-    """
+    tables are made if they are missing, else StudyError. RequestError for a URL that no driver
+    here reads, StorageError if the database does not answer."""
     parsed = parse_url(url)
     # A worker trains for minutes between a few writes: it must neither keep one of a server's
     # hundred connections meanwhile, nor find that the server has dropped it.
@@ -69,11 +64,9 @@ def open_storage(url: str, *, create: bool) -> Storage:
             try:
                 return Storage(url, engine_kwargs, create=create)
             except (ImportError, NoSuchModuleError):
-                raise RequestError(
-                    f"--storage {shown(url)}: no driver for {parsed.drivername!r} is installed; "
-                    "for PostgreSQL pip install 'nas-mnist[postgresql]' and write "
-                    "postgresql+psycopg://"
-                ) from None
+                said = f"--storage {shown(url)}: no driver for {parsed.drivername!r} is installed"
+                way_out = "for PostgreSQL pip install 'nas-mnist[postgresql]' and write"
+                raise RequestError(f"{said}; {way_out} postgresql+psycopg://") from None
             except (UnicodeDecodeError, json.JSONDecodeError):
                 raise
             except ValueError as error:  # an option of the URL, such as ?timeout=abc
@@ -102,8 +95,8 @@ def storage_errors(url: str | URL) -> Iterator[None]:
         if any(word in told for word in _DAMAGED):
             told = _damaged(told)
         else:
-            told += "; check the disk, the file and the server, then run the same command again: "
-            told += "finished trials are kept"
+            way_out = "check the disk, the file and the server, then run the same command again"
+            told += f"; {way_out}: finished trials are kept"
     except UnicodeDecodeError as error:
         told = _damaged(error.reason)
     except json.JSONDecodeError as error:
@@ -120,10 +113,8 @@ def storage_errors(url: str | URL) -> Iterator[None]:
 
 
 def _damaged(said: str) -> str:
-    return (
-        f"{said[:80]}; it is damaged, or no database of studies: restore a copy of it, or name "
-        "another with --storage"
-    )
+    way_out = "restore a copy of it, or name another with --storage"
+    return f"{said[:80]}; it is damaged, or no database of studies: {way_out}"
 
 
 def shown(url: str | URL) -> str:
@@ -135,10 +126,8 @@ def _prepare_sqlite(file: Path, *, create: bool) -> None:
     if str(file) in ("", ".", ":memory:"):
         raise RequestError("--storage: SQLite needs a file, as in sqlite:///studies/my.db")
     if not create and not file.exists():
-        raise StudyError(
-            f"storage {file}: no such file; name the study's database with --storage, or run the "
-            "command from the folder that search was run in"
-        )
+        way_out = "name the study's database with --storage, or run the command from the folder"
+        raise StudyError(f"storage {file}: no such file; {way_out} that search was run in")
     try:
         if create:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -149,9 +138,7 @@ def _prepare_sqlite(file: Path, *, create: bool) -> None:
 def _root(error: BaseException) -> BaseException:
     if isinstance(error, sqlalchemy.exc.DBAPIError) and error.orig is not None:
         return error.orig
-    if error.__cause__ is not None:
-        return _root(error.__cause__)
-    return error
+    return error if error.__cause__ is None else _root(error.__cause__)
 
 
 class DatabaseArtifactStore(NamedTuple):
@@ -224,9 +211,9 @@ def keep_weights(network: nn.Module, config: SearchConfig, storage: Storage, tri
                 mimetype="application/octet-stream",  # Optuna's guess from .pt is wrong
             )
     except OSError as error:
-        where = f"artifacts {error.filename or ''}"
+        said = f"artifacts {error.filename or ''}: {reason(error)}"
         way_out = "make room or name another folder with --artifact-dir"
-        raise StorageError(f"{where}: {reason(error)}; {way_out}") from None
+        raise StorageError(f"{said}; {way_out}") from None
 
 
 def read_weights(
@@ -240,10 +227,9 @@ def read_weights(
         with storage_errors(storage.engine.url), store.open_reader(artifact) as file:
             content: bytes = file.read(most_bytes + 1)
     except (ArtifactNotFound, ValueError):
-        raise StorageError(
-            f"its weights are not in {where}, where they belong; say with --artifact-dir where "
-            "they are, or let `front` show the study without"
-        ) from None
+        way_out = "say with --artifact-dir where they are, or let `front` show the study without"
+        said = f"its weights are not in {where}, where they belong"
+        raise StorageError(f"{said}; {way_out}") from None
     except OSError as error:
         raise StorageError(f"{error.filename or where}: {reason(error)}") from None
     if len(content) > most_bytes:
