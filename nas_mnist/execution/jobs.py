@@ -88,7 +88,7 @@ class Job(ABC):
 
     def run(self) -> None:
         """Run waiting trials until none is left."""
-        while taken := self._take():
+        while taken := self.take():
             try:
                 with queue.heartbeat(self.storage, taken):
                     by_topology: dict[Any, list[Run]] = {}
@@ -110,7 +110,7 @@ class Job(ABC):
             raise AssertionError(f"{format_notation(architecture)} is over the budget")
         return Member(architecture, self.config.trial_recipe(learning_rate), seed)
 
-    def _take(self) -> list[int]:
+    def take(self) -> list[int]:
         self.keep_going()
         taken: list[int] = []
         claim = partial(queue.claim, self.storage, self.study_id, partial(self.choose, taken))

@@ -25,7 +25,7 @@ from sqlalchemy.orm import Session
 
 from nas_mnist.execution.creation import fill_queue, make_study
 from nas_mnist.execution.jobs import SearchJob
-from nas_mnist.execution.queue import give_back_abandoned
+from nas_mnist.execution.queue import finish, give_back_abandoned
 from nas_mnist.execution.records import counts_of, load_study
 from nas_mnist.execution.spec import SearchConfig
 from nas_mnist.networks.architecture import format_notation
@@ -97,17 +97,17 @@ def measure(folder: Path, finished: int) -> StudyCost:
 
 def _trial(job: SearchJob) -> tuple[float, float, float]:
     """Seconds to take, to sample and to record a trial that is trained in no time."""
-    claimed, taken = _timed(job.claim)
-    (trial_id,) = taken
+    claimed, (trial_id,) = _timed(job.take)
 
     def record_epochs() -> None:
         for epoch in range(1, job.config.epochs + 1):
             # So accurate that no rung stops it.
-            running.go_on(EpochRecord(epoch, 0.1, 0.1, 99.0, 99.99, 1.0))
+            job.go_on(run, EpochRecord(epoch, 0.1, 0.1, 99.0, 99.99, 1.0))
 
-    sampled, running = _timed(lambda: job.sample(trial_id))
+    sampled, run = _timed(lambda: job.begin(trial_id, None))
     written, _ = _timed(record_epochs)
-    running.end(TrialState.COMPLETE, running.parameters, 99.0)
+    values = [run.member.architecture.parameters, 99.0]
+    finish(job.storage, trial_id, TrialState.COMPLETE, values)
     return claimed, sampled, written
 
 
