@@ -93,13 +93,10 @@ def __dir__() -> list[str]:
 
 
 class _CallableSearch(ModuleType):
-    """`nas_mnist.search` is a package of its own, and what a user calls."""
+    """`nas_mnist.search` is a package of its own, and what a user calls: `nas_mnist.api.search`."""
 
     def __call__(self, *arguments: Any, **settings: Any) -> Any:
-        """Search networks: see `nas_mnist.api.search`."""
-        from nas_mnist.api import search
-
-        return search(*arguments, **settings)
+        return importlib.import_module(f"{__name__}.api").search(*arguments, **settings)
 
 
 importlib.import_module(f"{__name__}.search").__class__ = _CallableSearch

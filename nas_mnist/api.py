@@ -33,13 +33,9 @@ class TrainedNetwork(NamedTuple):
         return self.candidate.trial.architecture
 
     def load(self) -> nn.Module:
-        """The trained network, in evaluation mode. StorageError if its weights are missing.
-
-        Returns:
-            A module from images (batch, 1, 28, 28) float32, normalized with the study's
-            `normalization` (mean and standard deviation of pixels from 0 to 1), to logits
-            (batch, classes).
-        """
+        """The trained network, in evaluation mode: from images (batch, 1, 28, 28) float32, by the
+        study's `normalization` (mean and standard deviation of pixels from 0 to 1), to logits
+        (batch, classes). StorageError if its weights are missing."""
         from nas_mnist.report.export import trained_network
 
         return trained_network(self.study, self.candidate)[0]

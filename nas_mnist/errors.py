@@ -1,7 +1,6 @@
 """The one family of errors that a user of nas-mnist can meet."""
 
-INTERRUPTED = 130
-"""exit code of a command or a worker that was told to stop"""
+INTERRUPTED = 130  # exit code of a command or a worker that was told to stop
 
 
 class NasMnistError(Exception):
@@ -42,9 +41,9 @@ class WorkerError(NasMnistError):
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error is one of the ways in which Python and torch say so."""
-    said = ("out of memory", "not enough memory", "can't allocate")
-    is_said = any(words in str(error).lower() for words in said)
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and is_said)
+    known, said = ("out of memory", "not enough memory", "can't allocate"), str(error).lower()
+    is_said = isinstance(error, RuntimeError) and any(words in said for words in known)
+    return isinstance(error, MemoryError) or is_said
 
 
 def reason(error: OSError) -> str:

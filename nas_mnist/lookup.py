@@ -1,8 +1,7 @@
 """Things found by name: one of a registry, or one of a user's own as `module:attribute`.
 
-A user's own modules are imported where the user names them, and nowhere else: a name that is read
-from a database is looked up among the modules that the user has named, so that no database makes
-this program run code.
+Modules are imported where the user names them, and nowhere else: a name from a database is looked
+up among those, so that no database makes this program run code.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Mapping
+from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,8 +17,7 @@ from typing import Any
 from nas_mnist.errors import RequestError
 
 OBJECT = "given"
-GIVEN: dict[str, Any] = {}
-"""objects that were made in Python, by their labels in a study: `given:NAME`"""
+GIVEN: dict[str, Any] = {}  # objects made in Python, by their labels in a study: `given:NAME`
 _PLUGINS: dict[str, ModuleType] = {}
 
 
@@ -41,26 +40,20 @@ def module_of(text: str) -> str | None:
 
 
 def find(option: str, text: str, known: Mapping[str, Any]) -> Any:
-    """What a name stands for: a name in `known`, the label of a given object, or `module:attribute`
-    of a module that the user has named (see `import_plugin`). RequestError if it is none of these.
-
-    `option` is how the user says it, such as `--pruner`, for the message.
-    """
+    """What a name stands for: one in `known`, the label of a given object, or `module:attribute` of
+    an imported plugin. RequestError, which says `option` (such as `--pruner`), for others."""
     for names in (known, GIVEN):
         if text in names:
             return names[text]
+    asked = f"{option} {text!r}"
     module, colon, attribute = text.partition(":")
     if not colon:
-        raise RequestError(
-            f"{option} {text!r} is not one of {', '.join(known)}, and not MODULE:ATTRIBUTE"
-        )
+        raise RequestError(f"{asked} is not one of {', '.join(known)}, and not MODULE:ATTRIBUTE")
     if module == OBJECT:
-        raise RequestError(f"{option} {text!r} was an object in Python; go on from there with it")
-    found: Any = _PLUGINS.get(module)
-    if found is None:
-        raise RequestError(f"{option} {text!r}: module {module!r} is yours; add --plugin {module}")
-    for name in attribute.split("."):
-        found = getattr(found, name, None)
-        if found is None:
-            raise RequestError(f"{option} {text!r}: {module} has no {attribute!r}")
-    return found
+        raise RequestError(f"{asked} was an object in Python; go on from there with it")
+    if module not in _PLUGINS:
+        raise RequestError(f"{asked}: module {module!r} is yours; add --plugin {module}")
+    try:
+        return attrgetter(attribute)(_PLUGINS[module])
+    except AttributeError:
+        raise RequestError(f"{asked}: {module} has no {attribute!r}") from None

@@ -27,14 +27,12 @@ from typing import Any
 # many times; and only a process of one thread can safely be forked.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _FORKS = sys.platform == "linux"
-# How a process ended, where the template was killed and nobody knows.
-_UNKNOWN = 255
+_UNKNOWN = 255  # how a process ended, where the template was killed and nobody knows
 _TRIES_SECONDS = 10.0
 
 
 def prepare(preload: str) -> BaseContext:
-    """What starts processes; a module that they need is imported from now on, while this one goes
-    on, in their template, where there is one."""
+    """What starts processes; their template, where there is one, imports a module meanwhile."""
     if not _FORKS:
         return multiprocessing.get_context("spawn")
     multiprocessing.set_forkserver_preload([preload])
@@ -45,15 +43,12 @@ def prepare(preload: str) -> BaseContext:
 
 def start_process(preload: str, target: Callable[..., object], *arguments: object) -> BaseProcess:
     """A new process of one thread that calls a module's function, with this process's environment.
-
-    It never hears Ctrl-C, and never imports the program's main module: a script needs no guard
-    around what it does. `preload` is the module that imports whatever such processes need.
-    OSError if there can be no process.
-    """
+    It never hears Ctrl-C, and never imports the program's main module: a script needs no guard.
+    `preload` imports whatever such processes need. OSError if there can be no process."""
     call = (target, arguments, dict(os.environ))
     deadline = time.monotonic() + _TRIES_SECONDS
     with interrupts_held():
-        while True:
+        while time.monotonic() < deadline:
             context = prepare(preload)
             process: BaseProcess = context.Process(target=_call, args=call, daemon=True)  # type: ignore[attr-defined]
             try:
@@ -61,8 +56,6 @@ def start_process(preload: str, target: Callable[..., object], *arguments: objec
                     process.start()
                 return process
             except (EOFError, ConnectionError):  # the template was killed
-                if time.monotonic() > deadline:
-                    break
                 time.sleep(0.02)  # it may not be quite dead yet, and only then there is another
     raise OSError("the process it is forked from is killed again and again")
 
@@ -77,8 +70,7 @@ def exit_code(process: BaseProcess) -> int | None:
 
 
 def started(pid: int) -> int | None:
-    """When the process started, in ticks since boot; None if it is dead, though nobody has asked
-    how it ended, and where the system does not say."""
+    """When it started, in ticks since boot; None if it is dead, or the system does not say."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -134,35 +126,29 @@ def interrupts_noted() -> Iterator[Callable[[], None]]:
 
     here = threading.current_thread() is threading.main_thread()  # they come to no other
     sent = (signal.SIGINT, signal.SIGTERM) if here else ()
-    before = {number: signal.getsignal(number) for number in sent}
-    ours = [number for number in sent if before[number] is not signal.SIG_IGN]
-    for number in ours:
-        signal.signal(number, note)
+    ours = [number for number in sent if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, note) for number in ours}
     try:
         yield raise_if_interrupted
     finally:
-        for number in ours:
-            signal.signal(number, before[number])
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
 def _replaced(mapping: MutableMapping[str, Any], values: Mapping[str, Any]) -> Iterator[None]:
     """These in place of the mapping's own meanwhile; what others change in it stays."""
-    before = {name: mapping.get(name) for name in values}
+    before = {name: mapping[name] for name in values if name in mapping}
     mapping.update(values)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del mapping[name]
-            else:
-                mapping[name] = value
+        mapping.update(before)
+        for name in values.keys() - before:
+            del mapping[name]
 
 
-def _call(
-    target: Callable[..., object], arguments: tuple[object, ...], environment: dict[str, str]
-) -> None:
+def _call(target: Callable[..., object], arguments: Any, environment: dict[str, str]) -> None:
     """In the new process: its template may have been started with another environment."""
     os.environ.clear()
     os.environ.update({**environment, **ONE_THREAD})

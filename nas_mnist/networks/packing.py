@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
 
 def padded(channels: int, multiple: int) -> int:
-    """Channels of the widest network, padded; a single one is the image, or a depthwise filter's,
-    and stays alone."""
+    """Channels, padded; a single one, the image's or a depthwise filter's, stays alone."""
     return channels if channels == 1 else -(-channels // multiple) * multiple
 
 
@@ -51,8 +50,10 @@ class PackedRun:
         side in memory."""
         if self.folds == 1:
             return function(values)
-        output = function(_wide(values, values.shape[3] * self.folds))
-        return _wide(output, output.shape[3] // self.folds)
+        batch, _, height, width = values.shape
+        wide = values.permute(0, 2, 3, 1).reshape(batch, height, width * self.folds, -1)
+        output = function(wide.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return output.reshape(batch, height, width, -1).permute(0, 3, 1, 2)
 
     def one_by_one(self, values: Tensor) -> Tensor:
         """Call each network's own module on its true channels: as good, and slower."""
@@ -74,14 +75,8 @@ class PackedRun:
                 within = tuple(map(slice, own.shape or (1,)))
                 state[name] = side[member][within].view(own.shape)
             true = parts[:, :, member, : shape[0]].flatten(0, 1)
-            output: Tensor = functional_call(module.train(self.training), state, true)
+            output = functional_call(module.train(self.training), state, true)
             more = padded(widest, self.multiple) - output.shape[1]
             output = functional.pad(output, (0, 0, 0, 0, 0, more))
             outputs.append(output.view(batch, self.folds, *output.shape[1:]))
         return cat(outputs, dim=2).flatten(1, 2)
-
-
-def _wide(values: Tensor, width: int) -> Tensor:
-    """The values in maps of that width; the other pixels become channels, or channels pixels."""
-    batch, _, height, _ = values.shape
-    return values.permute(0, 2, 3, 1).reshape(batch, height, width, -1).permute(0, 3, 1, 2)

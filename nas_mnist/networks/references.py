@@ -1,5 +1,5 @@
-"""The hand-made networks that the search is measured against: 18 networks and the 48 steps of five
-lifecycles, with what their authors published, are data in `references.json`."""
+"""What the search is measured against: `references.json` has 18 hand-made networks, and 48 steps of
+five lifecycles, with what their authors published."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Step:
     reference: str | None = None  # the step's network; None where its layers were not published
     note: str = ""
     recipe: str = ""  # in its author's words
+    # That as settings of a `Recipe`; "OneCycle" or "tuned" and no more are that of the default
+    # recipe, and two rotations within 7 degrees each spread as one within 10.
     settings: dict[str, Any] = field(default_factory=dict, hash=False)
-    """what `recipe` says as settings of a `Recipe`; "OneCycle" or "tuned" and no more are that of
-    the default recipe, and two rotations within 7 degrees each spread as one within 10"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +49,9 @@ class Reference:
 @cache
 def references() -> dict[str, Reference]:
     """All hand-made networks by name, in the order of their lifecycles."""
-    return {
-        entry["name"]: Reference(
-            entry["name"],
-            parse_notation(entry["notation"]),
-            tuple(step for step in steps() if step.reference == entry["name"]),
-        )
-        for entry in _FACTS["architectures"]
-    }
+    known = {entry["name"]: entry["notation"] for entry in _FACTS["architectures"]}
+    own = {name: tuple(step for step in steps() if step.reference == name) for name in known}
+    return {name: Reference(name, parse_notation(known[name]), own[name]) for name in known}
 
 
 @cache

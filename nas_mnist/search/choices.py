@@ -19,9 +19,9 @@ MAX_POOLS, MAX_CONVOLUTIONS = 3, 3  # and convolutions in each block behind the 
 _RATIO = FloatDistribution(0.5, 2.0, log=True)
 _DEPTH = IntDistribution(1, MAX_CONVOLUTIONS)
 _OF_WIDTH: dict[str, Any] = {"changes_topology": False}
-_KIND = CategoricalDistribution(CONVOLUTIONS)
 _SQUEEZE = CategoricalDistribution((0.0, 0.5, 0.75))
 _HEAD = CategoricalDistribution((0.0, 1.0, 2.0))
+_DROPOUT = FloatDistribution(0.0, 0.1, step=0.01)
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,9 @@ class BlockSetting(Choice):
         change = {self.setting: value}
         if self.block == 0:
             return replace(template, **change)
-        blocks = [
-            replace(block, **change) if self.block in (None, number) else block
-            for number, block in enumerate(template.blocks, start=1)
-        ]
+        blocks = list(template.blocks)
+        own = slice(None) if self.block is None else slice(self.block - 1, self.block)
+        blocks[own] = [replace(block, **change) for block in blocks[own]]
         return replace(template, blocks=tuple(blocks))
 
 
@@ -86,8 +85,8 @@ class Depth(BlockSetting):
     distribution: IntDistribution
 
     def simpler(self, point: Point) -> Any | None:
-        value, least = point[self.name], self.distribution.low
-        stands = value > least and point["pools"] >= self.block - 1
+        value = point[self.name]
+        stands = value > self.distribution.low and point["pools"] >= self.block - 1
         return value - self.distribution.step if stands else None
 
 
@@ -103,13 +102,6 @@ class Convolutions(BlockSetting):
 
     def simpler(self, point: Point) -> Any | None:
         return "separable" if point[self.name] != "separable" else None
-
-
-class DropoutRate(BlockSetting):
-    """Behind every convolution; 0 is none."""
-
-    def simpler(self, point: Point) -> Any | None:
-        return None  # it costs nothing
 
 
 class OfTraining(Choice):
@@ -128,8 +120,8 @@ DEFAULT_CHOICES: tuple[Choice, ...] = (
     BlockSetting("entry_ratio", FloatDistribution(0.5, 1.0), 1.0, "entry_ratio", **_OF_WIDTH),
     BlockSetting("squeeze_ratio", _SQUEEZE, 0.0, "squeeze_ratio", 2, rank=2),
     BlockSetting("head_ratio", _HEAD, 0.0, "head_ratio", 0, rank=1),
-    Convolutions("convolution", _KIND, "dense", "kind", rank=8),
-    DropoutRate("dropout", FloatDistribution(0.0, 0.1, step=0.01), 0.0, "dropout"),
+    Convolutions("convolution", CategoricalDistribution(CONVOLUTIONS), "dense", "kind", rank=8),
+    BlockSetting("dropout", _DROPOUT, 0.0, "dropout", rank=9),  # last: it costs nothing
     OfTraining("peak_learning_rate", FloatDistribution(0.05, 0.8, log=True), 0.1),
     OfTraining("fill", FloatDistribution(0.1, 1.0, log=True), 1.0),
 )

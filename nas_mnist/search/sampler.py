@@ -24,7 +24,7 @@ from nas_mnist.training.recipe import derived_seed
 
 _DRAWS = 20  # after so many a repeat is run, as a replicate with a seed of its own
 
-SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
+SAMPLERS: dict[str, Callable[..., BaseSampler]] = {  # what makes each of `seed=`
     "tpe-spread": TPESampler,
     "tpe-log": TPESampler,
     "tpe": TPESampler,
@@ -33,7 +33,6 @@ SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
     "gp": partial(GPSampler, warn_independent_sampling=False),
     "random": RandomSampler,
 }
-"""what makes each of `seed=`"""
 # TPE ranks trials by the hypervolume that they add, which on plain scales is nearly all at the
 # large and the inaccurate end of the front: these are shown logarithms. And it settles on some
 # sizes, while every size has its place: "tpe-spread" spreads `fill` evenly over its range.
@@ -76,9 +75,7 @@ class SearchSampler(BaseSampler):
     def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, BaseDistribution]:
         return self.space.distributions
 
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: Any
-    ) -> dict[str, Any]:
+    def sample_relative(self, study: Any, trial: FrozenTrial, search_space: Any) -> dict[str, Any]:
         sampler = self._make(seed=derived_seed(self.seed, trial.number))
         others = [own for own in study.get_trials(deepcopy=False) if own.number != trial.number]
         begun = [own for own in others if own.state != TrialState.FAIL and self.distinct]

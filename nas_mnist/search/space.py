@@ -61,10 +61,9 @@ class Space:
     def decode(self, point: Point, limit: Limit) -> Architecture:
         """The widest network of these choices within `fill` x the limit's parameters. What cannot
         fit is simplified until it does; RequestError if nothing can."""
-        full = self.point(point)
+        full, most = self.point(point), limit.parameters
         # A millionth of a parameter covers the rounding of a fill computed as n / budget.
-        target = int(full["fill"] * limit.parameters + 1e-6)
-        aim = min(limit.parameters, max(target, self.smallest().parameters))
+        aim = min(most, max(int(full["fill"] * most + 1e-6), self.smallest().parameters))
         return _decoded(self, tuple(full.values()), Limit(aim, limit.others))
 
     def smallest(self) -> Architecture:
@@ -120,18 +119,16 @@ class Space:
 
     def version(self) -> str:
         """Changes with the choices and with what points decode to."""
-        parts = [
-            f"{name}={distribution_to_json(kind)}" for name, kind in self.distributions.items()
-        ]
-        draws = random.Random(0)
+        kinds, draws = self.distributions, random.Random(0)
+        parts = [f"{name}={distribution_to_json(kind)}" for name, kind in kinds.items()]
         for _ in range(_PROBES):
-            point = {name: _drawn(kind, draws) for name, kind in self.distributions.items()}
+            point = {name: _drawn(kind, draws) for name, kind in kinds.items()}
             parts += [format_notation(self.decode(point, Limit(most))) for most in _PROBE_LIMITS]
         return hashlib.sha256(";".join(parts).encode()).hexdigest()[:12]
 
     def accepts(self, version: str | None) -> bool:
         """Whether a study of that version can be continued here."""
-        return version in self.earlier_versions or version == self.version()
+        return version in (*self.earlier_versions, self.version())
 
     def spread_fill(self, seed: int, number: int) -> float:
         """The `fill` at this index of Weyl's sequence (of the golden ratio), which covers the
@@ -171,7 +168,7 @@ def find_space(text: str, classes: int = CLASSES) -> Space:
     found = find("--space", text, {"default": DEFAULT})
     if not isinstance(found, Space):
         raise RequestError(f"--space {text!r} is not a Space")
-    return replace(found, classes=classes)
+    return found if found.classes == classes else replace(found, classes=classes)
 
 
 @lru_cache(maxsize=64)  # who draws a point decodes it, and who then runs it does again

@@ -28,8 +28,8 @@ LAYERS: dict[str, type[Layer]] = {}  # all layers by their `op`
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One layer; the defaults are those of one that works on each value by itself. If torch has no
-    module for it, it has `module`, and `made` with `called` or `forward_lines`."""
+    """One layer; by default it works on each value by itself. If torch has no module for it, it has
+    `module`, and `made` with `called` or `forward_lines`."""
 
     op: ClassVar[str] = ""  # name in tables; a subclass that sets it is registered
     stem: ClassVar[str] = ""  # of module names such as `conv1`; `op` unless given
@@ -39,8 +39,7 @@ class Layer:
     starts_unit: ClassVar[bool] = False  # whether a dash goes before it in a notation
     widths: ClassVar[tuple[str, ...]] = ()  # names of its fields that are numbers of channels
     torch_class: ClassVar[str] = ""  # name in torch.nn
-    # Name in torch.nn.functional of what does the same with the same arguments, for any shape.
-    torch_function: ClassVar[str] = ""
+    torch_function: ClassVar[str] = ""  # name in torch.nn.functional, of the same arguments
 
     def __init_subclass__(cls) -> None:
         if "op" not in cls.__dict__:
@@ -50,11 +49,11 @@ class Layer:
         if (known.__module__, known.__name__) != (cls.__module__, cls.__name__):
             raise ArchitectureError(f"layer {cls.op!r} is {known.__module__}.{known.__name__}")
         own = f"its notation {cls.example!r}"
-        for other in LAYERS.values() if cls.example else ():
-            if other.op != cls.op and other.parsed(cls.example, 0, 0):
+        for other in LAYERS.values() if cls.example and known is cls else ():
+            if other.parsed(cls.example, 0, 0):
                 raise ArchitectureError(f"layer {cls.op!r}: {own} is that of {other.op!r}")
             _, end = other.parsed(other.example + cls.example, 0, 0) or (None, 0)
-            if other.op != cls.op and end > len(other.example):
+            if end > len(other.example):
                 taken = f"behind {other.example!r} {own} would be read as part of {other.op!r}"
                 raise ArchitectureError(f"layer {cls.op!r}: {taken}")
         LAYERS[cls.op] = cls
@@ -90,7 +89,7 @@ class Layer:
     def from_match(cls, **groups: str | None) -> Layer:
         """The layer of a match of `pattern`, whose named groups are numbers or flags in fields."""
         read: dict[Any, Any] = {"int": int, "float": float, "bool": bool}  # types may be strings
-        kinds: dict[str, Any] = {own.name: read.get(own.type, own.type) for own in fields(cls)}
+        kinds = {own.name: read.get(own.type, own.type) for own in fields(cls)}
         return cls(**{name: kinds[name](text) for name, text in groups.items() if text})
 
     @classmethod
@@ -154,8 +153,8 @@ class Layer:
 def parse_layers(
     text: str, position: int = 0, closing: str = "", depth: int = 0
 ) -> tuple[tuple[Layer, ...], int]:
-    """The layers written there, up to the end or the `closing` character, and the position behind;
-    ArchitectureError names the character at which no layer starts."""
+    """The layers up to the end or `closing`, and the position behind; ArchitectureError names the
+    character at which no layer starts."""
     if depth > MAX_DEPTH:
         raise ArchitectureError(f"layers are nested more than {MAX_DEPTH} deep")
     layers: list[Layer] = []
@@ -185,8 +184,7 @@ def format_layers(layers: Iterable[Layer]) -> str:
 
 
 def layer_names(layers: Sequence[Layer]) -> list[str]:
-    """A module name for each layer (`conv1`, `norm1`…), unique among them; the built network and
-    the exported file share them, and so their weights."""
+    """A unique module name for each layer (`conv1`, `norm1`…), in an exported file as well."""
     stems = [layer.stem or layer.op for layer in layers]
     return [f"{stem}{stems[:number].count(stem)}" for number, stem in enumerate(stems, start=1)]
 
@@ -194,8 +192,7 @@ def layer_names(layers: Sequence[Layer]) -> list[str]:
 def forward_lines(
     layers: Sequence[Layer], reads: str = "x", writes: str = "x", prefix: str = ""
 ) -> list[str]:
-    """Statements of an exported file that apply the layers, one a unit, as a person would write:
-    from one variable to another, with that prefix to the modules' names."""
+    """Statements of an exported file that apply the layers, one a unit, as a person would write."""
     lines: list[str] = []
     expression = ""
     for name, layer in zip(layer_names(layers), layers, strict=True):
