@@ -4,8 +4,6 @@ Modules are imported where the user names them, and nowhere else: a name from a 
 up among those, so that no database makes this program run code.
 """
 
-from __future__ import annotations
-
 import importlib
 import sys
 from collections.abc import Mapping

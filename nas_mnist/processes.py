@@ -5,8 +5,6 @@ nothing else, and is forked into each worker. Elsewhere a fork is not safe once 
 loaded, or there is none, and each imports for itself.
 """
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal

@@ -1,8 +1,6 @@
 """The command line: arguments in, tables and files out. What a command needs is imported when it
 runs: `--help` is instant, and only training waits for torch."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import io
 import os

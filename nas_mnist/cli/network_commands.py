@@ -1,7 +1,5 @@
 """Commands about single networks: `inspect`, `references`, `train`, `reproduce` and `bench`."""
 
-from __future__ import annotations
-
 from contextlib import closing
 from dataclasses import replace
 from itertools import chain

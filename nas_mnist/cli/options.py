@@ -1,8 +1,6 @@
 """The options of all commands: a parameter of a command finds its own here by its name, and those
 of `search` are the fields of its configuration."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable
 from typing import Annotated, Any

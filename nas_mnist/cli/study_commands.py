@@ -1,7 +1,5 @@
 """Commands that show a study: `front`, `export`, `report` and `dashboard`."""
 
-from __future__ import annotations
-
 import threading
 import time
 from contextlib import suppress

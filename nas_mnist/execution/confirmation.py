@@ -4,8 +4,6 @@ It is a study of its own beside the search's, a trial for each network and seed,
 resumed, shared between processes and machines, and read just as the search is.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias

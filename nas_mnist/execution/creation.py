@@ -1,7 +1,5 @@
 """Studies made or continued, and trials put into their queues."""
 
-from __future__ import annotations
-
 import platform
 import warnings
 from collections.abc import Mapping, Sequence

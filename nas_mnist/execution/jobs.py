@@ -1,7 +1,5 @@
 """What a worker does with a study: take waiting trials, train them in packs, give back the rest."""
 
-from __future__ import annotations
-
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable

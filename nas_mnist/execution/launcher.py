@@ -5,8 +5,6 @@ error's exit code and one line that says what. A trial that it had begun goes ba
 whenever it does not end by itself.
 """
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal

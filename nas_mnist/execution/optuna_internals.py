@@ -3,8 +3,6 @@
 `tests/execution/test_optuna_internals.py` holds Optuna to it.
 """
 
-from __future__ import annotations
-
 import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence

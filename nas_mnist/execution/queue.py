@@ -6,8 +6,6 @@ number. So the total is exact, whatever happens in between. Whatever is written 
 written in a transaction that first checks whose it is.
 """
 
-from __future__ import annotations
-
 import os
 import socket
 import threading

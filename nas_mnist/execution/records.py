@@ -1,8 +1,6 @@
 """A study as its storage has it, read safely, whoever's database it is; and a network as a person
 names it, which may be a study's."""
 
-from __future__ import annotations
-
 import difflib
 import math
 from collections.abc import Iterable, Iterator

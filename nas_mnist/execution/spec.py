@@ -43,7 +43,7 @@ class StudySpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     dataset: str = Field("mnist", description="mnist, fashion-mnist, kmnist, digits, or your own.")
-    budget: int = Field(8000, ge=1, le=10**9, description="Most trainable parameters.")
+    budget: int = Field(8000, description="Most trainable parameters.")
     limits: dict[str, int] = Field({}, description="Most of other costs of a network.")
     epochs: int = Field(15, ge=1, le=10**4, description="Epochs a trial.")
     train_samples: int | None = Field(None, ge=2, le=10**9, description="Training images a trial.")
@@ -72,7 +72,7 @@ class StudySpec(BaseModel):
         try:
             super().__init__(**settings)
         except ValidationError as error:
-            raise _refused(error, type(self), {}) from None
+            raise RequestError(refusal(error, type(self))) from None
 
     def limit(self) -> Limit:
         return Limit.of(self.budget, self.limits)
@@ -167,7 +167,8 @@ def resolve_config(
     try:
         BaseModel.__init__(checked := SearchConfig.__new__(SearchConfig), **settled)
     except ValidationError as error:
-        raise _refused(error, SearchConfig, sources) from None
+        source = sources.get(str(error.errors()[0]["loc"][0]), "")
+        raise RequestError(refusal(error, SearchConfig, source)) from None
     return checked
 
 
@@ -179,15 +180,6 @@ def _read_preset(path: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RequestError(f"--config {path}: not TOML: {error}") from None
     return {name.replace("-", "_"): value for name, value in settings.items()}
-
-
-def _refused(error: ValidationError, model: type[BaseModel], sources: dict[str, str]) -> Exception:
-    """`sources`: what settings are from, by name; others are options."""
-    first = error.errors()[0]
-    if first["loc"] == ("budget",) and first["type"] == "greater_than_equal":
-        said = f"budget {first['input']:,} is below the smallest network of any skeleton"
-        return RequestError(f"{said}; raise --budget")
-    return RequestError(refusal(error, model, sources.get(str(first["loc"][0]), "")))
 
 
 def parse_url(storage: str | URL) -> URL:

@@ -67,10 +67,6 @@ def open_storage(url: str, *, create: bool) -> Storage:
                 said = f"--storage {shown(url)}: no driver for {parsed.drivername!r} is installed"
                 way_out = "for PostgreSQL pip install 'nas-mnist[postgresql]' and write"
                 raise RequestError(f"{said}; {way_out} postgresql+psycopg://") from None
-            except (UnicodeDecodeError, json.JSONDecodeError):
-                raise
-            except ValueError as error:  # an option of the URL, such as ?timeout=abc
-                raise RequestError(f"--storage {shown(url)}: {error}") from None
             except (SQLAlchemyError, StorageInternalError) as error:
                 said = str(_root(error))
                 if not create and NO_TABLES in said:

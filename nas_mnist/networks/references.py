@@ -1,8 +1,6 @@
 """What the search is measured against: `references.json` has 18 hand-made networks, and 48 steps of
 five lifecycles, with what their authors published."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass, field
 from functools import cache

@@ -7,8 +7,6 @@ Block 4 has no max-pool before it: images of 28×28 leave too few pixels. A temp
 the scale of the widths; `fit` takes the widest that a limit allows.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias

@@ -1,7 +1,5 @@
 """Tables, figures and files made from studies. It decides nothing."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path

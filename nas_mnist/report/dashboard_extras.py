@@ -1,7 +1,5 @@
 """What Optuna's dashboard shows of a study beside its own pages: a note, figures, the winner."""
 
-from __future__ import annotations
-
 import tempfile
 from contextlib import suppress
 from functools import partial

@@ -1,8 +1,6 @@
 """A network as a Python module file that needs nothing but torch, its weights beside it. No text of
 a study's database reaches it but what `_plain` lets through into its docstring."""
 
-from __future__ import annotations
-
 import io
 import re
 from collections.abc import Mapping, Sequence

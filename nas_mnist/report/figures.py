@@ -1,7 +1,5 @@
 """The study's pictures, as plotly figures: its front, how it went, and its winner's mistakes."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any

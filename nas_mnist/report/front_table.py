@@ -1,7 +1,5 @@
 """What is said of a study: its front as values, as tables and as CSV, and where its epochs went."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A lifecycle retrained: kept step by step, and shown as the table that its author kept."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Pages in one file each, which need no network: a figure alone, or a study's whole report."""
 
-from __future__ import annotations
-
 import base64
 import gzip
 import html

@@ -1,7 +1,5 @@
 """How far a search or a confirmation is: a live panel on a terminal, lines elsewhere."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Generator
 from contextlib import closing

@@ -1,8 +1,6 @@
 """How tables are made, and what is said of single networks: plain values for `--json`, and
 tables for people. Rows are lists of cells, the headings first, wherever they are shown."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Sequence
 from itertools import pairwise

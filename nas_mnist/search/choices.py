@@ -1,7 +1,5 @@
 """The choices that a search draws: what each does to the template, and what gives way first."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, ClassVar, TypeAlias

@@ -1,7 +1,5 @@
 """Fronts of parameters (fewer is better) against accuracy (more is better)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -1,8 +1,6 @@
 """Stops trials early, by recorded curves alone. A rule that looks at accuracy alone erases the
 small end of the front; dominance compares a network only with those no larger."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What draws the points of a search."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The search space: what a sampler draws, and what a draw decodes to."""
 
-from __future__ import annotations
-
 import hashlib
 import random
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Trains networks of one topology together, several times as fast as one after another."""
 
-from __future__ import annotations
-
 import copy
 import time
 from collections.abc import Callable, Iterator, Sequence

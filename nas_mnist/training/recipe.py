@@ -1,7 +1,5 @@
 """How a network is trained, as one immutable value, and the seeds of what is drawn meanwhile."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,5 @@
 """One network trained in the plainest way, which `pack` must agree with, and what both share."""
 
-from __future__ import annotations
-
 import copy
 import ctypes
 import inspect
