@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from nas_mnist.networks.architecture import Architecture
 
-_SIZES = ("notation", "parameters", "macs", "receptive_field")
-
 
 class TrainedNetwork(NamedTuple):
     """A network of a study, with the weights that it was trained to."""
@@ -65,12 +63,12 @@ class Study(StudyRecord):
         on_front = {trial.number for trial in self.front()}
 
         def row(trial: FrozenTrial) -> dict[str, Any]:
-            attrs = trial.user_attrs
+            attrs, sizes = trial.user_attrs, ("notation", "parameters", "macs", "receptive_field")
             curve = attrs.get("curve") or []
             return {
                 "trial": trial.number,
                 "state": trial.state.name.lower(),
-                **{name: attrs.get(name) for name in _SIZES},
+                **{name: attrs.get(name) for name in sizes},
                 "epochs": len(curve),
                 "val_accuracy": curve[-1]["val_accuracy"] if curve else None,
                 "test_accuracy": attrs.get("test_accuracy"),
@@ -115,22 +113,20 @@ def search(
         trials: finished trials that the study ends with; 200 if nothing is said.
         config: a TOML preset, which the other arguments override.
         progress: show how far it is, on standard error.
-        **settings: the other settings of `SearchConfig`, such as `epochs=5`, `workers=2`,
-            `study="mine"` or `recipe={"batch_size": 64}`.
+        **settings: others of `SearchConfig`, such as `epochs=5` or `recipe={"batch_size": 64}`.
 
-    Returns the study, confirmed unless `confirm=False`. Raises NasMnistError, in one line, for a
-    wrong request or failed work. Ctrl-C stops the workers and is raised as KeyboardInterrupt;
-    finished trials are kept.
+    Returns the study, confirmed unless `confirm=False`; NasMnistError for a wrong request or failed
+    work. Ctrl-C stops the workers and is raised as KeyboardInterrupt; finished trials are kept.
     """
     import optuna
 
     from nas_mnist.execution import run
     from nas_mnist.report.progress import show_progress
 
+    settings |= {"budget": budget, "trials": trials}
     named = {"dataset": dataset, "sampler": sampler, "pruner": pruner, "space": space}
     for option, value in named.items():
         settings[option] = value if isinstance(value, str | None) else _given(value)
-    settings |= {"budget": budget, "trials": trials}
     request = resolve_request(None if config is None else Path(config), settings)
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # it tells of each study that it makes
     record = run.prepare_search(request)
@@ -145,8 +141,7 @@ def search(
 
 def _given(value: Any) -> str:
     """A label for an object of the caller's, under which workers find it too."""
-    kind = value if isinstance(value, type) or callable(value) else type(value)
-    name = str(getattr(value, "name", None) or getattr(kind, "__qualname__", "object"))
-    label = f"{lookup.OBJECT}:{name}"
-    lookup.GIVEN[label] = value
+    kind = value if callable(value) else type(value)
+    name = getattr(value, "name", None) or getattr(kind, "__qualname__", "object")
+    lookup.GIVEN[label := f"{lookup.OBJECT}:{name}"] = value
     return label

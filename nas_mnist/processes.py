@@ -1,8 +1,7 @@
 """Processes that work for this one, and end with it.
 
-Importing torch and Optuna takes seconds. On Linux one process, the template, does it once, does
-nothing else, and is forked into each worker. Elsewhere a fork is not safe once libraries are
-loaded, or there is none, and each imports for itself.
+Importing torch and Optuna takes seconds. On Linux one process, the template, does it once, and is
+forked into each worker. Elsewhere a fork is not safe, or there is none: each imports for itself.
 """
 
 import multiprocessing
@@ -97,8 +96,7 @@ def process_pool(workers: int, set_up: Callable[[], None]) -> Iterator[ProcessPo
 
 @contextmanager
 def interrupts_held() -> Iterator[None]:
-    """Hold Ctrl-C back: processes started meanwhile never hear it, not even while they import;
-    it is their parent's to hear, once the block ends."""
+    """Hold Ctrl-C back until the block ends: processes started within never hear it."""
     resource_tracker.ensure_running()  # its own start would end the hold
     held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -109,9 +107,9 @@ def interrupts_held() -> Iterator[None]:
 
 @contextmanager
 def interrupts_noted() -> Iterator[Callable[[], None]]:
-    """Within the block Ctrl-C and SIGTERM only leave a note, and the call that the block is given
-    raises KeyboardInterrupt if there is one: else they may come in a transaction, which then
-    stays open and locks the database for whoever cleans up. A second one interrupts at once."""
+    """Ctrl-C and SIGTERM only leave a note, on which the call that the block is given raises
+    KeyboardInterrupt: in a transaction they would leave it open, and the database locked for
+    whoever cleans up. A second one interrupts at once."""
     noted: list[int] = []
 
     def raise_if_interrupted() -> None:

@@ -128,11 +128,10 @@ def test_no_file_name_is_used_on_two_floors() -> None:
 
 
 def test_rooms_are_small() -> None:
-    """A file that outgrows this does two things; the package as a whole is to shrink, to 8,000
-    lines in 60 modules."""
+    """A file that outgrows this does two things, and so does a package."""
     assert {file.name: size for file, size in SIZES.items() if size > 300} == {}
-    assert sum(SIZES.values()) <= 11_550
-    assert len(MODULES) <= 78
+    assert sum(SIZES.values()) <= 8_000
+    assert len(MODULES) <= 60
     assert sum(size for file, size in SIZES.items() if file.parent.name == "search") <= 1300
 
 

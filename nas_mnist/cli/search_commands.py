@@ -79,9 +79,8 @@ def confirm(
     plugins: list[str] | None = None,
     as_json: bool = False,
 ) -> None:
-    """Retrain a study's front with fresh seeds; the same command resumes it.
-
-    More seeds, or a front that has grown, add what is missing."""
+    """Retrain a study's front with fresh seeds. The same command resumes it; with more seeds, or a
+    front that has grown, it adds what is missing."""
     asked = {"most_accurate": most_accurate, "goal": goal}
     record = open_study(study, storage, artifact_dir)
     record = record.ask(**{name: value for name, value in asked.items() if value is not None})

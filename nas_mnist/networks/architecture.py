@@ -1,9 +1,9 @@
 """A network as one immutable value, and all that follows from its layers without building it.
 
-A network's notation is a run of layers, read from the image to the scores; a dash may stand
-between any two. In `c10rn-m2-[dk5p2c10k1b]-g-c10k1` a convolution to 10 channels, ReLU and batch
-normalization are pooled 2×2; a residual holds a depthwise convolution of kernel 5 and padding 2,
-and one of 1×1 with bias; then come the global average and ten scores. The README has all letters.
+Its notation is its layers in order; a dash may stand between two. `c10rn-m2-[dk5p2c10k1b]-g-c10k1`
+is a convolution to 10 channels, ReLU, batch normalization, and a 2×2 max-pool; a residual of one
+depthwise convolution, of kernel 5 and padding 2, and one of 1×1 with bias; then the global average
+and ten scores. The README has all letters.
 """
 
 from __future__ import annotations
@@ -55,10 +55,9 @@ class Architecture:
             except ArchitectureError as error:
                 raise ArchitectureError(f"layer {number} ({layer.op}): {error}") from None
             window = runs.wider(window, layer.window(shape))
-            output = layer.output_shape(shape)
-            counts = layer.parameters(shape), layer.macs(shape)
-            costs.append(LayerCost(layer, shape, output, *counts, window[0]))
-            shape = output
+            known = layer.output_shape(shape), layer.parameters(shape), layer.macs(shape)
+            costs.append(LayerCost(layer, shape, *known, window[0]))
+            shape = known[0]
         object.__setattr__(self, "layers", layers)
         object.__setattr__(self, "costs", tuple(costs))
         if (total := self.parameters) > MAX_PARAMETERS:

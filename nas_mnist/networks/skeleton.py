@@ -3,12 +3,12 @@
     block 1, max-pool, block 2, [max-pool, block 3, [block 4,]]
     global average pool, [hidden 1×1,] 1×1 to the class scores
 
-Block 4 has no max-pool before it: images of 28×28 leave too few pixels. A template fixes all but
-the scale of the widths; `fit` takes the widest that a limit allows.
+Before block 4 there are too few pixels for a max-pool. A template fixes all but the scale of the
+widths; `fit` takes the widest that a limit allows.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from nas_mnist.networks.architecture import Architecture, Limit
@@ -20,8 +20,8 @@ MIN_WIDTH = 4  # narrower maps are not worth a layer; it also bounds the smalles
 # the global average: on a 1×1 map eight of nine weights would see only padding.
 _MIN_SIDE, _MIN_OUTPUT_SIDE = 4, 2
 
+# Channels of a group of equally wide convolutions, of its name and its first relative width.
 Width: TypeAlias = Callable[[str, float], int]
-"""Channels of a group of equally wide convolutions, given its name and its first relative width."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,8 @@ class Block:
     def layers(
         self, number: int, read: float, side: int, width: Width, *, first: bool
     ) -> tuple[list[Layer], int]:
-        """Its layers, and the side of the map that they make, given its number from 1, the relative
-        width and the side of what it reads, and whether it begins the network."""
+        """Its layers, and the side of the map that they make. `number` counts from 1; `read` and
+        `side` are the relative width and the side of what it reads."""
         shared = self.group or (f"block{number}" if self.residual else "")
         plan = [(f"squeeze{number}", read * self.squeeze_ratio, 1)] if self.squeeze_ratio else []
         for position in range(1, self.depth + 1):
@@ -68,19 +68,17 @@ class Block:
             made = self.convolution(width(group, share), kernel, padding, first=first and not place)
             (inner if adds else layers).extend(made)
             side -= lost - 2 * padding
-        residual = [Residual(tuple(inner))] if inner else []
-        return [*layers, *residual, *self.end], side
+        layers += [Residual(tuple(inner))] if inner else []
+        return [*layers, *self.end], side
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
     """A network whose widths are still to be found."""
 
-    blocks: tuple[Block, ...] = field(default_factory=lambda: (Block(),) * 4)
-    """a max-pool stands between any two, as long as there are pixels for it"""
+    blocks: tuple[Block, ...] = (Block(),) * 4  # with a max-pool between, while there are pixels
     classes: int = CLASSES
-    head_ratio: float = 0.0
-    """of a hidden 1×1 convolution behind the global average to what it reads; 0 is none"""
+    head_ratio: float = 0.0  # of a hidden 1×1 convolution to the average it reads; 0 is none
 
     def network(self, width: Width) -> Architecture:
         """The network in which each group has that many channels."""
@@ -115,9 +113,8 @@ class Template:
 
 
 def fit(template: Template, limit: Limit) -> Architecture:
-    """The widest network that the limit allows; the narrowest must be allowed. First the largest
-    common scale of the widths, then one channel at a time for the group that lags its share most,
-    until none can grow."""
+    """The widest network that the limit allows, which must allow the narrowest. First the largest
+    common scale of the widths, then one channel at a time for the group that lags most."""
     shares = template.groups()
 
     def network(widths: Mapping[str, int]) -> Architecture:

@@ -54,12 +54,10 @@ def find_sampler(text: str) -> Any:
 
 @dataclass(eq=False)
 class SearchSampler(BaseSampler):
-    """Draws whole points of a space for a study of (parameters, accuracy in percent).
-
-    What it draws depends on `seed`, the trial's number and the study so far: a resumed search goes
-    on as it would have. If `distinct`, a point that decodes to a network already tried is drawn
-    again, but for networks that diverged: another learning rate may do.
-    """
+    """Draws whole points of a space for a study of (parameters, accuracy in percent), by `seed`,
+    the trial's number and the study so far: a resumed search goes on as it would have. If
+    `distinct`, a network already tried is drawn again, unless it diverged: another learning rate
+    may do."""
 
     name: str  # see `find_sampler`
     seed: int

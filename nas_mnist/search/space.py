@@ -105,8 +105,7 @@ class Space:
         return template
 
     def simplified(self, point: Point) -> Iterator[dict[str, Any]]:
-        """The point, then with one thing less at a time, down to the smallest of the space: what a
-        small network misses least goes first."""
+        """The point, then one thing less at a time: what small networks miss least goes first."""
         ranked = sorted(self.choices, key=lambda choice: choice.rank)
         current: dict[str, Any] | None = dict(point)
         while current is not None:
@@ -136,8 +135,8 @@ class Space:
         return float(fill.low * (fill.high / fill.low) ** share)
 
     def first_points(self, limit: Limit) -> list[dict[str, Any]]:
-        """What a search tries before it samples, within the budget and the space: a hand-made
-        network, and the proven shapes at several sizes. No network twice."""
+        """What a search tries before it samples: a hand-made network, and proven shapes at several
+        sizes, as far as they are within the budget. No network twice."""
         fill: Any = self.distributions["fill"]
         hand_made = references()["s7-dropout-7914"].architecture.parameters
         points: list[Point] = [{**_HAND_MADE, "fill": hand_made / limit.parameters}]
@@ -151,8 +150,7 @@ class Space:
 
 # s7-dropout-7914, at the peak learning rate of the published results that we could repeat.
 _HAND_MADE = dict(width_ratio_3=0.6, entry_ratio=0.5, dropout=0.01, peak_learning_rate=0.1)
-# Shapes that did well at every size (`results/first-trials`): a search that begins with them has
-# something to prune by, and a front at once.
+# Shapes that did well at every size (`results/first-trials`): to prune by, and a front at once.
 _DENSE = dict(width_ratio_2=1.5, width_ratio_3=1.17, peak_learning_rate=0.2)
 _SEPARABLE = dict(convolutions_3=2, convolution="separable", peak_learning_rate=0.3)
 _PROVEN, _PROVEN_FILLS = (_DENSE, {**_DENSE, **_SEPARABLE}), (1.0, 0.5, 0.25, 0.125)

@@ -73,8 +73,7 @@ class Composite(Layer):
 
 @dataclass(frozen=True, slots=True)
 class Residual(Composite):
-    """What `layers` make of their input, and the input itself added (He, Zhang, Ren, Sun: Deep
-    Residual Learning for Image Recognition, 2016)."""
+    """What `layers` make of their input, added to it (He et al.: Deep Residual Learning, 2016)."""
 
     op, example = "residual", "[c16p1rn]"
     layers: tuple[Layer, ...]
@@ -84,15 +83,12 @@ class Residual(Composite):
             raise ArchitectureError("a residual has layers within")
         Composite.check(self, shape)
         if (output := self.output_shape(shape)) != shape:
-            before, after = ("×".join(map(str, sides)) for sides in (shape, output))
-            said = f"its layers make {after} values of {before}; pad them and keep their width"
-            raise ArchitectureError(said)
-
-    def applied(self, shape: Shape) -> Iterable[tuple[Layer, Shape]]:
-        return with_shapes(self.layers, shape)
+            made = " values of ".join("×".join(map(str, sides)) for sides in (output, shape))
+            raise ArchitectureError(f"its layers make {made}; pad them and keep their width")
 
     def children(self, shape: Shape) -> dict[str, tuple[Layer, Shape]]:
-        return dict(zip(runs.layer_names(self.layers), self.applied(shape), strict=True))
+        names = runs.layer_names(self.layers)
+        return dict(zip(names, with_shapes(self.layers, shape), strict=True))
 
     def topology(self) -> Layer:
         return Residual(tuple(layer.topology() for layer in self.layers))
@@ -111,7 +107,7 @@ class Residual(Composite):
         return x + reduce(lambda values, module: module(values), modules, x)
 
     def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
-        inner = [layer.applied(shape) for layer, shape in run.layers]
+        inner = [with_shapes(layer.layers, shape) for layer, shape in run.layers]
         return values + run.sequence(values, inner, [own.children() for own in run.modules])
 
     def forward_lines(self, name: str, reads: str, writes: str) -> list[str] | None:
@@ -144,8 +140,8 @@ class Repeat(Composite):
         return with_shapes([self.convolution] * self.times, shape)
 
     def children(self, shape: Shape) -> dict[str, tuple[Layer, Shape]]:
-        norms = {f"norm{number}": BatchNorm() for number in range(1, self.times + 1)}
-        return {name: (layer, shape) for name, layer in {"conv": self.convolution, **norms}.items()}
+        norms = {f"norm{number}": (BatchNorm(), shape) for number in range(1, self.times + 1)}
+        return {"conv": (self.convolution, shape), **norms}
 
     def topology(self) -> Layer:
         return replace(self, convolution=self.convolution.topology())
@@ -174,8 +170,7 @@ class Repeat(Composite):
 
     def forward_lines(self, name: str, reads: str, writes: str) -> list[str] | None:
         call = f"{writes} = self.{name}.norm{{}}(functional.relu(self.{name}.conv({{}})))"
-        inputs = [reads] + [writes] * (self.times - 1)
-        return [call.format(number, value) for number, value in enumerate(inputs, start=1)]
+        return [call.format(n, reads if n == 1 else writes) for n in range(1, self.times + 1)]
 
 
 class _Gate(Conv):
@@ -186,7 +181,7 @@ class _Gate(Conv):
 @dataclass(frozen=True, slots=True)
 class SqueezeExcite(Composite):
     """Weighs each channel by what all channels' means say, through a layer of `reduced` channels
-    (Hu, Shen, Sun: Squeeze-and-Excitation Networks, 2018)."""
+    (Hu et al.: Squeeze-and-Excitation Networks, 2018)."""
 
     op, stem, widths = "squeeze-excite", "excite", ("reduced",)
     pattern, example, form = r"s(?P<reduced>\d{1,4})", "s4", "s{0.reduced}"
