@@ -20,6 +20,7 @@ from torch import Tensor, nn
 import nas_mnist
 from nas_mnist.errors import RequestError
 from nas_mnist.networks.layers import Layer, Shape
+from nas_mnist.networks.layers.composite import Composite
 from nas_mnist.search.pruner import LearningCurve, PruneReason
 from tests.conftest import CommandLine, run_process
 
@@ -248,6 +249,20 @@ class Unfinished(Layer):
 
     op = "unfinished"
     pattern = example = "j"
+
+
+@dataclass(frozen=True, slots=True)
+class Hollow(Composite):
+    """Does not say what is within."""
+
+    op = "hollow"
+    pattern = example = "h"
+
+
+def test_a_composite_without_children_is_told(run: CommandLine) -> None:
+    done = run("inspect", "c4h-g-c10k1")
+    assert done.code == 2
+    assert "layer 'hollow' has no `children`" in done.err
 
 
 @pytest.mark.parametrize("command", ["inspect", "train"])

@@ -23,7 +23,7 @@ def inspect(
     target: str, storage: str | None = None, plugins: list[str] | None = None, as_json: bool = False
 ) -> None:
     """Show a network's layers: shapes, parameters, MACs and receptive fields."""
-    from nas_mnist.execution.records import resolve_target
+    from nas_mnist.execution.target import resolve_target
 
     network = resolve_target(target, storage)[:2]
     shown = tables.architecture_table(*network)
@@ -56,7 +56,7 @@ def train(
 ) -> None:
     """Train one network on all training images and test it after every epoch. A trial's is trained
     as its study trains, unless told otherwise."""
-    from nas_mnist.execution.records import resolve_target
+    from nas_mnist.execution.target import resolve_target
 
     if output is not None and output.suffix != ".py":
         raise typer.BadParameter(f"{output} must end in .py", param_hint="--output")
@@ -78,7 +78,8 @@ def train(
     data = load_dataset(dataset, data_dir)
     first = seed or 0
     if split:
-        training, held_out = split_dataset(data, spec.seed, train_samples or spec.train_samples)
+        samples = spec.train_samples if train_samples is None else train_samples
+        training, held_out = split_dataset(data, spec.seed, samples)
         data = replace(data, train=training, test=held_out)
         first = int(found.trial.user_attrs["seed"]) if found.trial and seed is None else first
     else:
@@ -178,7 +179,7 @@ def bench(
         raise RequestError(f"--study-of is now a script: {script}")
     import torch
 
-    from nas_mnist.execution.records import resolve_target
+    from nas_mnist.execution.target import resolve_target
     from nas_mnist.training.datasets import load_dataset
     from nas_mnist.training.trainer import resolve_device, resolve_precision
 

@@ -1,4 +1,4 @@
-"""The confirmation: networks of a search, retrained with fresh seeds on all training images.
+"""The confirmation: networks of a search, retrained with fresh seeds.
 
 It is a study of its own beside the search's, a trial for each network and seed, so that it is
 resumed, shared between processes and machines, and read just as the search is.
@@ -23,8 +23,8 @@ RunKey: TypeAlias = tuple[int, int, int]
 
 
 class ConfirmedRun(NamedTuple):
-    """One network trained from scratch on all training images with one fresh seed. Its fields are
-    as a TrialRecord's; the test accuracies, in percent, are in its curve."""
+    """One network trained from scratch with one fresh seed. Its fields are as a TrialRecord's; the
+    test accuracies, in percent, are in its curve."""
 
     seed: int
     curve: tuple[dict[str, float], ...]

@@ -1,7 +1,5 @@
-"""A study as its storage has it, read safely, whoever's database it is; and a network as a person
-names it, which may be a study's."""
+"""A study as its storage has it, read safely, whoever's database it is."""
 
-import difflib
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -11,15 +9,13 @@ from typing import Any, NamedTuple, Self
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from nas_mnist.errors import ArchitectureError, RequestError, StudyError
+from nas_mnist.errors import RequestError, StudyError
 from nas_mnist.execution import spec
 from nas_mnist.execution.optuna_internals import Storage, study_id
 from nas_mnist.execution.spec import SearchConfig, StudySpec
 from nas_mnist.execution.store import open_storage, shown, storage_errors
 from nas_mnist.networks.architecture import Architecture, format_notation, parse_notation
-from nas_mnist.networks.references import references
 from nas_mnist.search.front import front_indices
-from nas_mnist.training.recipe import Recipe, dataset_recipe
 
 _ASKED_LAST = "asked"
 """user attribute of a study: what of ASKED was last asked of it, unless as when it was made"""
@@ -250,45 +246,3 @@ def percent(value: Any) -> float:
     if not 0 <= number <= 100:
         raise ValueError(f"accuracy {number}")
     return number
-
-
-class Target(NamedTuple):
-    """A network, and the trial that it is of, if it was named by one."""
-
-    name: str
-    architecture: Architecture
-    study: StudyRecord | None = None
-    trial: FrozenTrial | None = None
-
-    def recipe(self, dataset: str) -> tuple[Recipe, str]:
-        """What it is trained by unless told otherwise, and whose recipe that is."""
-        if self.study and self.trial:
-            rate = float(self.trial.params["peak_learning_rate"])
-            return self.study.spec.trial_recipe(rate), f"that of {self.name}"
-        own = self.name in references()
-        whose = "the default" + (", not its author's, which `reproduce` has" if own else "")
-        return Recipe().changed(dataset_recipe(dataset)), whose
-
-
-def resolve_target(text: str, storage: str | None = None) -> Target:
-    """The network of a reference's name, a notation, or `STUDY:TRIAL` (of a study in that
-    storage, if it is not where `search` puts it). RequestError if the text names no network."""
-    if text in references():
-        return Target(text, references()[text].architecture)
-    if ":" in text:
-        study, _, number = text.rpartition(":")
-        if not study or not number.isdecimal() or len(number) > 9:
-            raise RequestError(f"{text!r} is not STUDY:TRIAL, such as mnist-8000:12")
-        record = load_study(study, storage or spec.default_storage(study))
-        trial = record.begun(int(number))
-        return Target(text, parse_notation(str(trial.user_attrs["notation"])), record, trial)
-    try:
-        architecture = parse_notation(text)
-    except ArchitectureError:
-        close = [name for name in references() if text and name.startswith(text)]
-        close += difflib.get_close_matches(text, references(), n=1, cutoff=0.7)
-        if not close:
-            raise
-        said = f"{text!r} is no reference; `nas-mnist references` lists them, such as {close[0]}"
-        raise RequestError(said) from None
-    return Target(format_notation(architecture), architecture)

@@ -104,7 +104,7 @@ class PackedNetwork:
             mine.lerp_(its, share.to(mine.dtype))
 
     def run(self, images: Tensor, folds: int, weights: Sequence[Tensor], training: bool) -> Tensor:
-        """Class scores as `by_member` has them: (batch / folds, folds, members, 10). `images`:
+        """Class scores as `by_member` has them: (batch / folds, folds, members, classes). `images`:
         (members x batch, 1, 28, 28), normalized; each network's batch is split into so many folds,
         and one batch all the same. `weights`: the parameters side by side."""
         members = len(self._modules)

@@ -209,7 +209,7 @@ def _affine_maps(changes: Tensor, augmentation: Augmentation, side: int) -> Tens
 
 @torch.inference_mode()
 def logits(network: nn.Module, images: Images, normalization: Normalization) -> Tensor:
-    """Class scores of `images`, not augmented: (n, 10), on their device."""
+    """Class scores of `images`, not augmented: (n, classes), on their device."""
     network.eval()
     kind = next(network.parameters()).dtype
     batches = torch.split(images.images, EVALUATION_BATCH)

@@ -30,7 +30,7 @@ class Composite(Layer):
 
     def children(self, shape: Shape) -> dict[str, tuple[Layer, Shape]]:
         """The layers within by the names of their modules, each with the shape of its input."""
-        raise NotImplementedError
+        raise ArchitectureError(f"layer {self.op!r} has no `children`")
 
     def applied(self, shape: Shape) -> Iterable[tuple[Layer, Shape]]:
         """Those that count in MACs and windows, as often as they are applied."""
