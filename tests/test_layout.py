@@ -130,7 +130,7 @@ def test_no_file_name_is_used_on_two_floors() -> None:
 def test_rooms_are_small() -> None:
     """A file that outgrows this does two things, and so does a package."""
     assert {file.name: size for file, size in SIZES.items() if size > 300} == {}
-    assert sum(SIZES.values()) <= 8_000
+    assert sum(SIZES.values()) <= 9_000
     assert len(MODULES) <= 60
     assert sum(size for file, size in SIZES.items() if file.parent.name == "search") <= 1300
 

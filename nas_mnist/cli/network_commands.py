@@ -1,7 +1,6 @@
 """Commands about single networks: `inspect`, `references`, `train`, `reproduce` and `bench`."""
 
 from contextlib import closing
-from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,7 @@ import typer
 
 from nas_mnist.cli.console import note, print_result
 from nas_mnist.errors import RequestError
-from nas_mnist.execution.spec import StudySpec, available_cores
-from nas_mnist.lookup import import_plugin, module_of
+from nas_mnist.execution.spec import available_cores
 from nas_mnist.networks import references as known
 from nas_mnist.report import tables
 from nas_mnist.training.recipe import Recipe, dataset_recipe, parse_settings
@@ -56,46 +54,28 @@ def train(
 ) -> None:
     """Train one network on all training images and test it after every epoch. A trial's is trained
     as its study trains, unless told otherwise."""
-    from nas_mnist.execution.target import resolve_target
+    from nas_mnist.execution.target import prepare_training, resolve_target
 
     if output is not None and output.suffix != ".py":
         raise typer.BadParameter(f"{output} must end in .py", param_hint="--output")
-    found = resolve_target(target, storage)
-    spec = found.study.spec if found.study else StudySpec()
     given = parse_settings(recipe or [])
     if "epochs" in given:
         raise typer.BadParameter("--epochs sets the epochs", param_hint="--recipe")
-    dataset = dataset or spec.dataset
-    for text in (dataset, str(given.get("optimizer", ""))):
-        if module := module_of(text):
-            import_plugin(module)
-    own, whose = found.recipe(dataset)
-    settings = own.changed(given | ({} if epochs is None else {"epochs": epochs}))
-
-    from nas_mnist.training.datasets import first_train_samples, load_dataset, split_dataset
-    from nas_mnist.training.trainer import keep_freed_memory, resolve_device, resolve_precision
-
-    data = load_dataset(dataset, data_dir)
-    first = seed or 0
-    if split:
-        samples = spec.train_samples if train_samples is None else train_samples
-        training, held_out = split_dataset(data, spec.seed, samples)
-        data = replace(data, train=training, test=held_out)
-        first = int(found.trial.user_attrs["seed"]) if found.trial and seed is None else first
-    else:
-        data = first_train_samples(data, train_samples)
-    where = resolve_device(device)
-    kind = resolve_precision(precision or spec.precision, where)
-    keep_freed_memory()
+    given |= {} if epochs is None else {"epochs": epochs}
+    found = resolve_target(target, storage)
+    images: dict[str, Any] = {"dataset": dataset, "split": split, "train_samples": train_samples}
+    where: dict[str, Any] = {"data_dir": data_dir, "device": device, "precision": precision}
+    training = prepare_training(found, given, seed=seed, **images, **where)
+    settings, data, kind = training.recipe, training.data, training.precision
     note(
-        f"recipe: {whose}{', with changes' if given else ''}; peak learning rate "
-        f"{settings.learning_rate:g}, {settings.epochs} epochs on {len(data.train):,} images of "
-        f"{dataset}"
+        f"recipe: {training.whose}; peak learning rate {settings.learning_rate:g}, "
+        f"{settings.epochs} epochs on {len(data.train):,} images of {training.dataset}"
     )
     judged, name = ("validation", "val_accuracy") if split else ("test", "test_accuracy")
-    how: Any = range(first, first + seeds), where, kind, output is not None
+    wanted = range(training.seed, training.seed + seeds)
+    how: Any = training.device, kind, output is not None
     runs: dict[int, Run] = {}
-    for run in chain.from_iterable(train_runs(found.architecture, settings, data, *how)):
+    for run in chain.from_iterable(train_runs(found.architecture, settings, data, wanted, *how)):
         runs[run.seed], epoch = run, run.curve[-1]
         note(
             f"seed {run.seed} epoch {epoch.epoch}/{settings.epochs}: loss {epoch.train_loss:.4f}, "
@@ -103,9 +83,10 @@ def train(
             f"{epoch.seconds:.1f} s"
         )
     trained = [*runs.values()]
+    sizes = {"name": found.name, **tables.size_values(found.architecture)}
     values = {
-        **{"name": found.name, **tables.size_values(found.architecture), "dataset": dataset},
-        **{"recipe": settings.as_dict(), **tables.runs_values(trained, name)},
+        **{**sizes, "dataset": training.dataset, "recipe": settings.as_dict()},
+        **tables.runs_values(trained, name),
         "precision": str(kind).removeprefix("torch."),
     }
     print_result(values, tables.runs_table(values, trained), as_json=as_json)
@@ -149,11 +130,13 @@ def reproduce(
     with closing(training):
         for found in training:
             step, test = found.step, tables.spread_text(found.test_mean, found.test_sd)
+            published = record.published(step)["test_accuracy"]
+            beside = f", published {published:.2f} %" if published else ""
             record.done[step.number] = found
             record.write()
             note(
                 f"step {step.number}, {step.title}: test {test} % at the final epoch, "
-                f"best {found.test_best:.2f} %, published {step.test_accuracy:.2f} %"
+                f"best {found.test_best:.2f} %{beside}"
             )
     print_result(record.values(), record.table(), as_json=as_json)
     note("wrote " + ", ".join(map(str, record.files)))

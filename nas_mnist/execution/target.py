@@ -1,16 +1,27 @@
 """A network as a person names it, and what it is trained by."""
 
+from __future__ import annotations
+
 import difflib
-from typing import NamedTuple
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from optuna.trial import FrozenTrial
 
 from nas_mnist.errors import ArchitectureError, RequestError
 from nas_mnist.execution.records import StudyRecord, load_study
-from nas_mnist.execution.spec import default_storage
+from nas_mnist.execution.spec import StudySpec, default_storage
+from nas_mnist.lookup import import_plugin, module_of
 from nas_mnist.networks.architecture import Architecture, format_notation, parse_notation
 from nas_mnist.networks.references import references
 from nas_mnist.training.recipe import Recipe, dataset_recipe
+
+if TYPE_CHECKING:  # what is named need not wait for torch
+    import torch
+
+    from nas_mnist.training.datasets import Dataset
 
 
 class Target(NamedTuple):
@@ -53,3 +64,54 @@ def resolve_target(text: str, storage: str | None = None) -> Target:
         said = f"{text!r} is no reference; `nas-mnist references` lists them, such as {close[0]}"
         raise RequestError(said) from None
     return Target(format_notation(architecture), architecture)
+
+
+class Training(NamedTuple):
+    """All that training a network takes beside it."""
+
+    recipe: Recipe
+    whose: str  # recipe that is
+    dataset: str
+    data: Dataset
+    seed: int
+    device: torch.device
+    precision: torch.dtype
+
+
+def prepare_training(
+    target: Target,
+    settings: Mapping[str, Any],
+    *,
+    dataset: str | None = None,
+    split: bool = False,
+    train_samples: int | None = None,
+    seed: int | None = None,
+    data_dir: Path | None = None,
+    device: str = "auto",
+    precision: str | None = None,
+) -> Training:
+    """As the target's study trains, else by the defaults, but for what is given. `split`: on the
+    study's training images, tested on those that it holds out, and from a trial's own seed."""
+    spec = target.study.spec if target.study else StudySpec()
+    dataset = dataset or spec.dataset
+    for text in (dataset, str(settings.get("optimizer", ""))):
+        if module := module_of(text):
+            import_plugin(module)
+    own, whose = target.recipe(dataset)
+    recipe, whose = own.changed(settings), f"{whose}, with changes" if settings else whose
+
+    from nas_mnist.training.datasets import first_train_samples, load_dataset, split_dataset
+    from nas_mnist.training.trainer import keep_freed_memory, resolve_device, resolve_precision
+
+    data = load_dataset(dataset, data_dir)
+    if split:
+        samples = spec.train_samples if train_samples is None else train_samples
+        training, held_out = split_dataset(data, spec.seed, samples)
+        data = replace(data, train=training, test=held_out)
+        seed = int(target.trial.user_attrs["seed"]) if target.trial and seed is None else seed
+    else:
+        data = first_train_samples(data, train_samples)
+    where = resolve_device(device)
+    kind = resolve_precision(precision or spec.precision, where)
+    keep_freed_memory()
+    return Training(recipe, whose, dataset, data, seed or 0, where, kind)

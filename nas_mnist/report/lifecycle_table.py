@@ -32,6 +32,7 @@ class Lifecycle:
         they are of other recipes, data or seeds: they are not written over."""
         self.name, self.settings, self.steps = name, settings, runs.lifecycle_steps(name)
         self.files = folder / "steps.json", folder / "table.md"
+        self._mnist = settings["dataset"] == "mnist"  # what the authors' accuracies are of
         most = settings["most_parameters"]
         reasons = {step.number: runs.left_out(step, most) for step in self.steps}
         self.left_out = {number: why for number, why in reasons.items() if why is not None}
@@ -45,6 +46,12 @@ class Lifecycle:
                             "the same ones to go on, or another --results-dir"
                         )
                     self.done[step.number] = _reproduced(step, entries[step.number])
+
+    def published(self, step: Step) -> dict[str, Any]:
+        """What its author published of it; no accuracies where it is trained on other images."""
+        accuracies = "train_accuracy", "test_accuracy"
+        told = tables.picked(step, "parameters", *accuracies, "recipe", "note")
+        return told if self._mnist else told | dict.fromkeys(accuracies)
 
     def missing(self) -> list[Step]:
         """The steps still to be trained."""
@@ -63,7 +70,8 @@ class Lifecycle:
 
     def table(self) -> Table:
         train = "Train accuracies are those of the network as it changed, over augmented images."
-        caption = f"Published: the best epochs of one run. {train}"
+        published = "the best epochs of one run" if self._mnist else "of MNIST alone"
+        caption = f"Published: {published}. {train}"
         title = f"{self.name}: published, and retrained here"
         return tables.text_table(title, self._rows(), caption)
 
@@ -82,8 +90,9 @@ class Lifecycle:
             if done := self.done.get(step.number):
                 train, test, size = done.train_best, done.test_best, done.architecture.parameters
                 final = tables.spread_text(done.test_mean, done.test_sd)
-            published = step.train_accuracy, train, step.test_accuracy, test
-            rows.append([step.number, step.title, size, *published, final, self._said(step)])
+            told = self.published(step)
+            shown = told["train_accuracy"], train, told["test_accuracy"], test
+            rows.append([step.number, step.title, size, *shown, final, self._said(step)])
         return tables.as_text(rows)
 
     def _trained(self, step: Step) -> dict[str, Any]:
@@ -95,15 +104,15 @@ class Lifecycle:
         }
 
     def _values(self, step: Step) -> dict[str, Any]:
-        published = ("parameters", "train_accuracy", "test_accuracy", "recipe", "note")
         values = {"step": step.number, "title": step.title, "network": step.reference}
-        values |= {"published": tables.picked(step, *published)}
+        values |= {"published": self.published(step)}
         if (done := self.done.get(step.number)) is None:
             return {**values, "left_out": self._said(step)}
         found = ("train_best", "train_mean", "test_best", "test_mean", "test_sd")
         measured: dict[str, Any] = {"parameters": done.architecture.parameters}
         measured |= {name.replace("_", "_accuracy_"): getattr(done, name) for name in found}
         measured["last4_min"] = min(run.last4_min for run in done.runs)
+        measured["test_images"] = done.images
         values |= {"measured": measured, "analysis": self._said(step)}
         kept = [{"seed": run.seed, "curve": tables.curve_values(run)} for run in done.runs]
         return {**values, "trained": self._trained(step), "runs": kept}
@@ -149,4 +158,6 @@ def _reproduced(step: Step, entry: Mapping[str, Any]) -> Reproduced:
     for run in entry["runs"]:
         curve = [EpochRecord(accuracy=e.pop("test_accuracy"), **e) for e in run["curve"]]
         trained.append(Run(run["seed"], curve))
-    return Reproduced(step, references()[str(step.reference)].architecture, recipe, tuple(trained))
+    network = references()[str(step.reference)].architecture
+    own = {"images": int(count)} if (count := entry["measured"].get("test_images")) else {}
+    return Reproduced(step, network, recipe, tuple(trained), **own)

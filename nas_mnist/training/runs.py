@@ -3,6 +3,7 @@ The test images are looked at after every epoch, to report; nothing is chosen by
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import as_completed
@@ -32,9 +33,7 @@ _UNPUBLISHED: dict[str, Any] = {
     "augmentation": {"rotation": 0.0, "shift": 0.0, "scale": 0.0},
 }
 _EPOCHS = {"early-14k": 20, "early-20k": 20}  # as their authors set themselves; others, 15
-# Differences in percent below this are chance: two standard errors of 99.3% of 10,000 images,
-# and as much between seeds.
-_CHANCE = 0.2
+_MNIST_TEST_IMAGES = 10_000
 _OVERFIT = 0.3
 
 
@@ -103,6 +102,7 @@ class Reproduced:
     architecture: Architecture
     recipe: Recipe
     runs: tuple[Run, ...]
+    images: int = _MNIST_TEST_IMAGES  # tested on
 
     def __post_init__(self) -> None:
         last = [run.curve[-1] for run in self.runs]
@@ -168,7 +168,14 @@ def _train(
     data = first_train_samples(load_dataset(dataset, data_dir), train_samples)
     training = train_runs(architecture, recipe, data, seeds, resolve_device("auto"))
     runs = {run.seed: run for together in training for run in together}
-    return Reproduced(step, architecture, recipe, tuple(runs.values()))
+    return Reproduced(step, architecture, recipe, tuple(runs.values()), len(data.test))
+
+
+def _chance(*steps: Reproduced) -> float:
+    """What a difference in percent must exceed: two standard errors of an accuracy, or of the
+    difference between two, each a share p of so many images: p (1 - p) / images."""
+    shares = [(step.test_mean / 100, step.images) for step in steps]
+    return 200 * math.sqrt(sum(p * (1 - p) / images for p, images in shares))
 
 
 def analysis(step: Reproduced, before: Reproduced | None) -> str:
@@ -177,7 +184,7 @@ def analysis(step: Reproduced, before: Reproduced | None) -> str:
     if before is not None:
         change = step.test_mean - before.test_mean
         size = step.architecture.parameters - before.architecture.parameters
-        by = "within chance" if abs(change) < _CHANCE else "more than chance"
+        by = "within chance" if abs(change) < _chance(step, before) else "more than chance"
         beside = f" with {size:+,} parameters" if size else ", same size"
         said.append(f"test {change:+.2f} against step {before.step.number} ({by}){beside}")
     gap, drop = step.train_mean - step.test_mean, step.test_best - step.test_mean
@@ -190,6 +197,6 @@ def analysis(step: Reproduced, before: Reproduced | None) -> str:
         said.append(f"train {gap:.2f} above test: hardly over-fits")
     if step.train_mean < 99 and gap <= _OVERFIT:
         said.append("under-fits: train below 99")
-    if drop > _CHANCE:
+    if drop > _chance(step):
         said.append(f"unsteady: its best epoch is {drop:.2f} above its last")
     return "; ".join(said)

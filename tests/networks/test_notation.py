@@ -75,7 +75,7 @@ def test_composite_layers_round_trip(notation: str) -> None:
         ("c4rn-g-c10k1-", "no layer starts with '-' at character 13"),
         ("-c4rn-g-c10k1", "no layer starts with '-c4rn-g-c10…' at character 1"),
         ("c-g", "no layer starts with 'c-g'"),
-        ("c99999-g", "no layer starts with '9-g'"),
+        ("c99999-g", "the number at character 2 is too large"),
         ("c4-g-c101k1", "ends in 101×1×1 values"),
         ("c4x1-g-c10k1", "layer 2 (dropout): dropout rate 1.0 is not within"),
         ("c4-m27-g-c10k1", "layer 2 (maxpool): max-pool 27 is not within"),

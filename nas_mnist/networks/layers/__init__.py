@@ -8,6 +8,7 @@ import pkgutil
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from string import digits
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from nas_mnist.errors import ArchitectureError
@@ -162,10 +163,13 @@ def parse_layers(
         parsed = (kind.parsed(text, position, depth) for kind in LAYERS.values())
         if (found := next(filter(None, parsed), None)) is None:
             *examples, last = (kind.example for kind in LAYERS.values() if kind.example)
+            said = f"notation {shortened(text)!r}: "
+            start = len(text[:position].rstrip(digits))
+            if start < position and text[position].isdecimal():
+                raise ArchitectureError(f"{said}the number at character {start + 1} is too large")
             raise ArchitectureError(
-                f"notation {shortened(text)!r}: no layer starts with "
-                f"{shortened(text[position:], 12)!r} at character {position + 1}; a layer is "
-                f"{', '.join(examples)} or {last}"
+                f"{said}no layer starts with {shortened(text[position:], 12)!r} at character "
+                f"{position + 1}; a layer is {', '.join(examples)} or {last}"
             )
         layer, position = found
         layers.append(layer)
