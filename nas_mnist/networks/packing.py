@@ -30,14 +30,20 @@ class PackedRun:
     multiple: int  # what the channels are padded to a multiple of
     folds: int  # in how many parts, side by side, each network's batch lies
     training: bool
+    compiled: Any = None  # training/compiled.py, where kernels of its own run what it can
     layers: tuple[Any, ...] = ()  # of each network the one that runs, and the shape of its input
     modules: tuple[nn.Module, ...] = ()  # of each network its module, without current weights
 
     def sequence(self, values: Tensor, layers: Iterable[Any], modules: Iterable[Any]) -> Tensor:
         """Run the layers of each network, which differ in their widths, in their order."""
-        each = zip(zip(*layers, strict=True), zip(*modules, strict=True), strict=True)
-        for self.layers, self.modules in each:
-            values = self.layers[0][0].run_packed(values, self)
+        each = list(zip(zip(*layers, strict=True), zip(*modules, strict=True), strict=True))
+        kinds = tuple(own[0][0] for own, _ in each)
+        done = 0
+        while done < len(each):
+            stage = self.compiled.stage(kinds[done:]) if self.compiled else None
+            self.layers, self.modules = each[done]
+            values = (stage or kinds[done]).run_packed(values, self)
+            done += len(stage.layers) if stage else 1
         return values
 
     def folded(self, values: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +60,7 @@ class Pack:
     device: torch.device
     precision: torch.dtype | None = None  # by default the device's best; float64 is to check by
     graphs: bool = True  # capture the step on a GPU
+    kernels: bool = True  # on a CPU, run by kernels of our own, if numba is installed
     on_step: Callable[[], None] | None = None  # before every step; may raise to end the training
 
     def __post_init__(self) -> None:
@@ -125,7 +126,10 @@ class Pack:
         multiple = _LANES if self._low and not alone else 1
         architectures = [self.members[member].architecture for member in active]
         networks = [[kind[member] for member in active] for kind in self._networks]
-        packs = [PackedNetwork(architectures, own, multiple) for own in networks]
+        compiled: Any = None
+        if self.kernels and trainer.has_kernels(self.device):
+            from nas_mnist.training import compiled
+        packs = [PackedNetwork(architectures, own, multiple, compiled) for own in networks]
         self._packed, self._averaged = packs[0], packs[-1]
         # One network's channels fill vectors better in two groups (measured on AVX-512, float32).
         fold = alone and not self._low and self.device.type == "cpu" and self._size % 2 == 0

@@ -75,8 +75,13 @@ class PackedNetwork:
     such as a norm's means. The networks' own modules stay as they were until `store`."""
 
     def __init__(
-        self, architectures: Sequence[Architecture], networks: Sequence[nn.Module], multiple: int
+        self,
+        architectures: Sequence[Architecture],
+        networks: Sequence[nn.Module],
+        multiple: int,
+        compiled: Any = None,
     ) -> None:
+        """`multiple`: what channels are padded to; `compiled`: that module, to run by kernels."""
         self._layers = [list(with_shapes(own.layers, INPUT_SHAPE)) for own in architectures]
         self._modules = [list(network.children())[: len(self._layers[0])] for network in networks]
         self._classes, self._multiple = architectures[0].classes, multiple
@@ -84,6 +89,7 @@ class PackedNetwork:
         statistics = [[b for b in net.buffers() if b.is_floating_point()] for net in networks]
         self._statistics = PackedValues(statistics, multiple) if statistics[0] else None
         self.running = self._statistics.side_by_side() if self._statistics else []
+        self._compiled = compiled
 
     @torch.no_grad()
     def store(self) -> None:
@@ -110,7 +116,8 @@ class PackedNetwork:
         members = len(self._modules)
         images = by_member(images, members, folds).flatten(1, 3)
         images = images.contiguous(memory_format=torch.channels_last)
-        run = PackedRun(iter(weights), iter(self.running), members, self._multiple, folds, training)
+        state = iter(weights), iter(self.running)
+        run = PackedRun(*state, members, self._multiple, folds, training, self._compiled)
         scores = run.sequence(images, self._layers, self._modules)
         return scores.view(len(scores), folds, members, -1)[..., : self._classes]
 

@@ -124,14 +124,18 @@ def furthest(first: nn.Module, second: nn.Module) -> float:
         *(("squeeze-excite", "sgd"), ("residual", "sgd"), ("repeat", "sgd"), ("fallback", "sgd")),
     ],
 )
-@pytest.mark.parametrize("count", [1, 2], ids=["alone", "pair"])
-def test_a_member_is_its_solo_run(digits: Dataset, networks: str, recipe: str, count: int) -> None:
+@pytest.mark.parametrize(
+    ("count", "kernels"), [(1, True), (2, True), (2, False)], ids=["alone", "pair", "by torch"]
+)
+def test_a_member_is_its_solo_run(
+    digits: Dataset, networks: str, recipe: str, count: int, kernels: bool
+) -> None:
     """Over 52 steps in float64: other widths, rates, orders and augmentations beside it."""
     notations, settings = NOTATIONS[networks], RECIPES[recipe]
     # Low enough not to make chaos of the last bit.
     rates = (0.003, 0.001) if settings.optimizer == "adamw" else (0.02, 0.01)
     wanted = members(notations[:count], settings, rates[:count])
-    pack = pack_of(digits, wanted, precision=torch.float64)
+    pack = pack_of(digits, wanted, precision=torch.float64, kernels=kernels)
     packed = list(pack)
     for place, member in enumerate(wanted):
         trainer = solo(digits, member, torch.float64)

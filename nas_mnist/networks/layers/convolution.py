@@ -73,12 +73,14 @@ class Convolution(Layer):
         from torch.nn import functional
 
         weight, bias = weights or self.weights(run)
+        convolve = run.compiled.convolution if run.compiled else functional.conv2d
         if self.dense and self.kernel == 1 and not self.padding:
             every = run.members
-            return run.by_pixel(lambda x: functional.conv2d(x, weight, bias, groups=every), values)
+            return run.by_pixel(lambda x: convolve(x, weight, bias, groups=every), values)
         weight, bias = run.folded(weight), None if bias is None else run.folded(bias)
         groups = run.folds * run.members if self.dense else len(weight)
-        return functional.conv2d(values, weight, bias, padding=self.padding, groups=groups)
+        output: Tensor = convolve(values, weight, bias, padding=self.padding, groups=groups)
+        return output
 
 
 @dataclass(frozen=True, slots=True)
