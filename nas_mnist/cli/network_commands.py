@@ -14,7 +14,7 @@ from nas_mnist.networks import references as known
 from nas_mnist.report import tables
 from nas_mnist.training.recipe import Recipe, dataset_recipe, parse_settings
 from nas_mnist.training.runs import Run, reproduce as train_steps, train_runs
-from nas_mnist.training.speed import Measured, Request, loops, measure
+from nas_mnist.training.speed import NETWORKS, Measured, Request, loops, measure
 
 
 def inspect(
@@ -143,7 +143,7 @@ def reproduce(
 
 
 def bench(
-    target: str = "a7-no-dropout-7884",
+    target: str | None = None,
     dataset: str = "mnist",
     pack: int = 3,
     seconds: float = 6.0,
@@ -156,7 +156,8 @@ def bench(
     study_of: list[int] | None = None,
     as_json: bool = False,
 ) -> None:
-    """Measure training here: the usual loop against batched training, in one run of minutes."""
+    """Measure training here: the usual loop against batched training, in one run of minutes. By
+    default of a dense network and of a depthwise-separable one."""
     if study_of:
         script = "python studies/storage_benchmark/measure.py TRIALS ..."
         raise RequestError(f"--study-of is now a script: {script}")
@@ -164,26 +165,31 @@ def bench(
 
     from nas_mnist.execution.target import resolve_target
     from nas_mnist.training.datasets import load_dataset
-    from nas_mnist.training.trainer import resolve_device, resolve_precision
+    from nas_mnist.training.trainer import precision_reason, resolve_device, resolve_precision
 
-    name, architecture, *_ = resolve_target(target, storage)
+    networks = [resolve_target(name, storage) for name in ([target] if target else NETWORKS)]
     where = resolve_device(device)
     load_dataset(dataset, data_dir)  # what is wrong with it is said once, and first
     recipe = Recipe().changed(dataset_recipe(dataset))
-    request = Request(architecture, dataset, data_dir, str(where), seconds, recipe)
     wanted = loops(workers or available_cores(), pack, where.type)
-    measured: list[Measured] = []
-    for count, measured in enumerate(measure(request, wanted, rounds)):
-        latest = measured[count % len(measured)]
-        done = f"{count + 1}/{rounds * len(wanted)} {latest.loop.name}"
-        note(f"{done}: {latest.images_per_second[-1]:,.0f} images/s")
-    values = {
-        **{"network": name, "parameters": architecture.parameters, "dataset": dataset},
-        "device": torch.cuda.get_device_name(where) if where.type == "cuda" else "cpu",
-        "vectors": torch.backends.cpu.get_cpu_capability(),
-        "cores": available_cores(),
-        "precision": str(resolve_precision("auto", where)).removeprefix("torch."),
-        **{"batch_size": recipe.batch_size, "torch": torch.__version__},
-        **tables.bench_values(measured),
-    }
-    print_result(values, tables.bench_table(values), as_json=as_json)
+    found = []
+    for name, architecture, *_ in networks:
+        request = Request(architecture, dataset, data_dir, str(where), seconds, recipe)
+        measured: list[Measured] = []
+        for count, measured in enumerate(measure(request, wanted, rounds)):
+            latest = measured[count % len(measured)]
+            done = f"{count + 1}/{rounds * len(wanted)} {latest.loop.name}"
+            note(f"{name}: {done}: {latest.images_per_second[-1]:,.0f} images/s")
+        values = {
+            **{"network": name, "parameters": architecture.parameters, "dataset": dataset},
+            "device": torch.cuda.get_device_name(where) if where.type == "cuda" else "cpu",
+            "vectors": torch.backends.cpu.get_cpu_capability(),
+            "cores": available_cores(),
+            "precision": str(resolve_precision("auto", where)).removeprefix("torch."),
+            "precision_reason": precision_reason(where),
+            **{"batch_size": recipe.batch_size, "torch": torch.__version__},
+            **tables.bench_values(measured),
+        }
+        found.append(values)
+    shown = found[0] if target else {"networks": found}
+    print_result(shown, *map(tables.bench_table, found), as_json=as_json)

@@ -36,7 +36,7 @@ _OPTIONS: dict[str, Any] = {
     "study": Argument(help="Name of the study.", show_default=False),
     "dashboard.study": Argument(help="The study; all of --storage if there is none."),
     "target": Argument(help=_TARGET, show_default=False),
-    "bench.target": Argument(help=_TARGET),
+    "bench.target": Argument(help=f"{_TARGET[:-1]}; by default, a dense and a separable network."),
     "lifecycle": Argument(help="As `references` lists them.", show_default=False),
     "as_json": Option("--json", help="Print JSON instead of tables."),
     "reproduce.results_dir": Option(help="Where LIFECYCLE/ goes."),

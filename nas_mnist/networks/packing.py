@@ -15,11 +15,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-def padded(channels: int, multiple: int) -> int:
-    """Channels, padded; a single one, the image's or a depthwise filter's, stays alone."""
-    return channels if channels == 1 else -(-channels // multiple) * multiple
-
-
 @dataclass(slots=True)
 class PackedRun:
     """One forward pass of several networks: what their layers need beside their inputs."""
@@ -27,7 +22,6 @@ class PackedRun:
     parameters: Iterator[Tensor]  # of the networks side by side, in their order
     running: Iterator[Tensor]  # their running statistics, likewise; they are updated in place
     members: int  # networks
-    multiple: int  # what the channels are padded to a multiple of
     folds: int  # in how many parts, side by side, each network's batch lies
     training: bool
     compiled: Any = None  # training/compiled.py, where kernels of its own run what it can
@@ -82,7 +76,7 @@ class PackedRun:
                 state[name] = side[member][within].view(own.shape)
             true = parts[:, :, member, : shape[0]].flatten(0, 1)
             output = functional_call(module.train(self.training), state, true)
-            more = padded(widest, self.multiple) - output.shape[1]
+            more = widest - output.shape[1]
             output = functional.pad(output, (0, 0, 0, 0, 0, more))
             outputs.append(output.view(batch, self.folds, *output.shape[1:]))
         return cat(outputs, dim=2).flatten(1, 2)

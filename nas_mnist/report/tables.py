@@ -172,7 +172,8 @@ def bench_values(measured: Sequence[Measured]) -> dict[str, Any]:
 def bench_table(values: dict[str, Any]) -> Table:
     """One row a loop; what it says of whole trials is computed from its images a second."""
     network = "{network} ({parameters:,} parameters)".format(**values)
-    machine = "{device}, {cores} cores, {vectors}, {precision}".format(**values)
+    machine = "{device}, {cores} cores, {vectors}, {precision} ({precision_reason})"
+    machine = machine.format(**values)
     rows = [["loop", "processes × threads", "images/s", "lowest to highest", "s a trial", "MiB"]]
     for loop in values["loops"]:
         rates = loop["images_per_second"]

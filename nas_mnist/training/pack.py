@@ -18,8 +18,6 @@ from nas_mnist.training.packed import AllAtOnce, OneByOne, PackedNetwork, by_mem
 from nas_mnist.training.recipe import OPTIMIZERS, Recipe
 from nas_mnist.training.trainer import EpochRecord, seeded
 
-# In bfloat16 a processor's vectors want channels in sixteens; in float32, no padding is faster.
-_LANES = 16
 _WARM_UP_STEPS = 3  # as many as torch asks for before a capture
 
 
@@ -123,13 +121,12 @@ class Pack:
     def _join(self) -> None:
         """Make the networks in training one, as they stand."""
         active, alone = self._active, len(self._active) == 1
-        multiple = _LANES if self._low and not alone else 1
         architectures = [self.members[member].architecture for member in active]
         networks = [[kind[member] for member in active] for kind in self._networks]
         compiled: Any = None
         if self.kernels and trainer.has_kernels(self.device):
             from nas_mnist.training import compiled
-        packs = [PackedNetwork(architectures, own, multiple, compiled) for own in networks]
+        packs = [PackedNetwork(architectures, own, compiled) for own in networks]
         self._packed, self._averaged = packs[0], packs[-1]
         # One network's channels fill vectors better in two groups (measured on AVX-512, float32).
         fold = alone and not self._low and self.device.type == "cpu" and self._size % 2 == 0

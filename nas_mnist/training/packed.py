@@ -16,7 +16,7 @@ from torch.optim.sgd import sgd
 
 from nas_mnist.networks.architecture import Architecture
 from nas_mnist.networks.layers import INPUT_SHAPE, with_shapes
-from nas_mnist.networks.packing import PackedRun, padded
+from nas_mnist.networks.packing import PackedRun
 from nas_mnist.training.recipe import Recipe
 from nas_mnist.training.trainer import make_optimizer
 
@@ -24,9 +24,9 @@ from nas_mnist.training.trainer import make_optimizer
 class PackedValues:
     """The same tensors of several networks: one network after another, in their true shapes, in
     the vector `values` (`owners`: whose each is), and laid side by side on demand. There the
-    first two dimensions, channels, are padded to the widest and to a multiple of `multiple`."""
+    first two dimensions, channels, are padded to the widest."""
 
-    def __init__(self, networks: Sequence[Sequence[Tensor]], multiple: int) -> None:
+    def __init__(self, networks: Sequence[Sequence[Tensor]]) -> None:
         self._networks = networks
         self.values = torch.cat([t.detach().flatten() for tensors in networks for t in tensors])
         end, device = len(self.values), self.values.device
@@ -36,7 +36,6 @@ class PackedValues:
         for places in zip(*self.by_network(torch.arange(end, device=device)), strict=True):
             shapes = [place.shape or (1,) for place in places]
             widest = [max(lengths) for lengths in zip(*shapes, strict=True)]
-            widest[:2] = [padded(channels, multiple) for channels in widest[:2]]
             side = torch.full((len(places), *widest), end, device=device)
             for wide, shape, place in zip(side, shapes, places, strict=True):
                 wide[tuple(map(slice, shape))] = place
@@ -78,16 +77,15 @@ class PackedNetwork:
         self,
         architectures: Sequence[Architecture],
         networks: Sequence[nn.Module],
-        multiple: int,
         compiled: Any = None,
     ) -> None:
-        """`multiple`: what channels are padded to; `compiled`: that module, to run by kernels."""
+        """`compiled`: that module, to run by its kernels."""
         self._layers = [list(with_shapes(own.layers, INPUT_SHAPE)) for own in architectures]
         self._modules = [list(network.children())[: len(self._layers[0])] for network in networks]
-        self._classes, self._multiple = architectures[0].classes, multiple
-        self.parameters = PackedValues([list(net.parameters()) for net in networks], multiple)
+        self._classes = architectures[0].classes
+        self.parameters = PackedValues([list(net.parameters()) for net in networks])
         statistics = [[b for b in net.buffers() if b.is_floating_point()] for net in networks]
-        self._statistics = PackedValues(statistics, multiple) if statistics[0] else None
+        self._statistics = PackedValues(statistics) if statistics[0] else None
         self.running = self._statistics.side_by_side() if self._statistics else []
         self._compiled = compiled
 
@@ -117,7 +115,7 @@ class PackedNetwork:
         images = by_member(images, members, folds).flatten(1, 3)
         images = images.contiguous(memory_format=torch.channels_last)
         state = iter(weights), iter(self.running)
-        run = PackedRun(*state, members, self._multiple, folds, training, self._compiled)
+        run = PackedRun(*state, members, folds, training, self._compiled)
         scores = run.sequence(images, self._layers, self._modules)
         return scores.view(len(scores), folds, members, -1)[..., : self._classes]
 

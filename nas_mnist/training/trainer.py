@@ -29,6 +29,7 @@ EVALUATION_BATCH = 250
 _MALLOC_OPTIONS = {-1: 2**31 - 1, -2: 64 * 2**20, -3: 2**30}
 # What a processor reports that multiplies bfloat16 numbers itself; others would emulate them.
 _BFLOAT16 = ("avx512_bf16", "amx_bf16")
+_BFLOAT16_PAYS = "the processor multiplies bfloat16"
 
 
 class EpochRecord(NamedTuple):
@@ -253,16 +254,25 @@ def has_kernels(device: torch.device) -> bool:
 
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:
     """That of training; weights, their updates and every evaluation are float32 in both. `auto` is
-    bfloat16 on a processor that multiplies it itself, where numba is installed: without, depthwise
-    convolutions would take up to three times as long in it. Else float32. RequestError for others.
-    """
+    what `precision_reason` says. RequestError for others."""
     known = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16}
     if name not in known:
         raise RequestError(f"precision {name!r} is not one of {', '.join(known)}")
+    fast = precision_reason(device) == _BFLOAT16_PAYS
+    return known[name] or (torch.bfloat16 if fast else torch.float32)
+
+
+def precision_reason(device: torch.device) -> str:
+    """Why `auto` is the precision that it is on that device: a rule, the same for every network and
+    on every run. Without kernels of our own, depthwise convolutions would take up to three times as
+    long in bfloat16 as in float32."""
+    if device.type != "cpu":
+        return "on a GPU"
     # torch before 2.9 has no such list.
     reported: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    fast = has_kernels(device) and any(map(reported.get, _BFLOAT16))
-    return known[name] or (torch.bfloat16 if fast else torch.float32)
+    if not any(map(reported.get, _BFLOAT16)):
+        return "the processor does not multiply bfloat16"
+    return _BFLOAT16_PAYS if has_kernels(device) else "numba is not installed"
 
 
 def best_precision(device: str) -> str:

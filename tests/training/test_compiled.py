@@ -40,7 +40,7 @@ def run(notation: str, kind: torch.dtype, kernels: bool) -> list[Tensor]:
         for network in networks:
             for parameter in network.parameters():
                 parameter += 0.1 * torch.randn_like(parameter)  # signs of all kinds
-    packed = PackedNetwork([architecture] * 2, networks, 1, compiled if kernels else None)
+    packed = PackedNetwork([architecture] * 2, networks, compiled if kernels else None)
     images = torch.randn(8, 1, 28, 28).to(kind)
     weights = [weight.requires_grad_() for weight in packed.parameters.side_by_side()]
     scores = packed.run(images, 2, weights, training=True)
@@ -81,7 +81,7 @@ def dropped(
     ones = torch.ones(shape).to(memory_format=torch.channels_last).requires_grad_()
     stage = compiled.stage((Dropout(rate),))
     assert stage is not None
-    left = stage.run_packed(ones, PackedRun(iter(()), iter(()), 1, 1, 1, True))
+    left = stage.run_packed(ones, PackedRun(iter(()), iter(()), 1, 1, True))
     (gradient,) = torch.autograd.grad(left.sum(), ones)
     return left.detach(), gradient
 
