@@ -87,7 +87,7 @@ _DERIVED = {
     "artifact_dir": "STUDY/artifacts by an SQLite file; the server",
     "data_dir": "$NAS_MNIST_DATA, else the cache",
     "train_samples": "all that do not validate",
-    "workers": "one a core",
+    "workers": "one a core; one on a GPU",
     "confirm": "confirm",
 }
 

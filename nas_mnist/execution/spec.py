@@ -37,6 +37,14 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
 
 
+def _trains_on_a_gpu(device: str) -> bool:
+    if device == AUTO and not Path("/proc/driver/nvidia/version").exists():
+        return False  # without the seconds that importing torch takes
+    import torch
+
+    return torch.cuda.is_available() and (device == AUTO or device.startswith("cuda"))
+
+
 class StudySpec(BaseModel):
     """What identifies a study, and what was last asked of it; stored in it."""
 
@@ -103,7 +111,7 @@ class SearchConfig(StudySpec):
     pack: int = Field(
         1, ge=1, le=256, description="Trials of one topology that a worker trains as one."
     )
-    device: str = Field(AUTO, description="auto, cpu or cuda.")
+    device: str = Field(AUTO, description="auto, cpu, or cuda, which is experimental.")
     data_dir: str | None = Field(None, description="Folder of the image files.")
     study: str = Field("", description="Name of the study.")
     storage: str = Field("", description="Database URL of the study.")
@@ -131,6 +139,8 @@ class SearchConfig(StudySpec):
             raise RequestError(f"recipe: {name} cannot be set in a search: {_NOT_IN_RECIPE[name]}")
         recipe = Recipe().changed(merged(dataset_recipe(self.dataset), self.recipe)).as_dict()
         recipe = {n: v for n, v in recipe.items() if n not in _NOT_IN_RECIPE}
+        if "workers" not in self.model_fields_set and _trains_on_a_gpu(self.device):
+            self.__dict__["workers"] = 1
         # Defaults that follow from other fields.
         self.__dict__.update(study=study, storage=self.storage or storage, recipe=recipe)
 

@@ -200,18 +200,25 @@ class Pack:
         networks = (*self._packed.state(), *self._averaged.state())
         changed = [*networks, *self._table, *self._optimizer.state]
         before = [tensor.clone() for tensor in changed]
-        aside = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
-        aside.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(aside):
-            for _ in range(_WARM_UP_STEPS):
-                self._table.step.zero_()
+        with torch.cuda.device(self.device):  # captures are of the current device
+            aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            aside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(aside):
+                for _ in range(_WARM_UP_STEPS):
+                    self._table.step.zero_()
+                    self._step()
+            if int(self._table.step) != 1:
+                raise RuntimeError("a step on the GPU did not count itself")
+            for tensor, value in zip(changed, before, strict=True):
+                tensor.copy_(value)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, stream=aside):
                 self._step()
-        torch.cuda.current_stream(self.device).wait_stream(aside)
-        for tensor, value in zip(changed, before, strict=True):
-            tensor.copy_(value)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            self._step()
+            graph.replay()
+            if int(self._table.step) != 1:
+                raise RuntimeError("a captured step trains nothing")
+            for tensor, value in zip(changed, before, strict=True):
+                tensor.copy_(value)
         return graph.replay
 
     @torch.inference_mode()
@@ -220,8 +227,9 @@ class Pack:
         members = len(self._active)
         weights = self._averaged.parameters.side_by_side()
         correct = torch.zeros(members, dtype=torch.long, device=self.device)
-        for start in range(0, len(self.held_out), trainer.EVALUATION_BATCH):
-            batch = slice(start, start + trainer.EVALUATION_BATCH)
+        size = trainer.evaluation_batch(self.device)
+        for start in range(0, len(self.held_out), size):
+            batch = slice(start, start + size)
             labels = self.held_out.labels[batch].repeat(members)
             folds = self._folds if len(labels) % (members * self._folds) == 0 else 1
             images = self.held_out.images[batch].float() / 255

@@ -134,8 +134,8 @@ class AllAtOnce:
 
     def __init__(self, recipe: Recipe, packed: PackedValues) -> None:
         self._recipe, weights = recipe, packed.values
-        # On a GPU a captured step advances it, so that it must lie there too.
-        steps = torch.zeros((), dtype=torch.float32, device=weights.device)
+        # On a GPU a captured step advances it, so that it must lie there too; as exact as the rest.
+        steps = torch.zeros((), dtype=weights.dtype, device=weights.device)
         self.state = [torch.zeros_like(weights), torch.zeros_like(weights), steps]
 
     @torch.no_grad()

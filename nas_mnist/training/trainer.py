@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import KW_ONLY, dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -209,12 +210,17 @@ def _affine_maps(changes: Tensor, augmentation: Augmentation, side: int) -> Tens
     return torch.stack((first, second), dim=1)
 
 
+def evaluation_batch(device: torch.device) -> int:
+    """How many images are evaluated at a time."""
+    return EVALUATION_BATCH if device.type == "cpu" else 10_000
+
+
 @torch.inference_mode()
 def logits(network: nn.Module, images: Images, normalization: Normalization) -> Tensor:
     """Class scores of `images`, not augmented: (n, classes), on their device."""
     network.eval()
     kind = next(network.parameters()).dtype
-    batches = torch.split(images.images, EVALUATION_BATCH)
+    batches = torch.split(images.images, evaluation_batch(images.images.device))
     inputs = (normalized(batch.float() / 255, normalization, kind) for batch in batches)
     return torch.cat([network(batch) for batch in inputs])
 
@@ -233,18 +239,35 @@ def diverged(loss: float, epoch: int, recipe: Recipe) -> DivergedError | None:
 
 
 def resolve_device(name: str) -> torch.device:
-    """`auto` is the first GPU, else the CPU. Raises RequestError for a device not here."""
+    """`auto` is the first GPU, else the CPU. Nothing is put on a GPU to find out. Raises
+    RequestError for a device not here."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda" if gpus else "cpu")
     try:
         device = torch.device(name)
-        if device.type not in ("cpu", "cuda"):
-            raise RuntimeError
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError):
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type == "cuda" and (device.index or 0) < gpus:
+        torch.backends.cudnn.allow_tf32 = False  # float32 is float32
+    elif device.type != "cpu":
         way_out = "take auto, which is what there is, or cpu"
-        raise RequestError(f"device {name!r} is not usable here; {way_out}") from None
+        raise RequestError(f"device {name!r} is not usable here; {way_out}")
     return device
+
+
+def unused_gpu(device: torch.device) -> str | None:
+    """What keeps training on that device, the CPU, from a GPU that this machine has."""
+    if device.type != "cpu" or not Path("/proc/driver/nvidia/version").exists():
+        return None
+    if torch.cuda.is_available():
+        return None
+    built = f"made for CUDA {torch.version.cuda}" if torch.version.cuda else "made for CPUs alone"
+    return (
+        f"this machine has an NVIDIA GPU, but torch {torch.__version__}, {built}, cannot use it: "
+        "training is on the CPU; update the GPU's driver, or install a torch made for its CUDA "
+        "(https://pytorch.org/get-started)"
+    )
 
 
 def has_kernels(device: torch.device) -> bool:
