@@ -165,7 +165,7 @@ def bench(
 
     from nas_mnist.execution.target import resolve_target
     from nas_mnist.training.datasets import load_dataset
-    from nas_mnist.training.trainer import precision_reason, resolve_device, resolve_precision
+    from nas_mnist.training.device import precision_reason, resolve_device, resolve_precision
 
     networks = [resolve_target(name, storage) for name in ([target] if target else NETWORKS)]
     where = resolve_device(device)

@@ -23,10 +23,11 @@ from nas_mnist.search.pruner import EXEMPT_SHARE, LearningCurve, make_pruner
 from nas_mnist.search.sampler import SearchSampler
 from nas_mnist.search.space import find_space
 from nas_mnist.training.datasets import Images, first_train_samples, load_dataset, split_dataset
+from nas_mnist.training.device import resolve_device, resolve_precision
 from nas_mnist.training.pack import Member, Pack
 from nas_mnist.training.recipe import derived_seed
 from nas_mnist.training.runs import SEEDS_AT_ONCE
-from nas_mnist.training.trainer import EpochRecord, accuracy, resolve_device, resolve_precision
+from nas_mnist.training.trainer import EpochRecord, accuracy
 
 # Attributes that say how a trial ended.
 _OUTCOMES = ("pruned", "would_be_pruned", "failed", "test_accuracy", "weights")

@@ -65,7 +65,7 @@ class Launcher:
     def check(self, config: SearchConfig) -> str:
         """The device that workers of this request train on; RequestError if they could not."""
         prepare(_PRELOAD)  # before torch is imported here too
-        from nas_mnist.training.trainer import resolve_device
+        from nas_mnist.training.device import resolve_device
 
         resolve_device(config.device)
         return config.device
@@ -92,7 +92,7 @@ def work(order: Order, keep_going: Callable[[], None]) -> tuple[int, str]:
 
     from nas_mnist.execution.jobs import JOBS
     from nas_mnist.execution.store import storage_errors
-    from nas_mnist.training.trainer import keep_freed_memory
+    from nas_mnist.training.device import keep_freed_memory
 
     config, job, given = order
     optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -67,7 +67,7 @@ def prepare_search(
     data or device is said before anything is made. `first`: see `make_study`."""
     device = (launcher or Launcher()).check(config)
     from nas_mnist.training.datasets import load_dataset, split_dataset
-    from nas_mnist.training.trainer import best_precision
+    from nas_mnist.training.device import best_precision
 
     dataset = load_dataset(config.dataset, config.data_dir)
     split_dataset(dataset, config.seed, config.train_samples)

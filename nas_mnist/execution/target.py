@@ -101,7 +101,7 @@ def prepare_training(
     recipe, whose = own.changed(settings), f"{whose}, with changes" if settings else whose
 
     from nas_mnist.training.datasets import first_train_samples, load_dataset, split_dataset
-    from nas_mnist.training.trainer import keep_freed_memory, resolve_device, resolve_precision
+    from nas_mnist.training.device import keep_freed_memory, resolve_device, resolve_precision
 
     data = load_dataset(dataset, data_dir)
     if split:

@@ -156,7 +156,7 @@ def _reproduced(step: Step, entry: Mapping[str, Any]) -> Reproduced:
         raise ValueError(str(error)) from None
     trained = []
     for run in entry["runs"]:
-        curve = [EpochRecord(accuracy=e.pop("test_accuracy"), **e) for e in run["curve"]]
+        curve = [EpochRecord.of(epoch, "test_accuracy") for epoch in run["curve"]]
         trained.append(Run(run["seed"], curve))
     network = references()[str(step.reference)].architecture
     own = {"images": int(count)} if (count := entry["measured"].get("test_images")) else {}

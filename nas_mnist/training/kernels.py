@@ -105,18 +105,7 @@ def _keep(buffer, line, drop):
 
 
 @_compiled
-def forward(
-    x,
-    y,
-    best,
-    a,
-    b,
-    low,
-    floor,
-    drop,
-    side,
-    depth,
-):
+def forward(x, y, best, a, b, low, floor, drop, side, depth):
     """y = pool(dropout(max(a max(x, low) + b, floor))). `drop`: seed, threshold and scale; `side`
     of the pool's window, 1 for none; `depth`: channels; `best`: which of a window was largest."""
     images, _, length = x.shape
@@ -184,20 +173,7 @@ def _arriving(buffer, dy, best, n, line, drop, side, depth, rows):
 
 
 @_compiled
-def backward_moments(
-    x,
-    dy,
-    best,
-    a,
-    b,
-    low,
-    floor,
-    drop,
-    side,
-    depth,
-    total,
-    products,
-):
+def backward_moments(x, dy, best, a, b, low, floor, drop, side, depth, total, products):
     """Add up each place's gradient behind the affine map, and its product with the input."""
     images, rows, length = x.shape
     buffer = np.empty(length, a.dtype)
@@ -214,20 +190,7 @@ def backward_moments(
 
 
 @_compiled
-def backward(
-    x,
-    dy,
-    best,
-    a,
-    b,
-    low,
-    floor,
-    drop,
-    side,
-    depth,
-    slopes,
-    dx,
-):
+def backward(x, dy, best, a, b, low, floor, drop, side, depth, slopes, dx):
     """dx = p g + q max(x, low) + r where x > low, with p, q, r = `slopes` of each place."""
     images, rows, length = x.shape
     buffer = np.empty(length, a.dtype)

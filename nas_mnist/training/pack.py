@@ -14,6 +14,7 @@ from nas_mnist.errors import DivergedError
 from nas_mnist.networks.architecture import Architecture
 from nas_mnist.training import trainer
 from nas_mnist.training.datasets import Images, Normalization
+from nas_mnist.training.device import has_kernels, resolve_precision
 from nas_mnist.training.packed import AllAtOnce, OneByOne, PackedNetwork, by_member
 from nas_mnist.training.recipe import OPTIMIZERS, Recipe
 from nas_mnist.training.trainer import EpochRecord, seeded
@@ -68,7 +69,7 @@ class Pack:
         for own in self.members:
             if own.architecture.topology != topology or own.recipe.changed(rate) != self._recipe:
                 raise ValueError("a pack's members are of one topology and one recipe")
-        precision = self.precision or trainer.resolve_precision("auto", self.device)
+        precision = self.precision or resolve_precision("auto", self.device)
         self._low = precision == torch.bfloat16
         self._dtype = torch.float64 if precision == torch.float64 else torch.float32
         self.train, self.held_out = self.train.to(self.device), self.held_out.to(self.device)
@@ -95,13 +96,13 @@ class Pack:
             start, its_steps = time.perf_counter(), slice((epoch - 1) * steps, epoch * steps)
             epoch_rates = rates[members, its_steps].T
             results = self._epoch(epoch, epoch_rates, shares[its_steps])
-            accuracies = self._accuracies()
+            accuracies, held_out = self._judged()
             seconds = (time.perf_counter() - start) / len(members)
             outcomes: dict[int, EpochRecord | DivergedError] = {}
-            columns = members, epoch_rates[-1].tolist(), *results, accuracies
-            for member, rate, loss, correct, accuracy in zip(*columns, strict=True):
+            columns = members, epoch_rates[-1].tolist(), *results, accuracies, held_out
+            for member, rate, loss, correct, accuracy, its_loss in zip(*columns, strict=True):
                 right = 100 * correct / (steps * self._size)
-                record = EpochRecord(epoch, rate, loss, right, accuracy, seconds)
+                record = EpochRecord(epoch, rate, loss, right, accuracy, seconds, its_loss)
                 error = trainer.diverged(loss, epoch, self.members[member].recipe)
                 outcomes[member] = error or record
                 if error:
@@ -124,7 +125,7 @@ class Pack:
         architectures = [self.members[member].architecture for member in active]
         networks = [[kind[member] for member in active] for kind in self._networks]
         compiled: Any = None
-        if self.kernels and trainer.has_kernels(self.device):
+        if self.kernels and has_kernels(self.device):
             from nas_mnist.training import compiled
         packs = [PackedNetwork(architectures, own, compiled) for own in networks]
         self._packed, self._averaged = packs[0], packs[-1]
@@ -222,13 +223,14 @@ class Pack:
         return graph.replay
 
     @torch.inference_mode()
-    def _accuracies(self) -> list[float]:
-        """Each member's accuracy on the held-out images, in percent."""
-        members = len(self._active)
+    def _judged(self) -> tuple[list[float], list[float]]:
+        """Each member's accuracy on the held-out images, in percent, and mean cross-entropy."""
+        members, count = len(self._active), len(self.held_out)
         weights = self._averaged.parameters.side_by_side()
         correct = torch.zeros(members, dtype=torch.long, device=self.device)
+        losses = torch.zeros(members, dtype=torch.float64, device=self.device)
         size = trainer.evaluation_batch(self.device)
-        for start in range(0, len(self.held_out), size):
+        for start in range(0, count, size):
             batch = slice(start, start + size)
             labels = self.held_out.labels[batch].repeat(members)
             folds = self._folds if len(labels) % (members * self._folds) == 0 else 1
@@ -236,6 +238,9 @@ class Pack:
             images = trainer.normalized(images, self.normalization, self._dtype)
             images = images.repeat(members, 1, 1, 1)
             scores = self._averaged.run(images, folds, weights, training=False)
-            right = scores.argmax(dim=-1) == by_member(labels, members, folds)
-            correct += right.sum(dim=(0, 1))
-        return [100 * count / len(self.held_out) for count in correct.tolist()]
+            labels = by_member(labels, members, folds)
+            correct += (scores.argmax(dim=-1) == labels).sum(dim=(0, 1))
+            flat = scores.flatten(0, 2), labels.flatten()
+            each = functional.cross_entropy(*flat, reduction="none").view(-1, members)
+            losses += each.sum(dim=0, dtype=torch.float64)
+        return (100 * correct.double() / count).tolist(), (losses / count).tolist()

@@ -144,7 +144,7 @@ def reproduce(
 ) -> Generator[Reproduced]:
     """Train the steps with all seeds, up to `workers` of them at a time; each step as it is done.
     `settings`: `epochs`, `dataset`, `data_dir` and `train_samples`."""
-    from nas_mnist.training.trainer import keep_freed_memory
+    from nas_mnist.training.device import keep_freed_memory
 
     with process_pool(workers, keep_freed_memory) as pool:
         with interrupts_held():
@@ -162,7 +162,7 @@ def _train(
     train_samples: int | None,
 ) -> Reproduced:
     from nas_mnist.training.datasets import first_train_samples, load_dataset
-    from nas_mnist.training.trainer import resolve_device
+    from nas_mnist.training.device import resolve_device
 
     recipe, architecture = step_recipe(step, epochs), references()[str(step.reference)].architecture
     data = first_train_samples(load_dataset(dataset, data_dir), train_samples)

@@ -186,8 +186,9 @@ def _transformed(transform: Any, examples: Sequence[tuple[Any, int]]) -> Any:
 
 def _own_epochs(request: Request, loop: Loop, data: Dataset) -> Iterator[object]:
     """The plain trainer, or a pack, on images that stay on the device; as `_usual_epochs`."""
+    from nas_mnist.training.device import keep_freed_memory
     from nas_mnist.training.pack import Member, Pack
-    from nas_mnist.training.trainer import Trainer, keep_freed_memory
+    from nas_mnist.training.trainer import Trainer
 
     keep_freed_memory()
     architecture, recipe = request.architecture, request.recipe.changed({"epochs": 10_000})

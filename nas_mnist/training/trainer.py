@@ -1,16 +1,13 @@
 """One network trained in the plainest way, which `pack` must agree with, and what both share."""
 
 import copy
-import ctypes
 import inspect
 import math
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -25,12 +22,6 @@ from nas_mnist.training.recipe import OPTIMIZERS, Augmentation, Recipe, derived_
 
 # Small enough that a layer's maps stay in a core's cache: a quarter less time than at 1,000.
 EVALUATION_BATCH = 250
-# glibc's mallopt: return the heap's top beyond M_TRIM_THRESHOLD, extend it by M_TOP_PAD, and map
-# what is above M_MMAP_THRESHOLD by itself.
-_MALLOC_OPTIONS = {-1: 2**31 - 1, -2: 64 * 2**20, -3: 2**30}
-# What a processor reports that multiplies bfloat16 numbers itself; others would emulate them.
-_BFLOAT16 = ("avx512_bf16", "amx_bf16")
-_BFLOAT16_PAYS = "the processor multiplies bfloat16"
 
 
 class EpochRecord(NamedTuple):
@@ -42,12 +33,22 @@ class EpochRecord(NamedTuple):
     train_accuracy: float  # over the augmented images, as the network changed
     accuracy: float  # on the held-out images, at the end
     seconds: float  # with its evaluation; of networks trained as one, each one's share
+    loss: float | None = None  # cross-entropy on the held-out images; None of records without it
 
     def entry(self, held_out: str) -> dict[str, float]:
-        """The record as studies and `--json` keep it; `held_out` names the accuracy."""
+        """The record as studies and `--json` keep it; `held_out` names the accuracy, such as
+        `val_accuracy`, and so the loss."""
         values = self._asdict()
         values[held_out] = values.pop("accuracy")
-        return {name: round(value, 6) for name, value in values.items()}
+        values[held_out.replace("accuracy", "loss")] = values.pop("loss")
+        return {name: round(value, 6) for name, value in values.items() if value is not None}
+
+    @classmethod
+    def of(cls, entry: Mapping[str, float], held_out: str) -> Self:
+        """The record of an `entry`."""
+        values = dict(entry)
+        loss = values.pop(held_out.replace("accuracy", "loss"), None)
+        return cls(accuracy=values.pop(held_out), loss=loss, **values)  # type: ignore[arg-type]
 
 
 @dataclass(eq=False, repr=False)
@@ -108,9 +109,9 @@ class Trainer:
             mean, right = float(losses.mean()), 100 * int(correct) / (steps * size)
             if error := diverged(mean, epoch, recipe):
                 raise error
-            held_out = accuracy(self.network, self.held_out, self.normalization)
-            seconds = time.perf_counter() - start
-            yield EpochRecord(epoch, rates[epoch * steps - 1], mean, right, held_out, seconds)
+            held_out, its_loss = judged(self.network, self.held_out, self.normalization)
+            seconds, rate = time.perf_counter() - start, rates[epoch * steps - 1]
+            yield EpochRecord(epoch, rate, mean, right, held_out, seconds, its_loss)
 
     @torch.no_grad()
     def _follow(self, share: float) -> None:
@@ -225,10 +226,17 @@ def logits(network: nn.Module, images: Images, normalization: Normalization) -> 
     return torch.cat([network(batch) for batch in inputs])
 
 
+def judged(network: nn.Module, images: Images, normalization: Normalization) -> tuple[float, float]:
+    """Percent of `images` that the network, on the same device, classifies correctly, and its mean
+    cross-entropy."""
+    scores = logits(network, images, normalization)
+    right = int((scores.argmax(dim=1) == images.labels).sum())
+    return 100 * right / len(images), float(functional.cross_entropy(scores, images.labels))
+
+
 def accuracy(network: nn.Module, images: Images, normalization: Normalization) -> float:
     """Percent of `images` that the network, on the same device, classifies correctly."""
-    answers = logits(network, images, normalization).argmax(dim=1)
-    return 100 * int((answers == images.labels).sum()) / len(images)
+    return judged(network, images, normalization)[0]
 
 
 def diverged(loss: float, epoch: int, recipe: Recipe) -> DivergedError | None:
@@ -236,78 +244,3 @@ def diverged(loss: float, epoch: int, recipe: Recipe) -> DivergedError | None:
     peak = f"peak learning rate {recipe.learning_rate:g}"
     said = f"the loss is {loss} after epoch {epoch} ({peak}); lower the learning rate"
     return None if math.isfinite(loss) else DivergedError(said)
-
-
-def resolve_device(name: str) -> torch.device:
-    """`auto` is the first GPU, else the CPU. Nothing is put on a GPU to find out. Raises
-    RequestError for a device not here."""
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if name == "auto":
-        return torch.device("cuda" if gpus else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = torch.device("meta")
-    if device.type == "cuda" and (device.index or 0) < gpus:
-        torch.backends.cudnn.allow_tf32 = False  # float32 is float32
-    elif device.type != "cpu":
-        way_out = "take auto, which is what there is, or cpu"
-        raise RequestError(f"device {name!r} is not usable here; {way_out}")
-    return device
-
-
-def unused_gpu(device: torch.device) -> str | None:
-    """What keeps training on that device, the CPU, from a GPU that this machine has."""
-    if device.type != "cpu" or not Path("/proc/driver/nvidia/version").exists():
-        return None
-    if torch.cuda.is_available():
-        return None
-    built = f"made for CUDA {torch.version.cuda}" if torch.version.cuda else "made for CPUs alone"
-    return (
-        f"this machine has an NVIDIA GPU, but torch {torch.__version__}, {built}, cannot use it: "
-        "training is on the CPU; update the GPU's driver, or install a torch made for its CUDA "
-        "(https://pytorch.org/get-started)"
-    )
-
-
-def has_kernels(device: torch.device) -> bool:
-    """Whether training on that device goes by kernels of our own (see `compiled`)."""
-    return device.type == "cpu" and find_spec("numba") is not None
-
-
-def resolve_precision(name: str, device: torch.device) -> torch.dtype:
-    """That of training; weights, their updates and every evaluation are float32 in both. `auto` is
-    what `precision_reason` says. RequestError for others."""
-    known = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16}
-    if name not in known:
-        raise RequestError(f"precision {name!r} is not one of {', '.join(known)}")
-    fast = precision_reason(device) == _BFLOAT16_PAYS
-    return known[name] or (torch.bfloat16 if fast else torch.float32)
-
-
-def precision_reason(device: torch.device) -> str:
-    """Why `auto` is the precision that it is on that device: a rule, the same for every network and
-    on every run. Without kernels of our own, depthwise convolutions would take up to three times as
-    long in bfloat16 as in float32."""
-    if device.type != "cpu":
-        return "on a GPU"
-    # torch before 2.9 has no such list.
-    reported: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    if not any(map(reported.get, _BFLOAT16)):
-        return "the processor does not multiply bfloat16"
-    return _BFLOAT16_PAYS if has_kernels(device) else "numba is not installed"
-
-
-def best_precision(device: str) -> str:
-    """The name of the precision that training on this device is best at."""
-    here = resolve_device(device) if device in ("auto", "cpu") else torch.device("cuda")
-    return str(resolve_precision("auto", here)).removeprefix("torch.")
-
-
-def keep_freed_memory() -> None:
-    """Let this process keep what it frees, where the C library is glibc: a step takes and frees
-    the same large blocks as the last one, and fetching their pages anew is a tenth of its time."""
-    with suppress(OSError, AttributeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        for option, size in _MALLOC_OPTIONS.items():
-            mallopt(option, size)

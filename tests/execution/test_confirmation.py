@@ -23,8 +23,8 @@ from nas_mnist.execution.confirmation import (
 from nas_mnist.execution.records import StudyRecord, load_study
 from nas_mnist.execution.spec import CONFIRMATION
 from nas_mnist.training.datasets import Dataset, first_train_samples
+from nas_mnist.training.device import resolve_device, resolve_precision
 from nas_mnist.training.runs import train_runs
-from nas_mnist.training.trainer import resolve_device, resolve_precision
 from tests.conftest import CommandLine, command, runner
 
 OPTIONS = ("confirm", "demo", "--seeds", "2", "--workers", "2", "--json")

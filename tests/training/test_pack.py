@@ -146,6 +146,10 @@ def test_a_member_is_its_solo_run(
             assert record.learning_rate == pytest.approx(theirs.learning_rate)
             assert record.train_accuracy == theirs.train_accuracy
             assert record.accuracy == theirs.accuracy
+            assert record.loss == pytest.approx(theirs.loss, abs=1e-9)
+            assert EpochRecord.of(
+                record.entry("val_accuracy"), "val_accuracy"
+            ).loss == pytest.approx(record.loss, abs=1e-6)
         assert furthest(pack.network(place), trainer.network) < 1e-10
 
 

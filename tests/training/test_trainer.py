@@ -11,9 +11,10 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from nas_mnist.errors import DivergedError, RequestError
 from nas_mnist.networks.architecture import parse_notation
 from nas_mnist.training.datasets import Dataset, split_dataset
+from nas_mnist.training.device import resolve_device
 from nas_mnist.training.recipe import Augmentation, Recipe, derived_seed
 from nas_mnist.training.runs import mean_and_sd, train_runs
-from nas_mnist.training.trainer import EpochRecord, Trainer, logits, resolve_device
+from nas_mnist.training.trainer import EpochRecord, Trainer, logits
 
 CPU = torch.device("cpu")
 SMALL = parse_notation("c6rn-m2-c8rnx0.05-m2-c10rn-g-c10k1")
