@@ -6,11 +6,13 @@ import io
 import os
 import signal
 import sys
+from contextlib import nullcontext
 from typing import Annotated
 
 import typer
 
 from nas_mnist.cli import network_commands, search_commands, study_commands
+from nas_mnist.cli.console import note, output_written
 from nas_mnist.cli.options import with_options
 from nas_mnist.errors import NasMnistError, RequestError, is_out_of_memory
 
@@ -62,8 +64,11 @@ def main() -> int:
         if isinstance(stream, io.TextIOWrapper):  # where ± cannot be written, write something
             stream.reconfigure(errors="replace")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    arguments = sys.argv[1:] or ["--help"]
+    prints = not {"--help", "--version"}.isdisjoint(arguments)  # and does nothing else
     try:
-        return app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0
+        with output_written() if prints else nullcontext():
+            return app(arguments, standalone_mode=False) or 0
     except NasMnistError as error:
         message, code = str(error), error.exit_code
     except typer.TyperException as error:
@@ -79,5 +84,5 @@ def main() -> int:
         if not is_out_of_memory(error):
             raise
         message, code = "out of memory; use a smaller network, batch or number of workers", 1
-    print(f"error: {message}", file=sys.stderr)
+    note(f"error: {message}")
     return code

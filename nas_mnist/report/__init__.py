@@ -1,10 +1,21 @@
 """Tables, figures and files made from studies. It decides nothing."""
 
+import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from nas_mnist.errors import StorageError, reason
+
+
+def note(text: str) -> None:
+    """A line for the person at the terminal, on standard error; if that cannot be written any more,
+    as when a pipe's reader has gone, work goes on without such lines."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:  # what is left in the buffer must go somewhere at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import resource
 import shlex
 import shutil
@@ -289,7 +291,11 @@ def test_a_pipe_that_closes_early_is_no_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
-@pytest.mark.parametrize("arguments", [("references",), ("references", "--json")], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments",
+    [("references",), ("references", "--json"), ("--help",), ("search", "--help"), ("--version",)],
+    ids=" ".join,
+)
 def test_output_that_cannot_be_written(arguments: tuple[str, ...]) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
@@ -297,6 +303,24 @@ def test_output_that_cannot_be_written(arguments: tuple[str, ...]) -> None:
         )
     assert done.returncode == 1
     assert done.stderr == "error: standard output: No space left on device\n"
+
+
+@pytest.mark.parametrize("stream", ["full", "closed"])
+def test_standard_error_that_cannot_be_written(tmp_path: Path, stream: str) -> None:
+    """It ends no search, and changes no exit code."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    where = "/dev/full" if stream == "full" else writing
+    arguments = (
+        *("search", "--dataset", "digits", "--study", "demo", "--trials", "2", "--epochs", "1"),
+        *("--budget", "1500", "--train-samples", "200", "--no-confirm", "--json"),
+    )
+    with open(where, "w") as err:  # noqa: PTH123
+        done = subprocess.run(command(*arguments), cwd=tmp_path, stdout=-1, stderr=err, check=False)
+        wrong = subprocess.run(command("inspect", "xx"), stderr=err, check=False)
+    assert (done.returncode, wrong.returncode) == (0, 2)
+    assert json.loads(done.stdout)["front"]
+    assert (tmp_path / "runs/demo/front.csv").exists()
 
 
 def test_weights_that_are_gone_hide_nothing_else(copied_search: Search) -> None:
