@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nas_mnist import lookup
-from nas_mnist.errors import NasMnistError, RequestError
+from nas_mnist.errors import NasMnistError
 from nas_mnist.execution.confirmation import Candidate, chosen
 from nas_mnist.execution.creation import resolve_request
 from nas_mnist.execution.records import StudyRecord
@@ -41,13 +41,10 @@ class TrainedNetwork(NamedTuple):
     def export(self, file: str | Path) -> Path:
         """Write it as a Python module that needs nothing but torch, `file` ending in `.py`, its
         weights beside it, in a file ending in `.pt`, which is returned. StorageError if they are
-        missing, or if a file cannot be written."""
+        missing, RequestError if files of another kind are there, or none can be written."""
         from nas_mnist.report.export import export_network
 
-        file = Path(file)
-        if file.suffix != ".py":
-            raise RequestError(f"{file} must end in .py")
-        return export_network(self.study, self.candidate, file)
+        return export_network(self.study, self.candidate, Path(file))
 
 
 class Study(StudyRecord):
