@@ -39,7 +39,7 @@ FILE = "sqlite:///{}/demo.db"
         (["search", "--budget", "1000000000"], 2, "above the largest network of this skeleton"),
         (["search", "--config", "nul.toml"], 2, "--results-dir has a NUL character in it"),
         (["search", "--dataset", "digits", "--results-dir", "file/x"], 2, "file/x"),
-        (["train", "c4rn-g-c10k1", "--data-dir", "mistyped"], 1, "mistyped: No such folder"),
+        (["train", "c4rn-g-c10k1", "--data-dir", "mistyped"], 2, "mistyped: No such folder"),
         (["train", "c4rn-g-c10k1", "-o", "net.txt"], 2, "net.txt must end in .py"),
         (["train", "c4rn-g-c10k1", "-o", "own.py"], 2, "own.py is there and was not exported by"),
         (["train", "c4rn-g-c10k1", "-o", "data.py"], 2, "data.pt is there and was not exported"),
