@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nas_mnist import lookup
-from nas_mnist.errors import NasMnistError
+from nas_mnist.errors import NasMnistError, RequestError
 from nas_mnist.execution.confirmation import Candidate, chosen
 from nas_mnist.execution.creation import resolve_request
 from nas_mnist.execution.records import StudyRecord
@@ -120,6 +120,8 @@ def search(
     from nas_mnist.execution import run
     from nas_mnist.report.progress import show_progress
 
+    if not isinstance(config, str | Path | None):
+        raise RequestError(f"--config must be a file, not {config!r}")
     settings |= {"budget": budget, "trials": trials}
     named = {"dataset": dataset, "sampler": sampler, "pruner": pruner, "space": space}
     for option, value in named.items():
@@ -139,6 +141,7 @@ def search(
 def _given(value: Any) -> str:
     """A label for an object of the caller's, under which workers find it too."""
     kind = value if callable(value) else type(value)
-    name = getattr(value, "name", None) or getattr(kind, "__qualname__", "object")
+    name = getattr(value, "name", None)
+    name = name if name and isinstance(name, str) else getattr(kind, "__qualname__", "object")
     lookup.GIVEN[label := f"{lookup.OBJECT}:{name}"] = value
     return label

@@ -44,6 +44,8 @@ def module_of(text: str) -> str | None:
 def find(option: str, text: str, known: Mapping[str, Any]) -> Any:
     """What a name stands for: one in `known`, the label of a given object, or `module:attribute` of
     an imported plugin. RequestError, which says `option` (such as `--pruner`), for others."""
+    if not isinstance(text, str):
+        raise RequestError(f"{option} must be a name or MODULE:ATTRIBUTE, not {text!r}")
     for names in (known, GIVEN):
         if text in names:
             return names[text]

@@ -13,7 +13,7 @@ import typer
 
 from nas_mnist.cli import network_commands, search_commands, study_commands
 from nas_mnist.cli.console import note, output_written
-from nas_mnist.cli.options import with_options
+from nas_mnist.cli.options import refused, with_options
 from nas_mnist.errors import NasMnistError, RequestError, is_out_of_memory
 
 _ANY_ARGUMENTS = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -73,7 +73,8 @@ def main() -> int:
         message, code = str(error), error.exit_code
     except typer.TyperException as error:
         said = getattr(error, "format_message", error.__str__)()
-        message, code = f"{' '.join(said.split())} (--help shows what there is)", 2
+        own = refused(error) if isinstance(error, typer.BadParameter) else None
+        message, code = own or f"{' '.join(said.split())} (--help shows what there is)", 2
     except (BrokenPipeError, SystemExit) as error:  # typer ends so where printing help fails
         if not isinstance(error.__context__ or error, BrokenPipeError):
             raise

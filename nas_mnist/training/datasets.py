@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from nas_mnist.errors import DataError, NasMnistError, RequestError, reason
 from nas_mnist.lookup import find
-from nas_mnist.networks.layers import INPUT_SHAPE, MAX_CLASSES
+from nas_mnist.networks.layers import INPUT_SHAPE, MAX_CLASSES, shortened
 from nas_mnist.training.idx_files import check_folder, read_files
 from nas_mnist.training.recipe import DATASETS
 
@@ -93,7 +93,7 @@ def load_dataset(name: str, data_dir: Path | str | None = None) -> Dataset:
             train, test = _digits() if name == "digits" else _pictures(data_folder(data_dir))
         return Dataset(name, train, test, _normalization(train.images))
     if not (isinstance(found, Dataset) or callable(found)):
-        said = f"a {type(found).__name__} is no Dataset and not callable"
+        said = f"{shortened(repr(found))} is no Dataset and not callable"
         raise RequestError(
             f"--dataset {name}: {said}; name a Dataset, or a function that gives one"
         )

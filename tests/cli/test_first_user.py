@@ -37,6 +37,9 @@ FILE = "sqlite:///{}/demo.db"
             "URL such",
         ),
         (["search", "--budget", "1000000000"], 2, "above the largest network of this skeleton"),
+        (["search", "--config", "bom.toml"], 2, "bom.toml: unknown setting 'budge'; did you mean"),
+        (["search", "--config", "binary.toml"], 2, "binary.toml: not TOML: it is not text in UT"),
+        (["search", "--config", "one.toml"], 2, "one.toml: plugins must be a list, not 'own'"),
         (["search", "--config", "nul.toml"], 2, "--results-dir has a NUL character in it"),
         (["search", "--dataset", "digits", "--results-dir", "file/x"], 2, "file/x"),
         (["train", "c4rn-g-c10k1", "--data-dir", "mistyped"], 2, "mistyped: No such folder"),
@@ -68,6 +71,9 @@ def test_what_is_refused(
     for name in ("dd.py", "ee.pt"):
         (tmp_path / name).mkdir()
     (tmp_path / "nul.toml").write_text('dataset = "digits"\nresults_dir = "a\\u0000b"\n')
+    (tmp_path / "bom.toml").write_bytes(b"\xef\xbb\xbfbudge = 3")
+    (tmp_path / "binary.toml").write_bytes(bytes(range(256)))
+    (tmp_path / "one.toml").write_text('plugins = "own"')
     before = sorted(tmp_path.iterdir())
     done = nas_mnist(*arguments)
     assert (done.code, done.out) == (code, "")

@@ -165,8 +165,9 @@ def test_arrays_of_two_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     pixels = np.repeat(np.repeat(digits.images[wanted] * 15, 4, 1), 4, 2)[:, 2:30, 2:30]
     pixels, labels = pixels.astype(np.uint8), digits.target[wanted]
     own = Dataset.of("two", pixels[60:], labels[60:], pixels[:60], labels[:60])
-    settings = {"study": "two", "epochs": 2, "workers": 1, "confirm": False, "progress": False}
+    settings = {"epochs": 2, "workers": 1, "confirm": False, "progress": False}
     study = nas_mnist.search(own, 600, 2, **settings)
+    assert study.name == "two-600"
     assert study.winner().architecture.classes == 2
     assert study.winner().load()[-2].out_channels == 2
 

@@ -152,7 +152,7 @@ def test_one_file_is_missing(copied_files: Path, monkeypatch: pytest.MonkeyPatch
     for name in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     (copied_files / "MNIST/raw/t10k-labels-idx1-ubyte").unlink()
-    with pytest.raises(DataError, match="no t10k-labels-idx1-ubyte in .* could be downloaded"):
+    with pytest.raises(DataError, match=r"no t10k-labels-idx1-ubyte in .* could be downloaded"):
         load_dataset("mnist", copied_files)
 
 
@@ -216,7 +216,7 @@ def test_a_dataset_of_ones_own() -> None:
         ("no_module:data", "add --plugin no_module"),
         (f"{__name__}:failing", "by nothing"),
         (f"{__name__}:leaving", "dataset tests.training.test_datasets:leaving: 3"),
-        (f"{__name__}:__name__", "a str is no Dataset and not callable"),
+        (f"{__name__}:__name__", "'tests.training.test_datasets' is no Dataset and not callable"),
         ("builtins:id", "it gives a int, not a Dataset"),
         (":ok", "dataset ':ok' is not one of mnist"),
         ("ok:", "dataset 'ok:' is not one of mnist"),
