@@ -41,13 +41,10 @@ class TrainedNetwork(NamedTuple):
     def export(self, file: str | Path) -> Path:
         """Write it as a Python module that needs nothing but torch, `file` ending in `.py`, its
         weights beside it, in a file ending in `.pt`, which is returned. StorageError if they are
-        missing, or if a file cannot be written."""
+        missing, RequestError if files of another kind are there, or none can be written."""
         from nas_mnist.report.export import export_network
 
-        file = Path(file)
-        if file.suffix != ".py":
-            raise RequestError(f"{file} must end in .py")
-        return export_network(self.study, self.candidate, file)
+        return export_network(self.study, self.candidate, Path(file))
 
 
 class Study(StudyRecord):
@@ -123,6 +120,8 @@ def search(
     from nas_mnist.execution import run
     from nas_mnist.report.progress import show_progress
 
+    if not isinstance(config, str | Path | None):
+        raise RequestError(f"--config must be a file, not {config!r}")
     settings |= {"budget": budget, "trials": trials}
     named = {"dataset": dataset, "sampler": sampler, "pruner": pruner, "space": space}
     for option, value in named.items():
@@ -142,6 +141,7 @@ def search(
 def _given(value: Any) -> str:
     """A label for an object of the caller's, under which workers find it too."""
     kind = value if callable(value) else type(value)
-    name = getattr(value, "name", None) or getattr(kind, "__qualname__", "object")
+    name = getattr(value, "name", None)
+    name = name if name and isinstance(name, str) else getattr(kind, "__qualname__", "object")
     lookup.GIVEN[label := f"{lookup.OBJECT}:{name}"] = value
     return label

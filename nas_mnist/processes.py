@@ -20,20 +20,28 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
+from nas_mnist.errors import WorkerError
+
 # Libraries read it where they are loaded. Two threads that spin on one core slow each other down
 # many times; and only a process of one thread can safely be forked.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _FORKS = sys.platform == "linux"
 _UNKNOWN = 255  # how a process ended, where the template was killed and nobody knows
 _TRIES_SECONDS = 10.0
+_STARTS = threading.Lock()  # what two threads replace at once, one would never put back
+if _FORKS:  # a fork of this process needs a template of its own
+    os.register_at_fork(after_in_child=lambda: forkserver._forkserver.__init__())  # type: ignore[misc]
 
 
 def prepare(preload: str) -> BaseContext:
     """What starts processes; their template, where there is one, imports a module meanwhile."""
+    if multiprocessing.current_process().daemon:
+        said = "this process may start no others, as those of a multiprocessing.Pool"
+        raise WorkerError(f"{said}; search in threads, or in a Process that is no daemon")
     if not _FORKS:
         return multiprocessing.get_context("spawn")
     multiprocessing.set_forkserver_preload([preload])
-    with interrupts_held(), _replaced(os.environ, ONE_THREAD):
+    with interrupts_held(), _STARTS, _replaced(os.environ, ONE_THREAD):
         forkserver.ensure_running()
     return multiprocessing.get_context("forkserver")
 
@@ -49,7 +57,7 @@ def start_process(preload: str, target: Callable[..., object], *arguments: objec
             context = prepare(preload)
             process: BaseProcess = context.Process(target=_call, args=call, daemon=True)  # type: ignore[attr-defined]
             try:
-                with _replaced(sys.modules, {"__main__": ModuleType("__main__")}):
+                with _STARTS, _replaced(sys.modules, {"__main__": ModuleType("__main__")}):
                     process.start()
                 return process
             except (EOFError, ConnectionError):  # the template was killed

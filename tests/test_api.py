@@ -5,9 +5,11 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from optuna.trial import TrialState
@@ -149,6 +151,10 @@ def test_a_study_of_the_command_line(digits_search: Search, tmp_path: Path) -> N
         ({"sampler": "no_such_module:thing"}, "module 'no_such_module' cannot be imported"),
         ({"sampler": "optuna.samplers:Nothing"}, "optuna.samplers has no 'Nothing'"),
         ({"trials": 0}, "--trials 0 is not within 1"),
+        ({"plugins": 5}, "--plugins must be a list, not 5"),
+        ({"config": 5}, "--config must be a file, not 5"),
+        ({"dataset": 3}, "--dataset given:int: 3 is no Dataset and not callable; name a Dataset"),
+        ({"budget": np.int64(90)}, "budget 90 is below the smallest network"),
         ({"no_such_setting": 3}, "unknown setting 'no_such_setting'; known: "),
     ],
     ids=lambda value: "" if isinstance(value, str) else next(iter(value)),
@@ -158,6 +164,30 @@ def test_wrong_requests(settings: dict[str, object], message: str) -> None:
         nas_mnist.search(**settings)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: nas_mnist.load_study(None), "study name None must be"),
+        (lambda: nas_mnist.load_dataset(None), "--dataset must be a name or MODULE:ATTRIBUTE"),
+        (lambda: nas_mnist.parse_notation(None), "a notation is text such as 'c10rn-g-c10k1', not"),
+        (lambda: nas_mnist.build_network(5), "a notation is text such as 'c10rn-g-c10k1', not 5"),
+        (lambda: nas_mnist.format_notation("?"), "notation '?': no layer starts with '?'"),
+        (lambda: nas_mnist.Architecture(["c"]), "'c' is no Layer; `parse_notation` reads"),
+        (lambda: nas_mnist.Architecture(5), "5 is no Layer; `parse_notation` reads"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_values_of_wrong_types(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        call()
+    assert message in str(caught.value)
+
+
+def test_a_notation_in_place_of_a_network() -> None:
+    assert nas_mnist.format_notation("c4-r-n-g-c10k1") == "c4rn-g-c10k1"
+    assert len(nas_mnist.build_network("c4rn-g-c10k1")) == 6
 
 
 def test_names_in_place_of_devices_and_folders(tmp_path: Path) -> None:

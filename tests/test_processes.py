@@ -8,12 +8,14 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from multiprocessing import forkserver
 
 import pytest
 
 from nas_mnist import processes
+from nas_mnist.errors import WorkerError
 from nas_mnist.processes import interrupts_noted, process_pool, start_process
 
 
@@ -104,3 +106,40 @@ def test_the_environment_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> No
     assert os.environ["OMP_NUM_THREADS"] == "3"
     assert "MKL_NUM_THREADS" not in os.environ
     assert os.environ.pop("OF_ANOTHER") == "kept"
+
+
+def test_threads_start_processes_side_by_side() -> None:
+    """And the program keeps its main module, and its environment."""
+    before = sys.modules["__main__"], dict(os.environ)
+
+    def start() -> None:
+        for _ in range(10):
+            start_process("time", time.sleep, 0).join(60)
+
+    threads = [threading.Thread(target=start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (sys.modules["__main__"], dict(os.environ)) == before
+
+
+def _starts_one() -> None:
+    process = start_process("time", time.sleep, 0)
+    process.join(60)
+    sys.exit(process.exitcode)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there processes are forked")
+def test_a_fork_of_this_process_starts_processes_too() -> None:
+    processes.prepare("time")
+    fork = multiprocessing.get_context("fork").Process(target=_starts_one)
+    fork.start()
+    fork.join(60)
+    assert fork.exitcode == 0
+
+
+def test_a_daemon_starts_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)  # type: ignore[attr-defined]
+    with pytest.raises(WorkerError, match="search in threads, or in a Process that is no daemon"):
+        start_process("time", time.sleep, 0)

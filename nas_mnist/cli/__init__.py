@@ -6,12 +6,14 @@ import io
 import os
 import signal
 import sys
+from contextlib import nullcontext
 from typing import Annotated
 
 import typer
 
 from nas_mnist.cli import network_commands, search_commands, study_commands
-from nas_mnist.cli.options import with_options
+from nas_mnist.cli.console import note, output_written
+from nas_mnist.cli.options import refused, with_options
 from nas_mnist.errors import NasMnistError, RequestError, is_out_of_memory
 
 _ANY_ARGUMENTS = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -62,13 +64,17 @@ def main() -> int:
         if isinstance(stream, io.TextIOWrapper):  # where ± cannot be written, write something
             stream.reconfigure(errors="replace")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    arguments = sys.argv[1:] or ["--help"]
+    prints = not {"--help", "--version"}.isdisjoint(arguments)  # and does nothing else
     try:
-        return app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0
+        with output_written() if prints else nullcontext():
+            return app(arguments, standalone_mode=False) or 0
     except NasMnistError as error:
         message, code = str(error), error.exit_code
     except typer.TyperException as error:
         said = getattr(error, "format_message", error.__str__)()
-        message, code = f"{' '.join(said.split())} (--help shows what there is)", 2
+        own = refused(error) if isinstance(error, typer.BadParameter) else None
+        message, code = own or f"{' '.join(said.split())} (--help shows what there is)", 2
     except (BrokenPipeError, SystemExit) as error:  # typer ends so where printing help fails
         if not isinstance(error.__context__ or error, BrokenPipeError):
             raise
@@ -79,5 +85,5 @@ def main() -> int:
         if not is_out_of_memory(error):
             raise
         message, code = "out of memory; use a smaller network, batch or number of workers", 1
-    print(f"error: {message}", file=sys.stderr)
+    note(f"error: {message}")
     return code

@@ -6,10 +6,13 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from nas_mnist.errors import StorageError, reason
 from nas_mnist.execution.spec import default_storage
+from nas_mnist.report import note as note
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -17,27 +20,29 @@ if TYPE_CHECKING:
     from nas_mnist.execution.records import StudyRecord
 
 
-def note(text: str) -> None:
-    """A line for the person at the terminal; standard output is for data."""
-    print(text, file=sys.stderr, flush=True)
+@contextmanager
+def output_written() -> Iterator[None]:
+    """StorageError if standard output cannot be written in the block, as on a full disk."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # What is left in the buffer must go somewhere at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise StorageError(f"standard output: {reason(error)}") from None
 
 
 def print_result(values: Any, *tables: Table, as_json: bool) -> None:
     """What a command has found, for programs or for people."""
     from rich.console import Console
 
-    try:
+    with output_written():
         if as_json:
             print(json.dumps(values, indent=2, allow_nan=False))
         else:  # a residual's brackets in a notation are no markup
             Console(width=_terminal_width() or 1000, markup=False).print(*tables, sep="")
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:  # as on a full disk
-        # What is left in the buffer must go somewhere at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise StorageError(f"standard output: {reason(error)}") from None
 
 
 def _terminal_width() -> int | None:

@@ -11,7 +11,7 @@ from nas_mnist.cli.console import note, print_result
 from nas_mnist.errors import RequestError
 from nas_mnist.execution.spec import available_cores
 from nas_mnist.networks import references as known
-from nas_mnist.report import tables
+from nas_mnist.report import check_export, tables
 from nas_mnist.training.recipe import Recipe, dataset_recipe, parse_settings
 from nas_mnist.training.runs import Run, reproduce as train_steps, train_runs
 from nas_mnist.training.speed import NETWORKS, Measured, Request, loops, measure
@@ -56,8 +56,8 @@ def train(
     as its study trains, unless told otherwise."""
     from nas_mnist.execution.target import prepare_training, resolve_target
 
-    if output is not None and output.suffix != ".py":
-        raise typer.BadParameter(f"{output} must end in .py", param_hint="--output")
+    if output is not None:
+        check_export(output)
     given = parse_settings(recipe or [])
     if "epochs" in given:
         raise typer.BadParameter("--epochs sets the epochs", param_hint="--recipe")

@@ -5,10 +5,12 @@ import inspect
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from typer import Argument, Option
+from pydantic import ValidationError
+from typer import Argument, BadParameter, Option
 
 from nas_mnist.execution.spec import SearchConfig
 from nas_mnist.lookup import import_plugin
+from nas_mnist.training.recipe import wanted_kind
 
 
 def _import_plugins(modules: list[str] | None) -> list[str] | None:
@@ -110,6 +112,20 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
         by_name[name] = parameter.replace(kind=only, annotation=kind)
     command.__signature__ = inspect.Signature([*by_name.values()])  # type: ignore[attr-defined]
     return command
+
+
+def refused(error: BadParameter) -> str | None:
+    """What is wrong with an option's value, in our words; None if the error is not of that kind."""
+    if not (isinstance(error.__cause__, ValidationError) and error.param and error.ctx):
+        return None
+    first, name = error.__cause__.errors()[0], str(error.param.name)
+    said, own = f"{error.param.opts[0]} {first['input']}", f"{error.ctx.command.name}.{name}"
+    bounds: Any = _OPTIONS.get(own) or _OPTIONS.get(name)
+    if "than" not in first["type"]:
+        return f"{error.param.opts[0]} must be {wanted_kind(first['type'])}, not {first['input']!r}"
+    if bounds.max is None:
+        return f"{said} is below {bounds.min}"
+    return f"{said} is not within {bounds.min} to {bounds.max:,}"
 
 
 def _setting(name: str, default: Any) -> Any:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas_mnist.cli.console import note, open_study, print_front, quiet_optuna
-from nas_mnist.errors import NasMnistError, RequestError, StorageError
+from nas_mnist.errors import NasMnistError, RequestError
 from nas_mnist.execution.spec import SearchConfig, default_storage
+from nas_mnist.report import check_export
 
 if TYPE_CHECKING:
     from nas_mnist.execution.launcher import Launcher
@@ -118,11 +119,8 @@ def _launching(ray: str | None, worker_gpus: float) -> AbstractContextManager[La
 
 
 def _results_folder(settings: SearchConfig) -> Path:
-    """StorageError if it cannot be made: not to learn of it after hours."""
     results = Path(settings.results_dir) / settings.study
-    there = next(folder for folder in (results, *results.parents) if folder.exists())
-    if not (there.is_dir() and os.access(there, os.W_OK)):
-        raise StorageError(f"{results}: nothing can be made in {there}")
+    check_export(results / "winner.py")
     return results
 
 

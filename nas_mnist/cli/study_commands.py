@@ -12,6 +12,7 @@ import typer
 
 from nas_mnist.cli.console import note, open_study, print_front, print_result, quiet_optuna
 from nas_mnist.errors import NasMnistError, RequestError, StorageError, WorkerError, reason
+from nas_mnist.report import check_export
 
 _REFRESH_SECONDS = 10.0
 
@@ -77,8 +78,7 @@ def export(
     """Write a study's network as a Python module that needs only torch, its weights beside it."""
     from nas_mnist.execution.confirmation import chosen
 
-    if output.suffix != ".py":
-        raise typer.BadParameter(f"{output} must end in .py", param_hint="--output")
+    check_export(output)
     if trial is not None and at_least is not None:
         raise typer.BadParameter("--trial and --at-least exclude each other")
     record = open_study(study, storage, artifact_dir)

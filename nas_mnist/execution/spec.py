@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from nas_mnist.errors import RequestError, reason
-from nas_mnist.lookup import import_plugin, module_of
+from nas_mnist.lookup import OBJECT, import_plugin, module_of
 from nas_mnist.networks.architecture import Limit
 from nas_mnist.training.recipe import Recipe, dataset_recipe, merged, refusal
 
@@ -82,6 +82,13 @@ class StudySpec(BaseModel):
         except ValidationError as error:
             raise RequestError(refusal(error, type(self))) from None
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain(cls, value: Any) -> Any:
+        """A number of NumPy's as Python's own."""
+        is_number = type(value).__module__ == "numpy" and not getattr(value, "shape", True)
+        return value.item() if is_number else value
+
     def limit(self) -> Limit:
         return Limit.of(self.budget, self.limits)
 
@@ -130,7 +137,10 @@ class SearchConfig(StudySpec):
         if self.precision not in PRECISIONS:
             said = f"--precision {self.precision!r} is not one of"
             raise RequestError(f"{said} {', '.join(PRECISIONS)}")
-        study = self.study or f"{self.dataset}-{self.budget}"
+        own = re.sub(
+            r"[^A-Za-z0-9._-]+", "-", self.dataset.removeprefix(f"{OBJECT}:"), flags=re.ASCII
+        )
+        study = self.study or f"{own.lstrip('._-')[:80] or 'own'}-{self.budget}"
         storage = default_storage(study)
         for name in ("storage", "artifact_dir", "results_dir", "data_dir"):
             if "\0" in (getattr(self, name) or ""):
@@ -161,7 +171,7 @@ def resolve_config(
     plugins. RequestError for an unreadable preset, an unknown setting or a value of the wrong kind.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
-    for name in (name for name, value in given.items() if value == ""):
+    for name in (name for name, value in given.items() if isinstance(value, str) and not value):
         raise RequestError(f"--{name.replace('_', '-')} is empty")
     settings = {} if preset is None else _read_preset(preset)
     settled = merged(settings, given)
@@ -169,9 +179,11 @@ def resolve_config(
     named = [settled.get(name) for name in ("dataset", "sampler", "pruner", "space")]
     named += [recipe.get("optimizer")] if isinstance(recipe, dict) else []
     own = filter(None, (module_of(text) for text in named if isinstance(text, str)))
-    plugins = tuple(dict.fromkeys(map(str, [*settled.get("plugins", ()), *own])))
-    for module in plugins:
-        import_plugin(module)
+    plugins = settled.get("plugins", ())
+    if isinstance(plugins, list | tuple):  # else it is refused below
+        plugins = tuple(dict.fromkeys(map(str, [*plugins, *own])))
+        for module in plugins:
+            import_plugin(module)
     settled = merged(stored or {}, {**settled, "plugins": plugins})
     sources = dict.fromkeys(settings.keys() - (given.keys() - {"recipe"}), f"--config {preset}: ")
     try:
@@ -183,11 +195,15 @@ def resolve_config(
 
 
 def _read_preset(path: Path) -> dict[str, Any]:
+    if not path.name:
+        raise RequestError("--config names no file")
     try:
-        settings = tomllib.loads(path.read_text("utf-8"))
+        settings = tomllib.loads(path.read_text("utf-8-sig"))
     except OSError as error:
         raise RequestError(f"--config {path}: {reason(error)}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        raise RequestError(f"--config {path}: not TOML: it is not text in UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
         raise RequestError(f"--config {path}: not TOML: {error}") from None
     return {name.replace("-", "_"): value for name, value in settings.items()}
 
@@ -206,11 +222,11 @@ def parse_url(storage: str | URL) -> URL:
 def default_storage(study: str) -> str:
     """A study's database where no other is named. RequestError for a name that none can have:
     they become file names and shell words."""
-    if study.endswith(CONFIRMATION):
-        raise RequestError(f"study name {study!r}: names ending in {CONFIRMATION} are reserved")
-    if not _NAME.fullmatch(study):
+    if not (isinstance(study, str) and _NAME.fullmatch(study)):
         rule = "must be 1 to 100 letters, digits, dots, dashes and underscores"
         raise RequestError(f"study name {study!r} {rule}, and start with a letter or digit")
+    if study.endswith(CONFIRMATION):
+        raise RequestError(f"study name {study!r}: names ending in {CONFIRMATION} are reserved")
     return f"sqlite:///studies/{study}.db"
 
 

@@ -9,7 +9,7 @@ and ten scores. The README has all letters.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -44,7 +44,10 @@ class Architecture:
     costs: tuple[LayerCost, ...] = field(init=False, repr=False, compare=False)  # one a layer
 
     def __post_init__(self) -> None:
-        layers = tuple(self.layers)
+        layers = tuple(self.layers) if isinstance(self.layers, Iterable) else (self.layers,)
+        for layer in layers:
+            if not isinstance(layer, Layer):
+                raise ArchitectureError(f"{layer!r} is no Layer; `parse_notation` reads notations")
         if not 1 <= len(layers) <= MAX_LAYERS:
             raise ArchitectureError(f"{len(layers)} layers are not within 1 to {MAX_LAYERS}")
         shape, window = INPUT_SHAPE, (1, 1)
@@ -119,26 +122,33 @@ class Limit:
         return " and ".join(f"{most:,} {name}" for name, most in limits)
 
 
-def build_network(architecture: Architecture) -> nn.Sequential:
+def build_network(architecture: Architecture | str) -> nn.Sequential:
     """A module from normalized float32 images (batch, 1, 28, 28) to logits (batch, classes), with
-    torch's initial weights, drawn from torch's global generator."""
+    torch's initial weights, drawn from torch's global generator. A notation does as well."""
     from torch import nn
 
+    architecture = _architecture(architecture)
     costs = zip(runs.layer_names(architecture.layers), architecture.costs, strict=True)
     modules = OrderedDict((name, cost.layer.module(cost.input_shape)) for name, cost in costs)
     modules["flatten"] = nn.Flatten()
     return nn.Sequential(modules)
 
 
-def format_notation(architecture: Architecture) -> str:
+def format_notation(architecture: Architecture | str) -> str:
     """The architecture's notation; `parse_notation` gives back an equal architecture."""
-    return runs.format_layers(architecture.layers)
+    return runs.format_layers(_architecture(architecture).layers)
 
 
 def parse_notation(text: str) -> Architecture:
     """The architecture of a notation; ArchitectureError names the character or layer at fault."""
+    if not isinstance(text, str):
+        raise ArchitectureError(f"a notation is text such as 'c10rn-g-c10k1', not {text!r}")
     layers, _ = runs.parse_layers(text.strip())
     try:
         return Architecture(layers)
     except ArchitectureError as error:
         raise ArchitectureError(f"notation {shortened(text.strip())!r}: {error}") from None
+
+
+def _architecture(named: Architecture | str) -> Architecture:
+    return named if isinstance(named, Architecture) else parse_notation(named)

@@ -1,10 +1,24 @@
 """Tables, figures and files made from studies. It decides nothing."""
 
+import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from nas_mnist.errors import StorageError, reason
+from nas_mnist.errors import RequestError, StorageError, reason
+
+EXPORTED = b'"""A network of '  # the first words of an exported file
+
+
+def note(text: str) -> None:
+    """A line for the person at the terminal, on standard error; if that cannot be written any more,
+    as when a pipe's reader has gone, work goes on without such lines."""
+    try:
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+    except OSError:  # what is left in the buffer must go somewhere at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 @contextmanager
@@ -15,6 +29,26 @@ def writing(file: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError(f"{file}: {reason(error)}") from None
+
+
+def check_export(file: Path) -> None:
+    """RequestError unless a network can be written as `file` (.py), and its weights beside it: not
+    to learn of it after hours. Nobody's own files are overwritten."""
+    if file.suffix != ".py":
+        raise RequestError(f"{file} must end in .py")
+    try:
+        there = [made for made in (file, file.with_suffix(".pt")) if made.exists()]
+        folder = next(folder for folder in file.absolute().parents if folder.exists())
+        if not (folder.is_dir() and os.access(folder, os.W_OK)):
+            raise RequestError(f"{file}: nothing can be made in {folder}; choose another folder")
+        for made in there:
+            if not made.is_file():
+                raise RequestError(f"{made} is there and is not a file; choose another name")
+        if there and not (file in there and file.read_bytes().startswith(EXPORTED)):
+            said = "is there and was not exported by nas-mnist"
+            raise RequestError(f"{there[0]} {said}; choose another name, or remove it")
+    except OSError as error:
+        raise RequestError(f"{file}: {reason(error)}; choose another name") from None
 
 
 def replace_files(contents: Mapping[Path, bytes]) -> None:

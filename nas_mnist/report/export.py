@@ -18,7 +18,7 @@ from nas_mnist.execution.records import StudyRecord, TrialRecord
 from nas_mnist.execution.store import read_weights, weights_file
 from nas_mnist.networks.architecture import Architecture, build_network, format_notation
 from nas_mnist.networks.layers import forward_lines, layer_names
-from nas_mnist.report import replace_files
+from nas_mnist.report import check_export, replace_files
 from nas_mnist.report.front_table import confirmed_text
 from nas_mnist.training.datasets import Dataset
 from nas_mnist.training.recipe import DATASETS, Recipe
@@ -27,7 +27,7 @@ from nas_mnist.training.runs import Run
 
 def export_network(record: StudyRecord, network: Candidate, file: Path) -> Path:
     """Write the network as `file` (.py), its weights beside it (.pt); the weights' path.
-    StorageError if they are missing or not this network's, or if a file cannot be written."""
+    StorageError if they are missing or not this network's; RequestError as `check_export`."""
     architecture, dataset = network.trial.architecture, record.spec.dataset
     source = module_source(architecture, dataset, record.normalization, _facts(record, network))
     return _write(file, source, trained_network(record, network)[1])
@@ -49,6 +49,7 @@ def export_run(
 
 
 def _write(file: Path, source: str, content: bytes) -> Path:
+    check_export(file)
     weights = file.with_suffix(".pt")
     replace_files({weights: content, file: source.encode()})
     return weights

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nas_mnist.execution.run import Progress
+from nas_mnist.report import note
 
 _SIZES = 8
 _LINE_SECONDS = 5.0
@@ -28,8 +29,7 @@ def show_progress(updates: Generator[Progress], *, quiet: bool = False) -> None:
         for progress in updates:
             due = progress.done or progress.seconds - shown >= _LINE_SECONDS
             if due and progress.steps != steps and not quiet:
-                sys.stderr.write(_line(progress) + "\n")
-                sys.stderr.flush()
+                note(_line(progress))
                 shown, steps = progress.seconds, progress.steps
 
 

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import gzip
-import math
 import os
-import struct
-import sys
-import zlib
-from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from nas_mnist.errors import DataError, NasMnistError, RequestError, reason
 from nas_mnist.lookup import find
-from nas_mnist.networks.layers import INPUT_SHAPE, MAX_CLASSES
+from nas_mnist.networks.layers import INPUT_SHAPE, MAX_CLASSES, shortened
+from nas_mnist.training.idx_files import check_folder, read_files
 from nas_mnist.training.recipe import DATASETS
 
-_FILES = [
-    f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
-]
+_WANTED = "give uint8 images of shape (n, 28, 28), and as many whole-number labels from 0"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,8 +55,14 @@ class Dataset:
     normalization: Normalization
 
     def __post_init__(self) -> None:
+        train, test, said = len(self.train), len(self.test), f"--dataset {self.name}"
+        if train < 2 or test < 1:
+            there = f"{train} images to train on and {test} to test on"
+            raise DataError(f"{said}: {there} are too few; 2 and 1 are the least")
         if self.classes < 2:
-            raise DataError(f"--dataset {self.name}: all images are of one class")
+            raise DataError(f"{said}: all images are of one class; two are the least")
+        if not self.normalization.std > 0:
+            raise DataError(f"{said}: all pixels are equal; there is nothing to learn from")
 
     @property
     def classes(self) -> int:
@@ -76,8 +76,8 @@ class Dataset:
         to 255; labels (n,), whole numbers from 0. DataError for others."""
         try:
             train, test = _checked(train_images, train_labels), _checked(test_images, test_labels)
-        except (TypeError, ValueError) as error:
-            raise DataError(f"dataset {name}: {_line(error)}") from None
+        except ValueError as error:
+            raise DataError(f"dataset {name}: {error}; {_WANTED}") from None
         return cls(name, train, test, _normalization(train.images))
 
 
@@ -92,16 +92,25 @@ def load_dataset(name: str, data_dir: Path | str | None = None) -> Dataset:
         else:
             train, test = _digits() if name == "digits" else _pictures(data_folder(data_dir))
         return Dataset(name, train, test, _normalization(train.images))
+    if not (isinstance(found, Dataset) or callable(found)):
+        said = f"{shortened(repr(found))} is no Dataset and not callable"
+        raise RequestError(
+            f"--dataset {name}: {said}; name a Dataset, or a function that gives one"
+        )
     try:
         own = found if isinstance(found, Dataset) else found(data_dir and Path(data_dir))
-        if not isinstance(own, Dataset):
-            raise TypeError(f"it gives a {type(own).__name__}, not a Dataset")
-        train, test = (_checked(part.images, part.labels) for part in (own.train, own.test))
-        return Dataset(name, train, test, own.normalization)
     except NasMnistError:
         raise
-    except Exception as error:  # a user's own may fail in any way
-        raise DataError(f"--dataset {name}: {_line(error)}") from None
+    except (Exception, SystemExit) as error:  # a user's own may fail in any way
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"--dataset {name}: {said}") from None
+    if not isinstance(own, Dataset):
+        raise RequestError(f"--dataset {name}: it gives a {type(own).__name__}, not a Dataset")
+    try:
+        train, test = (_checked(part.images, part.labels) for part in (own.train, own.test))
+    except ValueError as error:
+        raise DataError(f"--dataset {name}: {error}; {_WANTED}") from None
+    return Dataset(name, train, test, own.normalization)
 
 
 def split_dataset(
@@ -109,7 +118,12 @@ def split_dataset(
 ) -> tuple[Images, Images]:
     """The training images as two: to train on and to validate on, drawn by `seed`. One image in
     six validates, 10,000 of MNIST's; of the others `train_samples` train, all if None, and it is
-    a RequestError if there are fewer."""
+    a RequestError if there are fewer, and a DataError if none can validate."""
+    if len(dataset.train) < 6:
+        there = f"{len(dataset.train)} training images are too few for a search"
+        raise DataError(
+            f"--dataset {dataset.name}: {there}, which holds one in six out; 6 at least"
+        )
     order = _shuffled(dataset.train, seed)
     validation, train = order.tensor_split([len(order) // 6])
     return dataset.train.at(_first(train, train_samples)), dataset.train.at(validation)
@@ -152,103 +166,72 @@ def _normalization(images: Tensor) -> Normalization:
 
 def _checked(images: Any, labels: Any) -> Images:
     """Images of arrays or tensors; ValueError if something is wrong with them."""
-    pixels, classes = torch.as_tensor(images), torch.as_tensor(labels)
-    if pixels.is_floating_point() or classes.is_floating_point():
-        raise ValueError("pixels and labels are whole numbers")
-    if pixels.numel() and not 0 <= int(pixels.min()) <= int(pixels.max()) <= 255:
-        raise ValueError("a pixel outside 0 to 255")
-    pixels = pixels.unsqueeze(1) if pixels.dim() == 3 else pixels
-    if pixels.shape[1:] != INPUT_SHAPE:
-        raise ValueError(f"images of shape {tuple(pixels.shape)}")
+    pixels, classes = _numbers("images", images), _numbers("labels", labels)
+    if pixels.shape[1:] not in (INPUT_SHAPE, INPUT_SHAPE[1:]):
+        raise ValueError(f"images of shape {pixels.shape}")
+    if classes.ndim != 1:
+        raise ValueError(f"labels of shape {classes.shape}")
     if len(pixels) != len(classes) or len(pixels) == 0:
         raise ValueError(f"{len(pixels)} images but {len(classes)} labels")
+    if not {pixels.dtype.kind, classes.dtype.kind} <= set("iub"):
+        raise ValueError(
+            f"pixels and labels are whole numbers, not {pixels.dtype} and {classes.dtype}"
+        )
+    if pixels.min() < 0 or pixels.max() > 255:
+        raise ValueError("a pixel outside 0 to 255")
     if classes.min() < 0 or classes.max() >= MAX_CLASSES:
         raise ValueError(f"a label outside 0 to {MAX_CLASSES - 1}")
-    return Images(pixels.to(torch.uint8), classes.long())
+    pixels = pixels.astype(np.uint8).reshape(-1, *INPUT_SHAPE)
+    return Images(torch.from_numpy(pixels), torch.from_numpy(classes.astype(np.int64)))
 
 
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def _numbers(what: str, values: Any) -> np.ndarray[Any, Any]:
+    try:
+        array = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
+        if array.dtype.kind in "iubf":
+            return array
+    except (TypeError, ValueError, RuntimeError):  # lists of several lengths, among others
+        pass
+    raise ValueError(f"{what} that are not an array of whole numbers")
 
 
 def _idx_files(name: str, set_folder: str, data_dir: Path | str | None) -> tuple[Images, Images]:
-    folder = data_folder(data_dir)
-    raw = folder / set_folder / "raw"
+    folder, given = data_folder(data_dir), bool(data_dir or os.environ.get("NAS_MNIST_DATA"))
     try:
-        found = _found_in(raw) or _found_in(folder)
-        if not found:
-            if (data_dir or os.environ.get("NAS_MNIST_DATA")) and not folder.is_dir():
-                raise FileNotFoundError("No such folder")
-            _download(name, set_folder, folder)
-            found = _found_in(raw)
-        images, labels, *test = map(_read_idx, found, (3, 1, 3, 1))
+        images, labels, *test = read_files(name, set_folder, folder, given=given)
         return _checked(images, labels), _checked(*test)
-    except OSError as error:
-        raise DataError(f"{name}: cannot read {folder}: {reason(error)}") from None
-    except (ValueError, EOFError, struct.error, zlib.error) as error:
+    except ValueError as error:
         way_out = "delete them so that they are downloaded again, or name another folder"
         said = f"{name}: the files in {folder} are truncated or corrupt ({error})"
         raise DataError(f"{said}; {way_out} with --data-dir") from None
 
 
-def _found_in(folder: Path) -> list[Path]:
-    """The four files, plain or gzipped; none if one is missing."""
-    names = [(folder / name, folder / f"{name}.gz") for name in _FILES]
-    found = [next(filter(Path.is_file, both), None) for both in names]
-    return [file for file in found if file] if all(found) else []
-
-
-def _read_idx(file: Path, dimensions: int) -> Tensor:
-    """A file in the format of MNIST's (LeCun, Cortes, Burges: The MNIST database, 1998);
-    ValueError or struct.error for any other."""
-    read = file.read_bytes()
-    content = bytearray(gzip.decompress(read) if file.suffix == ".gz" else read)
-    header = 4 * (1 + dimensions)
-    magic, *shape = struct.unpack(f">{1 + dimensions}I", content[:header])
-    if magic != 0x800 + dimensions:  # 8: unsigned bytes
-        raise ValueError(f"{file.name} is no IDX file of {dimensions} dimensions")
-    if len(content) != header + math.prod(shape):
-        raise ValueError(f"{file.name} has {len(content) - header} of {math.prod(shape)} bytes")
-    return torch.frombuffer(content, dtype=torch.uint8, offset=header).view(shape)
-
-
-def _download(name: str, set_folder: str, folder: Path) -> None:
-    # For this alone: importing torchvision takes as long as importing torch.
-    from torchvision import datasets
-
-    try:
-        with redirect_stdout(sys.stderr):  # it reports on standard output, which is for data
-            getattr(datasets, set_folder)(folder, download=True)
-    except PermissionError:
-        raise
-    # What torchvision raises on downloads that fail or are cut short.
-    except (OSError, RuntimeError, AssertionError, ValueError, LookupError, EOFError):
-        said = f"{name}: no files in {folder / set_folder / 'raw'} and none could be downloaded"
-        way_out = "name a folder that has them with --data-dir, or try --dataset digits"
-        raise DataError(f"{said}; {way_out}, which needs none") from None
-
-
 def _pictures(folder: Path) -> tuple[Images, Images]:
     """A folder's pictures, in grey, resized; each of its folders is a class. Those in `test/`
     test, if there is that and `train/`; else one in five."""
-    from torchvision.datasets import ImageFolder
-    from torchvision.transforms.functional import pil_to_tensor
+    from nas_mnist.training.pictures import class_folders, read_pictures
 
-    def read(root: Path) -> tuple[Images, list[str]]:
-        found = ImageFolder(root, lambda picture: picture.convert("L").resize(INPUT_SHAPE[1:]))
-        pictures = torch.stack([pil_to_tensor(picture) for picture, _ in found])
-        return _checked(pictures, found.targets), found.classes
-
+    check_folder("--dataset folder", folder)
+    parts = [folder / part for part in ("train", "test")]
+    there = [part for part in parts if part.is_dir()]
     try:
-        if not ((folder / "train").is_dir() and (folder / "test").is_dir()):
-            return _one_in_five(read(folder)[0])
-        (train, classes), (test, others) = (read(folder / part) for part in ("train", "test"))
-        if classes != others:
-            raise ValueError("train/ and test/ have not the same classes")
-        return train, test
-    except (OSError, ValueError, RuntimeError) as error:
-        way_out = "name a folder that has a folder of pictures for each class with --data-dir"
-        raise DataError(f"--dataset folder: {_line(error)}; {way_out}") from None
+        if len(there) == 1 and class_folders(there[0]):
+            (missing,) = {*parts} - {*there}
+            raise DataError(f"there is {there[0]}, and no {missing}; make it, or name {there[0]}")
+        if len(there) < 2:
+            images, labels, _ = read_pictures(folder)
+            return _one_in_five(_checked(images, labels))
+        (*train, classes), (*test, others) = map(read_pictures, parts)
+        if differing := sorted({*classes} ^ {*others}):
+            raise DataError(
+                f"{differing[0]} is a class of only one of {' and '.join(map(str, parts))}"
+            )
+        return _checked(*train), _checked(*test)
+    except OSError as error:
+        raise DataError(f"--dataset folder: {error.filename}: {reason(error)}") from None
+    except DataError as error:
+        way_out = "--data-dir names a folder that has a folder of pictures for each class"
+        raise DataError(f"--dataset folder: {error}; {way_out}") from None
 
 
 def _one_in_five(images: Images) -> tuple[Images, Images]:

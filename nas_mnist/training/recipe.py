@@ -1,5 +1,6 @@
 """How a network is trained, as one immutable value, and the seeds of what is drawn meanwhile."""
 
+import difflib
 import hashlib
 import math
 from collections.abc import Iterable, Mapping
@@ -137,15 +138,21 @@ def refusal(error: ValidationError, model: type[BaseModel], source: str = "") ->
     first = error.errors()[0]
     name, kind, value = str(first["loc"][0]), first["type"], first["input"]
     if kind == "extra_forbidden":
-        return f"{source}unknown setting {name!r}; known: {', '.join(model.model_fields)}"
+        close = difflib.get_close_matches(name, model.model_fields, n=1)
+        meant = f"did you mean {close[0]}?" if close else f"known: {', '.join(model.model_fields)}"
+        return f"{source}unknown setting {name!r}; {meant}"
     path = ".".join(map(str, first["loc"]))
     said = f"{source}{path}" if source else f"--{path.replace('_', '-')}"
     if kind in ("greater_than_equal", "less_than_equal"):
         bounds = {type(rule).__name__: rule for rule in model.model_fields[name].metadata}
         low, high = bounds["Ge"].ge, bounds["Le"].le
         return f"{said} {_figure(value)} is not within {_figure(low)} to {_figure(high)}"
-    wanted = next((words for begin, words in _KINDS.items() if kind.startswith(begin)), "a table")
-    return f"{said} must be {wanted}, not {value!r}"
+    return f"{said} must be {wanted_kind(kind)}, not {value!r}"
+
+
+def wanted_kind(kind: str) -> str:
+    """What an error of that type, in pydantic's words, wants."""
+    return next((words for begin, words in _KINDS.items() if kind.startswith(begin)), "a table")
 
 
 def _figure(number: float) -> str:

@@ -134,7 +134,14 @@ def make_optimizer(recipe: Recipe, parameters: Iterable[Tensor], rate: float) ->
         if all(taken.kind is not taken.VAR_KEYWORD for taken in takes.values()):
             settings = {name: value for name, value in settings.items() if name in takes}
         made: Optimizer = found(list(parameters), lr=rate, **settings)
-        _ = made.param_groups, made.step
+        _ = made.param_groups
+        steps = inspect.signature(made.step).parameters.values()
+        if any(
+            taken.default is taken.empty and taken.kind < taken.VAR_POSITIONAL for taken in steps
+        ):
+            raise TypeError(
+                "its steps need a closure; choose one whose steps do not, such as adamw"
+            )
     except Exception as error:  # a user's own may fail in any way
         said = " ".join(str(error).split())
         raise RequestError(f"recipe: optimizer {recipe.optimizer!r}: {said}") from None

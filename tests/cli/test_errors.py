@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import resource
 import shlex
 import shutil
@@ -36,7 +38,7 @@ def test_a_refusal_as_a_shell_sees_it(tmp_path: Path) -> None:
 
 REFUSED = [
     (["search", "--budgets", "1"], 2, "No such option"),
-    (["search", "--budget", "many"], 2, "Invalid value for '--budget'"),
+    (["search", "--budget", "many"], 2, "--budget must be a whole number, not 'many'"),
     (["search", "--budget", "90"], 2, "budget 90 is below the smallest network of this skeleton"),
     (["search", "--budget", "-5"], 2, "budget -5 is below the smallest network"),
     (["search", "--trials", "0"], 2, "--trials 0 is not within"),
@@ -48,7 +50,7 @@ REFUSED = [
     (["search", "--study", "a/b"], 2, "study name 'a/b' must be"),
     (["search", "--config", "none.toml"], 2, "--config none.toml: No such file"),
     (["search", "--recipe", "batch_size"], 2, "is not KEY=VALUE"),
-    (["search", "--recipe", "batch=3"], 2, "unknown setting 'batch'"),
+    (["search", "--recipe", "batch=3"], 2, "unknown setting 'batch'; did you mean batch_size?"),
     (["search", "--recipe", "learning_rate=1"], 2, "learning_rate cannot be set in a search"),
     (["search", "--dataset", "digits", "--storage", "x"], 2, "--storage must be a database URL"),
     (["search", "--dataset", "digits", "--storage", "oracle9://h/d"], 2, "no driver for"),
@@ -65,8 +67,13 @@ REFUSED = [
     (["train", "c10k28", "--recipe", "epochs=3"], 2, "--epochs sets the epochs"),
     (["inspect", "c10rq"], 2, "no layer starts with 'q' at character 5"),
     (["inspect", "c9rn"], 2, "ends in 9×26×26 values, not in scores of 2 to 100 classes"),
-    (["train", "c10rn-g", "--seeds", "0"], 2, "Invalid value for '--seeds'"),
-    (["train", "c10rn-g", "--seeds", "101"], 2, "Invalid value for '--seeds'"),
+    (["train", "c10rn-g", "--seeds", "0"], 2, "--seeds 0 is not within 1 to 100"),
+    (["train", "c10rn-g", "--seeds", "101"], 2, "--seeds 101 is not within 1 to 100"),
+    (["train", "c10rn-g", "--epochs", "1.5"], 2, "--epochs must be a whole number, not '1.5'"),
+    (["confirm", "x", "--most-accurate", "-1"], 2, "--most-accurate -1 is below 0"),
+    (["inspect", "c4-" * 257 + "g-c10k1"], 2, "notation 'c4-c4-c4-c4-c4-c4-c4-c4-c4-c4-c4-c4-c4-"),
+    (["search", "--config", ""], 2, "--config names no file"),
+    (["train", "c10rn-g", "--dataset", "../p/ds:ok"], 2, "module '../p/ds' is a path; name it as"),
     (["train", "c10rn-g", "--dataset", "digits", "--epochs", "0"], 2, "epochs 0 is not within"),
     (["export", "nosuch", "-o", "w.py"], 2, "storage studies/nosuch.db: no such file"),
     (["export", "nosuch", "-o", "w.txt"], 2, "w.txt must end in .py"),
@@ -106,13 +113,13 @@ def test_no_files_and_no_network(
     elif given == "NAS_MNIST_DATA":
         monkeypatch.setenv("NAS_MNIST_DATA", str(folder))
     done = nas_mnist("search", "--trials", "1", *options)
-    assert done.code == 1
+    assert done.code == (1 if given == "cache" else 2)
     line = done.err.splitlines()[-1]
     if given == "cache":
         said = f"error: mnist: no files in {folder}/MNIST/raw and none could be downloaded"
         assert line.startswith(said) and "--data-dir" in line and "--dataset digits" in line
     else:  # perhaps mistyped: nothing is made
-        assert line == f"error: mnist: cannot read {folder}: No such folder"
+        assert line.startswith(f"error: mnist: cannot read {folder}: No such folder; name ")
         assert not list(tmp_path.iterdir())
     assert "Traceback" not in done.err
     assert not (tmp_path / "studies").exists()
@@ -166,7 +173,7 @@ def test_a_study_of_another_request(copied_search: Search, change: list[str], me
         (["inspect", "demo:99"], 2, "has no network of a trial 99"),
         (["export", "demo", "-o", "w.py", "--trial", "99"], 2, "has no completed trial 99"),
         (["export", "demo", "-o", "w.py", "--at-least", "100"], 2, "no network of 100%; its best"),
-        (["export", "demo", "-o", "studies/demo.db/w.py"], 1, "studies/demo.db"),
+        (["export", "demo", "-o", "studies/demo.db/w.py"], 2, "studies/demo.db"),
         (["front", "demo", "--figure", "x.gif"], 2, "must be .html, .png or .svg"),
         (["front", "demo", "--reproduced", "s.json"], 2, "--reproduced goes with --figure"),
         (["report", "demo", "-o", "r.html", "--reproduced", "s.json"], 1, "s.json: No such file"),
@@ -289,7 +296,11 @@ def test_a_pipe_that_closes_early_is_no_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
-@pytest.mark.parametrize("arguments", [("references",), ("references", "--json")], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments",
+    [("references",), ("references", "--json"), ("--help",), ("search", "--help"), ("--version",)],
+    ids=" ".join,
+)
 def test_output_that_cannot_be_written(arguments: tuple[str, ...]) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
@@ -297,6 +308,24 @@ def test_output_that_cannot_be_written(arguments: tuple[str, ...]) -> None:
         )
     assert done.returncode == 1
     assert done.stderr == "error: standard output: No space left on device\n"
+
+
+@pytest.mark.parametrize("stream", ["full", "closed"])
+def test_standard_error_that_cannot_be_written(tmp_path: Path, stream: str) -> None:
+    """It ends no search, and changes no exit code."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    where = "/dev/full" if stream == "full" else writing
+    arguments = (
+        *("search", "--dataset", "digits", "--study", "demo", "--trials", "2", "--epochs", "1"),
+        *("--budget", "1500", "--train-samples", "200", "--no-confirm", "--json"),
+    )
+    with open(where, "w") as err:  # noqa: PTH123
+        done = subprocess.run(command(*arguments), cwd=tmp_path, stdout=-1, stderr=err, check=False)
+        wrong = subprocess.run(command("inspect", "xx"), stderr=err, check=False)
+    assert (done.returncode, wrong.returncode) == (0, 2)
+    assert json.loads(done.stdout)["front"]
+    assert (tmp_path / "runs/demo/front.csv").exists()
 
 
 def test_weights_that_are_gone_hide_nothing_else(copied_search: Search) -> None:

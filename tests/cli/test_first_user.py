@@ -37,10 +37,25 @@ FILE = "sqlite:///{}/demo.db"
             "URL such",
         ),
         (["search", "--budget", "1000000000"], 2, "above the largest network of this skeleton"),
+        (["search", "--config", "bom.toml"], 2, "bom.toml: unknown setting 'budge'; did you mean"),
+        (["search", "--config", "binary.toml"], 2, "binary.toml: not TOML: it is not text in UT"),
+        (["search", "--config", "one.toml"], 2, "one.toml: plugins must be a list, not 'own'"),
         (["search", "--config", "nul.toml"], 2, "--results-dir has a NUL character in it"),
-        (["search", "--dataset", "digits", "--results-dir", "file/x"], 1, "file/x"),
-        (["train", "c4rn-g-c10k1", "--data-dir", "mistyped"], 1, "mistyped: No such folder"),
+        (["search", "--dataset", "digits", "--results-dir", "file/x"], 2, "file/x"),
+        (["train", "c4rn-g-c10k1", "--data-dir", "mistyped"], 2, "mistyped: No such folder"),
         (["train", "c4rn-g-c10k1", "-o", "net.txt"], 2, "net.txt must end in .py"),
+        (["train", "c4rn-g-c10k1", "-o", "own.py"], 2, "own.py is there and was not exported by"),
+        (["train", "c4rn-g-c10k1", "-o", "data.py"], 2, "data.pt is there and was not exported"),
+        (["train", "c4rn-g-c10k1", "-o", "dd.py"], 2, "dd.py is there and is not a file"),
+        (["train", "c4rn-g-c10k1", "-o", "ee.py"], 2, "ee.pt is there and is not a file"),
+        (["train", "c4rn-g-c10k1", "-o", "file/x.py"], 2, "file/x.py: nothing can be made in"),
+        (["train", "c4rn-g-c10k1", "-o", f"{'x' * 300}.py"], 2, "name too long"),
+        (["export", "nosuch", "-o", "own.py"], 2, "own.py is there and was not exported by"),
+        (
+            ["search", "--dataset", "digits", "--results-dir", ".", "--study", "own"],
+            2,
+            "own/winner.py is there and was not exported",
+        ),
         (["inspect", "c9999-g-c10k1"], 2, "width 9999 is not within 1 to 1024"),
         (["studies"], 2, "there is no file in studies/"),
         (["studies", "--storage", "sqlite:///none.db"], 2, "none.db: no such file"),
@@ -50,8 +65,15 @@ FILE = "sqlite:///{}/demo.db"
 def test_what_is_refused(
     nas_mnist: CommandLine, tmp_path: Path, arguments: list[str], code: int, message: str
 ) -> None:
-    (tmp_path / "file").write_text("in the way")
+    for name in ("file", "own.py", "data.pt", "own/winner.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("in the way")
+    for name in ("dd.py", "ee.pt"):
+        (tmp_path / name).mkdir()
     (tmp_path / "nul.toml").write_text('dataset = "digits"\nresults_dir = "a\\u0000b"\n')
+    (tmp_path / "bom.toml").write_bytes(b"\xef\xbb\xbfbudge = 3")
+    (tmp_path / "binary.toml").write_bytes(bytes(range(256)))
+    (tmp_path / "one.toml").write_text('plugins = "own"')
     before = sorted(tmp_path.iterdir())
     done = nas_mnist(*arguments)
     assert (done.code, done.out) == (code, "")
@@ -150,6 +172,7 @@ def test_a_trial_is_trained_as_its_study_does(study: Path) -> None:
     assert (study / "net.pt").exists()
     text = (study / "net.py").read_text()
     assert f"demo:{trial.number}, seed {trial.seed}" in text
+    assert run("export", "demo", "-o", "net.py").code == 0  # over one of ours
 
     done = run("train", f"demo:{trial.number}", "--epochs", "1", "--json")
     assert done.json["recipe"]["epochs"] == 1

@@ -74,7 +74,7 @@ def test_the_command_line_overrides_the_preset(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("budgets = 1", "unknown setting 'budgets'; known: "),
+        ("budgets = 1", "unknown setting 'budgets'; did you mean budget?"),
         ("budget = 'many'", "budget must be a whole number, not 'many'"),
         ("budget = true", "budget must be a whole number, not True"),
         ("budget = 8000.5", "budget must be a whole number, not 8000.5"),

@@ -13,7 +13,7 @@ import pytest
 import torch
 from hypothesis import given, strategies as st
 
-from nas_mnist.errors import StorageError
+from nas_mnist.errors import RequestError, StorageError
 from nas_mnist.execution.confirmation import Candidate
 from nas_mnist.execution.records import load_study
 from nas_mnist.networks.architecture import Architecture, build_network, parse_notation
@@ -274,7 +274,7 @@ def test_a_failed_export_leaves_the_last_one(digits_search: Search, tmp_path: Pa
     logits_of(file, torch.zeros(1, 1, 28, 28, dtype=torch.uint8), "größe @ 1")
 
     (tmp_path / "taken.py").mkdir()
-    with pytest.raises(StorageError, match=r"taken\.py: Is a directory"):
+    with pytest.raises(RequestError, match=r"taken\.py is there and is not a file"):
         export_network(record, Candidate(trial, None), tmp_path / "taken.py")
     assert not (tmp_path / "taken.pt").exists()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import shutil
 from collections.abc import Callable
@@ -112,9 +113,20 @@ def labels_of_another_kind(file: Path) -> None:
     file.write_bytes(data[:8] + b"\xff" * (len(data) - 8))
 
 
+def cut_short(file: Path) -> None:
+    file.with_name(f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes(), 1)[:-50])
+    file.unlink()
+
+
+def not_gzipped(file: Path) -> None:
+    file.rename(file.with_name(f"{file.name}.gz"))
+
+
 @pytest.mark.parametrize(
     ("name", "damage"),
     [
+        ("train-images-idx3-ubyte", cut_short),
+        ("train-images-idx3-ubyte", not_gzipped),
         ("train-images-idx3-ubyte", truncate),
         ("train-images-idx3-ubyte", empty),
         ("train-images-idx3-ubyte", zero_header),
@@ -131,7 +143,17 @@ def test_damaged_files(copied_files: Path, name: str, damage: Callable[[Path], N
     message = str(caught.value)
     assert message.startswith(f"mnist: the files in {copied_files} are truncated or corrupt")
     assert "--data-dir" in message
+    assert name in message or "label outside" in message
     assert "\n" not in message
+    assert not {"unpack", "stream", "gzipped file", "Compressed"} & set(message.split())
+
+
+def test_one_file_is_missing(copied_files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    (copied_files / "MNIST/raw/t10k-labels-idx1-ubyte").unlink()
+    with pytest.raises(DataError, match=r"no t10k-labels-idx1-ubyte in .* could be downloaded"):
+        load_dataset("mnist", copied_files)
 
 
 def test_swapped_files(copied_files: Path) -> None:
@@ -166,6 +188,17 @@ def failing(data_dir: Path | None) -> Dataset:
     raise ZeroDivisionError("by nothing")
 
 
+def leaving(data_dir: Path | None) -> Dataset:
+    raise SystemExit(3)
+
+
+def test_too_few_to_hold_any_out() -> None:
+    own = few(None)
+    train = own.train.at(slice(5))
+    with pytest.raises(DataError, match="5 training images are too few for a search"):
+        split_dataset(Dataset("five", train, own.test, own.normalization), 0)
+
+
 def test_a_dataset_of_ones_own() -> None:
     GIVEN["given:few"] = few(None)
     for name in (f"{__name__}:few", "given:few"):
@@ -182,8 +215,11 @@ def test_a_dataset_of_ones_own() -> None:
         ("nosuch", "is not one of mnist, fashion-mnist, kmnist, digits, folder, and not MODULE"),
         ("no_module:data", "add --plugin no_module"),
         (f"{__name__}:failing", "by nothing"),
-        (f"{__name__}:__name__", "not callable"),
+        (f"{__name__}:leaving", "dataset tests.training.test_datasets:leaving: 3"),
+        (f"{__name__}:__name__", "'tests.training.test_datasets' is no Dataset and not callable"),
         ("builtins:id", "it gives a int, not a Dataset"),
+        (":ok", "dataset ':ok' is not one of mnist"),
+        ("ok:", "dataset 'ok:' is not one of mnist"),
     ],
 )
 def test_datasets_that_are_none(name: str, message: str) -> None:
@@ -197,10 +233,18 @@ def test_datasets_that_are_none(name: str, message: str) -> None:
     [
         (np.zeros((3, 28, 28)), [0, 1, 2], "pixels and labels are whole numbers"),
         (np.full((3, 28, 28), 256), [0, 1, 2], "a pixel outside 0 to 255"),
-        (np.zeros((3, 20, 20), int), [0, 1, 2], "images of shape (3, 1, 20, 20)"),
+        (np.zeros((3, 20, 20), int), [0, 1, 2], "images of shape (3, 20, 20)"),
+        (np.zeros((3, 28, 28, 3), int), [0, 1, 2], "images of shape (3, 28, 28, 3); give uint8"),
+        (np.zeros((3, 28, 28), int), [[0], [1], [2]], "labels of shape (3, 1)"),
+        (np.zeros((3, 28, 28), int), [0, 1, 2], "all pixels are equal; there is nothing to learn"),
+        (np.zeros((3, 28, 28), complex), [0, 1, 2], "images that are not an array of whole num"),
+        (np.zeros((3, 28, 28), int), ["a", "b", "c"], "labels that are not an array of whole"),
+        (np.zeros((0, 28, 28), int), [], "0 images but 0 labels; give uint8 images of shape (n, "),
+        (np.eye(784, dtype=int)[:1].reshape(1, 28, 28), [0], "1 images to train on and 1 to test"),
         (np.zeros((3, 28, 28), int), [0, 1], "3 images but 2 labels"),
         (np.zeros((3, 28, 28), int), [0, 1, 100], "a label outside 0 to 99"),
-        ([[0], [0, 0]], [0, 1], "dataset mine: "),
+        ([[0], [0, 0]], [0, 1], "dataset mine: images that are not an array of whole numbers; g"),
+        (5, None, "dataset mine: labels that are not an array of whole numbers"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -288,6 +288,7 @@ def test_an_optimizer_of_ones_own(digits: Dataset, optimizer: str) -> None:
         ("torch.optim:NoSuch", "torch.optim has no 'NoSuch'"),
         ("no_module:Optimizer", "add --plugin no_module"),
         ("torch:zeros", "recipe: optimizer 'torch:zeros': "),
+        ("torch.optim:LBFGS", "its steps need a closure; choose one whose steps do not"),
     ],
 )
 def test_optimizers_that_are_none(digits: Dataset, optimizer: str, message: str) -> None:

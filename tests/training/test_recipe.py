@@ -75,8 +75,9 @@ def test_the_shortest_runs(kind: str, epochs: int, steps: int) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"batchsize": 64}, "recipe: unknown setting 'batchsize'; known: epochs, batch_size"),
-        ({"augmentation": {"rotate": 7}}, "unknown setting 'rotate'; known: rotation"),
+        ({"batchsize": 64}, "recipe: unknown setting 'batchsize'; did you mean batch_size?"),
+        ({"augmentation": {"rotate": 7}}, "unknown setting 'rotate'; did you mean rotation?"),
+        ({"qqq": 7}, "unknown setting 'qqq'; known: epochs, batch_size"),
         ({"augmentation": 7}, "augmentation must be a table, not 7"),
         ({"batch_size": "many"}, "batch_size must be a whole number, not 'many'"),
         ({"batch_size": 64.5}, "batch_size must be a whole number, not 64.5"),

@@ -174,7 +174,8 @@ def parse_layers(
         layer, position = found
         layers.append(layer)
         if len(layers) > MAX_LAYERS:
-            raise ArchitectureError(f"more than {MAX_LAYERS} layers")
+            said = f"more than {MAX_LAYERS} layers"
+            raise ArchitectureError(f"notation {shortened(text)!r}: {said}")
         if text.startswith("-", position) and text[position + 1 : position + 2] != closing:
             position += 1
     if not text.startswith(closing, position):
