@@ -130,7 +130,7 @@ def test_no_file_name_is_used_on_two_floors() -> None:
 def test_rooms_are_small() -> None:
     """A file that outgrows this does two things, and so does a package."""
     assert {file.name: size for file, size in SIZES.items() if size > 300} == {}
-    # 8,000 and 60 held until the kernels and the readers of pictures came; raised for what they add.
+    # 8,000 and 60 held until the kernels and the readers of pictures came.
     assert sum(SIZES.values()) <= 9_500
     assert len(MODULES) <= 65
     assert sum(size for file, size in SIZES.items() if file.parent.name == "search") <= 1300

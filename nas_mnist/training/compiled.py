@@ -16,6 +16,7 @@ from nas_mnist.networks.packing import PackedRun
 from nas_mnist.training import kernels
 
 _EPSILON, _MOMENTUM = 1e-5, 0.1  # torch's of a norm
+_WIDEST_POOL = 16  # which of a window's values was largest is kept in eight bits
 # What one pass does, in its order; each may be missing.
 _STAGE = (ReLU, BatchNorm, ReLU, Dropout, MaxPool)
 
@@ -36,7 +37,8 @@ class Stage(NamedTuple):
         found: list[Layer | None] = []
         left = list(layers)
         for kind in _STAGE:
-            found.append(left.pop(0) if left and type(left[0]) is kind else None)
+            fits = left and type(left[0]) is kind and getattr(left[0], "kernel", 1) <= _WIDEST_POOL
+            found.append(left.pop(0) if fits else None)
         taken = tuple(layers[: len(layers) - len(left)])
         first, norm, second, dropout, pool = found
         rate = dropout.p if isinstance(dropout, Dropout) else 0.0
@@ -110,7 +112,7 @@ class _RunStage(torch.autograd.Function):
         a, b = np.tile(maps.astype(x.kind), context.repeats)
         seed, threshold, scale = 0, 0, 1.0
         if stage.rate and run.training:
-            seed, threshold = int(torch.randint(2**32, ())), round(stage.rate * 2**16)
+            seed, threshold = int(torch.randint(2**32, ())), round(stage.rate * (2**16 - 1))
             scale = 1 / (1 - stage.rate)
         drop = np.uint32(seed), np.uint16(threshold), x.kind(scale)
         side = stage.side
