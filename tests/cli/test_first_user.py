@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import shutil
+import sqlite3
 import subprocess
 from pathlib import Path
 
@@ -75,6 +76,40 @@ def test_a_damaged_database(study: Path, shown: str) -> None:
     assert done.code in (1, 2)
     assert done.err.startswith("error: ") and done.err.count("\n") == 1
     assert "Traceback" not in done.err and "finished trials are kept" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("damage", "part"),
+    [
+        ("DELETE FROM trial_values WHERE {}", "pair of values"),
+        ("UPDATE trial_values SET value = NULL, value_type = 'INF_POS' WHERE {}", "pair of values"),
+        ("DELETE FROM trial_params WHERE {}", "peak_learning_rate"),
+        ("DELETE FROM trial_user_attributes WHERE {} AND key = 'notation'", "notation"),
+    ],
+)
+def test_a_damaged_trial(digits_search: Search, study: Path, damage: str, part: str) -> None:
+    """It is named before anything is trained, and runs again by the way out that is said."""
+    record = load_study("demo", FILE.format(study / "studies"))
+    number = record.front()[0].number
+    with sqlite3.connect(study / "studies" / "demo.db") as database:
+        database.execute(damage.format(f"trial_id = {number + 1}"))
+    run, more = runner(study), ("--trials", "13")
+    output = ("-o", "w.py")
+    shown = (("front", "demo"), ("export", "demo", *output), ("report", "demo", "-o", "r.html"))
+    for arguments in (*shown, (*digits_search.arguments, *more)):
+        done = run(*arguments)
+        assert (done.code, done.out) == (1, "")
+        (line,) = done.err.splitlines()
+        said = f"error: study 'demo', trial {number}: its {part} is missing or damaged; "
+        assert line.startswith(said)
+    assert record.counts().finished == 12
+    again = line.split("`")[1]
+    with sqlite3.connect(study / "studies" / "demo.db") as database:
+        database.execute(again)
+    done = run(*digits_search.arguments)
+    assert done.code == 0, done.err
+    assert run("front", "demo").code == 0
+    assert load_study("demo", record.url).counts().finished == 12
 
 
 def test_damaged_weights(study: Path) -> None:
