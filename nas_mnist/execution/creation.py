@@ -11,7 +11,7 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
-from nas_mnist.errors import StudyError
+from nas_mnist.errors import OthersError, StudyError
 from nas_mnist.execution import spec
 from nas_mnist.execution.confirmation import confirmation_rows, wanted_runs
 from nas_mnist.execution.optuna_internals import add_waiting, describe_study, study_id
@@ -83,7 +83,9 @@ def resolve_request(preset: Path | None, overrides: Mapping[str, Any]) -> Search
     config = resolve_config(preset, overrides)
     try:
         stored = load_study(config.study, config.storage).spec.as_dict()
-    except StudyError:  # there is none yet; or it is not ours, and `make_study` says so
+    except StudyError as error:  # there is none yet; or it is not ours, and `make_study` says so
+        if isinstance(error, OthersError) and "storage" not in config.model_fields_set:
+            raise  # a file that was moved or renamed, or that is another program's
         return config
     if "study" not in config.model_fields_set:
         stored = {name: stored[name] for name in spec.ASKED}

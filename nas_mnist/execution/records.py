@@ -9,10 +9,10 @@ from typing import Any, NamedTuple, Self
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from nas_mnist.errors import RequestError, StorageError, StudyError
+from nas_mnist.errors import OthersError, RequestError, StorageError, StudyError
 from nas_mnist.execution import spec
 from nas_mnist.execution.optuna_internals import Storage, study_id, trial_id
-from nas_mnist.execution.spec import SearchConfig, StudySpec
+from nas_mnist.execution.spec import SearchConfig, StudySpec, parse_url
 from nas_mnist.execution.store import open_storage, shown, storage_errors
 from nas_mnist.networks.architecture import Architecture, format_notation, parse_notation
 from nas_mnist.search.front import front_indices
@@ -93,8 +93,11 @@ class StudyRecord:
             names = optuna.get_all_study_names(storage)
             if name not in names:
                 names = [known for known in names if not known.endswith(spec.CONFIRMATION)]
-                known = f"; it has {', '.join(map(repr, sorted(names)))}" if names else ""
-                raise StudyError(f"no study {name!r} in this storage{known}")
+                said = f"no study {name!r} in {parse_url(url).database}"
+                if not names:
+                    raise StudyError(said)
+                known, where = ", ".join(map(repr, sorted(names))), f"--storage {shown(url)}"
+                raise OthersError(f"{said}; it has {known}: name a study of it with {where}")
             study = optuna.load_study(study_name=name, storage=storage)
             return cls.read(study, storage, url, artifact_dir)
 

@@ -26,7 +26,7 @@ from sqlalchemy import Column, LargeBinary, MetaData, String, Table
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import IntegrityError, NoSuchModuleError, ProgrammingError, SQLAlchemyError
 
-from nas_mnist.errors import RequestError, StorageError, StudyError, reason
+from nas_mnist.errors import OthersError, RequestError, StorageError, StudyError, reason
 from nas_mnist.execution.optuna_internals import NO_TABLES, Storage
 from nas_mnist.execution.spec import SearchConfig, artifact_folder, parse_url
 
@@ -71,7 +71,11 @@ def open_storage(url: str, *, create: bool) -> Storage:
                 said = str(_root(error))
                 if not create and NO_TABLES in said:
                     nothing = f"storage {shown(url)}: there are no studies in it"
-                    raise StudyError(nothing) from None
+                    tables = sqlalchemy.inspect(sqlalchemy.create_engine(url)).get_table_names()
+                    if not tables or "studies" in tables:  # another search makes them just now
+                        raise StudyError(nothing) from None
+                    way_out = "choose another --study, or name a database with --storage"
+                    raise OthersError(f"{nothing}, but another program's; {way_out}") from None
                 # Another search makes the same tables just now: Optuna looks, then creates.
                 made = any(word in said.lower() for word in _MADE_MEANWHILE)
                 if not (create and made and patience > 1):

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 from pathlib import Path
 
+import optuna
 import pytest
 
 from nas_mnist.execution.records import load_study
@@ -157,6 +158,32 @@ def test_totals_that_a_study_is_beyond(digits_search: Search, study: Path) -> No
     done = runner(study)(*digits_search.arguments, "--trials", "2")
     assert done.code == 0
     assert "12/12 trials (2 asked for)" in done.err
+
+
+@pytest.mark.parametrize("kind", ["renamed", "another tool's", "another program's"])
+def test_a_file_of_other_studies(study: Path, kind: str) -> None:
+    """Nothing is begun in it unless it is named."""
+    file, url = study / "studies" / "renamed.db", "sqlite:///studies/renamed.db"
+    said = f"no study 'renamed' in studies/renamed.db; it has 'demo': name a study of it with {url}"
+    said = said.replace("with ", "with --storage ")
+    if kind == "renamed":
+        shutil.copy(study / "studies" / "demo.db", file)
+    elif kind == "another tool's":
+        optuna.create_study(study_name="theirs", storage=f"sqlite:///{file}")
+        said = said.replace("demo", "theirs")
+    else:
+        with sqlite3.connect(file) as database:
+            database.execute("CREATE TABLE notes (text TEXT)")
+        said = f"storage {url}: there are no studies in it, but another program's; choose another"
+    before, run = file.read_bytes(), runner(study)
+    for arguments in (("front", "renamed"), ("search", "--study", "renamed")):
+        done = run(*arguments)
+        assert (done.code, done.out) == (2, "")
+        assert done.err.startswith(f"error: {said}") and done.err.count("\n") == 1
+    assert file.read_bytes() == before
+    tiny = ("--dataset", "digits", "--budget", "1000", "--epochs", "1", "--train-samples", "100")
+    asked = ("search", "--study", "renamed", "--storage", url, "--trials", "1", "--workers", "1")
+    assert run(*asked, *tiny, "--no-confirm").code == 0
 
 
 def test_studies_are_listed(study: Path) -> None:
