@@ -10,6 +10,7 @@ from rich.table import Table
 
 from nas_mnist.execution.confirmation import Candidate, Confirmed, candidates, confirmed
 from nas_mnist.execution.records import StudyRecord, TrialRecord
+from nas_mnist.execution.store import shown
 from nas_mnist.report import tables, writing
 from nas_mnist.report.tables import last_epochs_text, picked, spread_text
 
@@ -57,6 +58,7 @@ def study_values(record: StudyRecord) -> dict[str, Any]:
     front = record.front()
     return {
         "study": record.name,
+        "storage": shown(record.url),
         **picked(record.spec, "dataset", "budget", "epochs", "trials"),
         **picked(record.counts(), "complete", "pruned", "failed", "running"),
         "front": len(front),
@@ -65,13 +67,15 @@ def study_values(record: StudyRecord) -> dict[str, Any]:
 
 
 def studies_table(values: Sequence[dict[str, Any]]) -> Table:
-    """The studies of `study_values`, a line each."""
+    """The studies of `study_values`, a line each; with the database where no name tells it."""
     names = ("study", "dataset", "budget", "epochs", "trials", "front", "val_accuracy")
     rows: list[Any] = [[*names[:-1], "best validation %"]]
     for found in values:
         done = found["complete"] + found["pruned"] + found["failed"]
         trials = f"{done}/{max(done, found['trials'])}"
-        rows.append([{**found, "trials": trials}[name] for name in names])
+        name, storage = found["study"], found["storage"]
+        study = name if Path(storage).stem == name else f"{name} ({storage})"
+        rows.append([{**found, "study": study, "trials": trials}[name] for name in names])
     return tables.text_table("studies", rows)
 
 

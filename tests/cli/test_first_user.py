@@ -195,6 +195,9 @@ def test_studies_are_listed(study: Path) -> None:
     assert found["complete"] + found["pruned"] == 12
     assert "other.db" in done.err
     assert "demo" in runner(study)("studies", "--storage", FILE.format("studies")).out
+    shutil.copy(study / "studies" / "demo.db", study / "studies" / "copy.db")
+    copied = runner(study)("studies").out
+    assert copied.count("demo") == 2 and copied.count("demo (sqlite:///studies/copy.db)") == 1
 
 
 def test_a_trial_is_trained_as_its_study_does(study: Path) -> None:
