@@ -36,9 +36,11 @@ def test_resuming_adds_only_what_is_missing(record: StudyRecord, tmp_path: Path)
         ({"budget": 9000}, "made with budget 8000, not 9000; give the same --budget"),
         ({"dataset": "digits"}, "made with dataset mnist, not digits"),
         ({"epochs": 3}, "made with epochs 15, not 3"),
-        ({"seed": 1}, "made with seed 0, not 1"),
+        ({"seed": 1}, "made with seed 0, not 1; give the same --seed"),
         ({"pruner": "none"}, "made with pruner dominance, not none"),
-        ({"train_samples": 100}, "made with train-samples all, not 100"),
+        ({"train_samples": 100}, "all, not 100; leave out --train-samples to continue it, or"),
+        ({"limits": {"macs": 900_000}}, "limits none, not macs=900000; leave out --limit to con"),
+        ({"classes": 9}, "classes 10, not 9; give the same --dataset and --data-dir to continue"),
         ({"recipe": {"batch_size": 64}}, "made with recipe batch_size=128, not batch_size=64"),
     ],
     ids=lambda value: "" if isinstance(value, str) else next(iter(value)),
@@ -51,6 +53,12 @@ def test_a_study_of_another_request(
         make_study(config(tmp_path, **settings), NORMALIZATION)
     assert message in str(caught.value)
     assert record.counts() == before
+
+
+def test_limits_that_are_others(tmp_path: Path) -> None:
+    make_study(config(tmp_path, limits={"macs": 900_000}), NORMALIZATION)
+    with pytest.raises(StudyError, match="=900000, not macs=800000; give the same --limit "):
+        make_study(config(tmp_path, limits={"macs": 800_000}), NORMALIZATION)
 
 
 def test_a_study_of_another_tool(tmp_path: Path) -> None:
