@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
+import optuna
 import sqlalchemy
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna.artifacts.exceptions import ArtifactNotFound
@@ -108,7 +109,9 @@ def storage_errors(url: str | URL) -> Iterator[None]:
     except RuntimeError as error:  # Optuna's word for a database of another version
         if "runtime optuna version" not in str(error):
             raise
-        told = "made by another version of Optuna"
+        told = f"made by another version of Optuna than {optuna.__version__}; for a newer one"
+        told += " pip install -U optuna, for an older one copy the database, then"
+        told += f" `optuna storage upgrade --storage {shown(url)}`"
     raise StorageError(f"storage {shown(url)}: {told}") from None
 
 

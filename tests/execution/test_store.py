@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Barrier
 
 import cloudpickle
+import optuna
 import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
@@ -62,8 +63,6 @@ def test_limits_that_are_others(tmp_path: Path) -> None:
 
 
 def test_a_study_of_another_tool(tmp_path: Path) -> None:
-    import optuna
-
     url = f"sqlite:///{tmp_path}/demo.db"
     study = optuna.create_study(study_name="demo", storage=url, directions=["minimize", "maximize"])
     study.ask()
@@ -191,6 +190,19 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="file is not a database"):
         make_study(config(tmp_path), NORMALIZATION)
     assert file.read_bytes() == before
+
+
+def test_a_database_of_another_optuna(record: StudyRecord, tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "demo.db") as database:
+        database.execute("UPDATE version_info SET schema_version = 1")
+        database.execute("UPDATE alembic_version SET version_num = 'v0.9.0.a'")
+    with pytest.raises(StorageError) as caught:
+        load_study("demo", record.url)
+    said = (
+        f"storage {record.url}: made by another version of Optuna than this, {optuna.__version__}"
+    )
+    assert str(caught.value).startswith(said)
+    assert f"`optuna storage upgrade --storage {record.url}`" in str(caught.value)
 
 
 def test_passwords_are_not_shown() -> None:
