@@ -129,11 +129,8 @@ def check_identity(record: StudyRecord, config: SearchConfig) -> None:
         free = name in spec.ASKED or (name == "precision" and spec.AUTO in (made, asked))
         if made != asked and not free:
             thing, (before, now) = name.replace("_", "-"), _first_difference(made, asked)
-            flag, same = (
-                _FLAGS.get(name, thing),
-                "leave out" if made in (None, {}) else "give the same",
-            )
-            way_out = f"{same} --{flag} to continue it, or name another --study"
+            same = "leave out" if made in (None, {}) else "give the same"
+            way_out = f"{same} --{_FLAGS.get(name, thing)} to continue it, or name another --study"
             said = f"study {record.name!r} was made with {thing} {before}, not {now}"
             raise StudyError(f"{said}; {way_out}")
     if not find_space(config.space, config.classes).accepts(record.study.user_attrs.get("space")):

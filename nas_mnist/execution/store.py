@@ -38,6 +38,9 @@ if TYPE_CHECKING:  # what reads a study need not wait for torch
 _LOCK_SECONDS = 60
 _CREATIONS = 10
 _DAMAGED = ("file is not a database", "malformed", "Could not decode")
+_IS_DAMAGED = (
+    "it is damaged, or no database of studies; restore a copy of it, or name another with --storage"
+)
 _MADE_MEANWHILE = ("already exists", "duplicate key", "unique constraint")
 _ARTIFACTS = Table(
     "nas_mnist_artifacts",
@@ -94,18 +97,16 @@ def storage_errors(url: str | URL) -> Iterator[None]:
     except (SQLAlchemyError, StorageInternalError, sqlite3.Error) as error:
         told = str(_root(error)).strip().splitlines()[0]
         if any(word in told for word in _DAMAGED):
-            told = _damaged(told)
+            told = _IS_DAMAGED
         else:
             way_out = "check the disk, the file and the server, then run the same command again"
             told += f"; {way_out}: finished trials are kept"
-    except UnicodeDecodeError as error:
-        told = _damaged(error.reason)
-    except json.JSONDecodeError as error:
-        told = _damaged(error.msg)
-    except LookupError as error:  # a state that there is not
-        if type(error) is not LookupError:
+    except (UnicodeDecodeError, json.JSONDecodeError):
+        told = _IS_DAMAGED
+    except LookupError as error:  # a state that there is not, or one of a trial's values is lost
+        if type(error) is not LookupError and "list assignment" not in str(error):
             raise
-        told = _damaged(str(error))
+        told = _IS_DAMAGED
     except RuntimeError as error:  # Optuna's word for a database of another version
         if "runtime optuna version" not in str(error):
             raise
@@ -113,11 +114,6 @@ def storage_errors(url: str | URL) -> Iterator[None]:
         told += " pip install -U optuna, for an older one copy the database, then"
         told += f" `optuna storage upgrade --storage {shown(url)}`"
     raise StorageError(f"storage {shown(url)}: {told}") from None
-
-
-def _damaged(said: str) -> str:
-    way_out = "restore a copy of it, or name another with --storage"
-    return f"{said[:80]}; it is damaged, or no database of studies: {way_out}"
 
 
 def shown(url: str | URL) -> str:

@@ -187,9 +187,28 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     file = tmp_path / "demo.db"
     file.write_text("not a database, but someone's notes\n" * 100)
     before = file.read_bytes()
-    with pytest.raises(StorageError, match="file is not a database"):
+    with pytest.raises(StorageError, match=r"\.db: it is damaged, or no database of studies; "):
         make_study(config(tmp_path), NORMALIZATION)
     assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE study_user_attributes SET value_json = '{bad' WHERE key = 'config'",
+        "UPDATE trials SET state = 'DONE'",
+        "INSERT INTO trial_values VALUES (1, 1, 1, 5, 'FINITE')",
+    ],
+    ids=["json", "state", "half of the values"],
+)
+def test_a_damaged_database(record: StudyRecord, tmp_path: Path, damage: str) -> None:
+    with sqlite3.connect(tmp_path / "demo.db") as database:
+        database.execute(damage)
+    with pytest.raises(StorageError) as caught:
+        load_study("demo", record.url).trials()
+    way_out = "restore a copy of it, or name another with --storage"
+    said = f"storage {record.url}: it is damaged, or no database of studies; {way_out}"
+    assert str(caught.value) == said
 
 
 def test_a_database_of_another_optuna(record: StudyRecord, tmp_path: Path) -> None:
@@ -198,9 +217,7 @@ def test_a_database_of_another_optuna(record: StudyRecord, tmp_path: Path) -> No
         database.execute("UPDATE alembic_version SET version_num = 'v0.9.0.a'")
     with pytest.raises(StorageError) as caught:
         load_study("demo", record.url)
-    said = (
-        f"storage {record.url}: made by another version of Optuna than this, {optuna.__version__}"
-    )
+    said = f"storage {record.url}: made by another version of Optuna than {optuna.__version__}; "
     assert str(caught.value).startswith(said)
     assert f"`optuna storage upgrade --storage {record.url}`" in str(caught.value)
 
