@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sqlite3
 import tempfile
 import time
@@ -124,12 +125,14 @@ def shown(url: str | URL) -> str:
 def _prepare_sqlite(file: Path, *, create: bool) -> None:
     if str(file) in ("", ".", ":memory:"):
         raise RequestError("--storage: SQLite needs a file, as in sqlite:///studies/my.db")
-    if not create and not file.exists():
+    if not create and not os.path.lexists(file):
         way_out = "name the study's database with --storage, or run the command from the folder"
         raise StudyError(f"storage {file}: no such file; {way_out} that search was run in")
     try:
         if create:
             file.parent.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(file) and not file.is_file():
+            raise StorageError(f"storage {file}: it is not a file; name another with --storage")
     except OSError as error:
         raise StorageError(f"storage {file}: {reason(error)}") from None
 

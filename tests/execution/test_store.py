@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -181,6 +183,18 @@ def test_storages_that_are_refused(url: str, error: type[Exception], message: st
         open_storage(url, create=True)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("create", [True, False])
+@pytest.mark.parametrize(
+    "make",
+    [Path.mkdir, os.mkfifo, lambda file: file.symlink_to(file), lambda file: file.symlink_to("no")],
+    ids=["folder", "pipe", "loop", "to nothing"],
+)
+def test_what_is_not_a_file(make: Callable[[Path], None], create: bool, tmp_path: Path) -> None:
+    make(tmp_path / "demo.db")
+    with pytest.raises(StorageError, match=r"demo\.db: it is not a file; name another with --sto"):
+        open_storage(f"sqlite:///{tmp_path}/demo.db", create=create)
 
 
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
