@@ -12,7 +12,7 @@ from nas_mnist.execution.confirmation import Candidate, Confirmed, candidates, c
 from nas_mnist.execution.records import StudyRecord, TrialRecord
 from nas_mnist.execution.store import shown
 from nas_mnist.report import tables, writing
-from nas_mnist.report.tables import last_epochs_text, picked, spread_text
+from nas_mnist.report.tables import counted, last_epochs_text, picked, spread_text
 
 UNCONFIRMED = (
     "This front is unconfirmed: each accuracy is that of one run on the search's training images."
@@ -116,7 +116,8 @@ def front_table(record: StudyRecord, width: int | None = None) -> Table:
     caption = f"{front_caption(record, shown)}\n{spending_text(record)}"
     if left_out := ", ".join(heading for heading, *_ in columns if heading not in widths):
         caption += f"\nNo room here for {left_out}; --json, --csv and wider terminals have it."
-    within = f"front within {spec.budget:,} parameters on {spec.dataset}, {spec.epochs} epochs"
+    epochs = counted(spec.epochs, "epoch")
+    within = f"front within {spec.budget:,} parameters on {spec.dataset}, {epochs}"
     kept = zip(*(column for column in columns if column[0] in widths), strict=True)
     table = tables.text_table(f"{record.name}: {within}", [*kept], caption)
     for column in table.columns:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -183,7 +184,10 @@ def test_a_file_of_other_studies(study: Path, kind: str) -> None:
     assert file.read_bytes() == before
     tiny = ("--dataset", "digits", "--budget", "1000", "--epochs", "1", "--train-samples", "100")
     asked = ("search", "--study", "renamed", "--storage", url, "--trials", "1", "--workers", "1")
-    assert run(*asked, *tiny, "--no-confirm").code == 0
+    done = run(*asked, *tiny, "--no-confirm")
+    assert done.code == 0
+    assert "study renamed: 1 trial within 1,000 parameters, 1 worker; watch" in done.err
+    assert "parameters on digits, 1 epoch\n" in re.sub(" +\n", "\n", done.out)
 
 
 def test_studies_are_listed(study: Path) -> None:
@@ -221,4 +225,5 @@ def test_a_trial_is_trained_as_its_study_does(study: Path) -> None:
     assert done.json["seeds"] == [0]
     done = run("train", "gap-6070", "--dataset", "digits", "--epochs", "1")
     assert "recipe: the default, not its author's" in done.err
+    assert ", 1 epoch on 1,4" in done.err
     assert "over the last epoch" in " ".join(done.out.split())
