@@ -105,7 +105,8 @@ def write_report(
     summary = (
         f"{counted(counts.finished, 'trial')} of {counted(spec.epochs, 'epoch')}: "
         f"{counts.complete} completed, {counts.pruned} pruned, {counts.failed} diverged. "
-        f"Most accurate on the validation images: trial {trial.number}, {trial.architecture.parameters:,} parameters, {said}."
+        f"Most accurate on the validation images: trial {trial.number}, "
+        f"{trial.architecture.parameters:,} parameters, {said}."
     )
     importance = [text_part(f"Fewer than {_LEAST_TRIALS} completed trials do not say.")]
     if shares:

@@ -68,7 +68,11 @@ REFUSED = [
     (["inspect", "c9rn"], 2, "ends in 9×26×26 values, not in scores of 2 to 100 classes"),
     (["train", "c10rn-g", "--seeds", "0"], 2, "Invalid value for '--seeds'"),
     (["train", "c10rn-g", "--seeds", "101"], 2, "Invalid value for '--seeds'"),
-    (["train", "c10rn-g", "--dataset", "digits", "--epochs", "0"], 2, "for '--epochs': 0 is not"),
+    (
+        ["train", "c10rn-g", "--dataset", "digits", "--epochs", "0"],
+        2,
+        "Invalid value for '--epochs'",
+    ),
     (["export", "nosuch", "-o", "w.py"], 2, "storage studies/nosuch.db: no such file"),
     (["export", "nosuch", "-o", "w.txt"], 2, "w.txt must end in .py"),
     (["export", "nosuch", "-o", "w.py", "--trial", "1", "--at-least", "9"], 2, "exclude each oth"),
