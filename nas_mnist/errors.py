@@ -23,6 +23,10 @@ class StudyError(RequestError):
     """A study that is missing, or that belongs to another request."""
 
 
+class OthersError(StudyError):
+    """A database that is in use, and has no study of this name."""
+
+
 class DataError(NasMnistError):
     """Data files that are missing, unreadable, truncated or corrupt."""
 

@@ -69,7 +69,8 @@ def train(
     settings, data, kind = training.recipe, training.data, training.precision
     note(
         f"recipe: {training.whose}; peak learning rate {settings.learning_rate:g}, "
-        f"{settings.epochs} epochs on {len(data.train):,} images of {training.dataset}"
+        f"{tables.counted(settings.epochs, 'epoch')} on {len(data.train):,} images of "
+        f"{training.dataset}"
     )
     judged, name = ("validation", "val_accuracy") if split else ("test", "test_accuracy")
     wanted = range(training.seed, training.seed + seeds)

@@ -50,7 +50,9 @@ _OPTIONS: dict[str, Any] = {
     "confirm.seeds": Option(min=1, max=100, help="Fresh seeds of each network."),
     "train.seeds": Option(min=1, max=100, help="How many seeds, side by side."),
     "reproduce.seeds": Option(min=1, max=100, help="Seeds of each step."),
-    "train.epochs": Option(help="Epochs a run.", show_default="the study's, or 15"),
+    "train.epochs": Option(
+        min=1, max=10_000, help="Epochs a run.", show_default="the study's, or 15"
+    ),
     "train.seed": Option(min=0, max=2**31 - 1, help="The first seed.", show_default="0"),
     "train.dataset": Option(help=_DATASET, show_default="the study's, or mnist"),
     "train.precision": Option(help=_PRECISION, show_default="the study's, or auto"),

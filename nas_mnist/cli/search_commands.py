@@ -32,6 +32,7 @@ def search(
     from nas_mnist.execution.run import prepare_search, run_search
     from nas_mnist.execution.store import shown
     from nas_mnist.report.progress import show_progress
+    from nas_mnist.report.tables import counted
     from nas_mnist.training.recipe import parse_settings
 
     # What is not given is the preset's, or the study's.
@@ -45,9 +46,10 @@ def search(
         record = prepare_search(request, launcher=launcher)
         known = (default_storage(record.name), os.environ.get("NAS_MNIST_STORAGE"))
         where = "" if request.storage in known else f" --storage {shown(request.storage)}"
+        trials, workers = counted(request.trials, "trial"), counted(request.workers, "worker")
         note(
-            f"study {record.name}: {request.trials} trials within {request.budget:,} parameters, "
-            f"{request.workers} workers; watch it with `nas-mnist dashboard {record.name}{where}`"
+            f"study {record.name}: {trials} within {request.budget:,} parameters, {workers}; "
+            f"watch it with `nas-mnist dashboard {record.name}{where}`"
         )
         try:
             show_progress(run_search(record, request, launcher))
@@ -129,14 +131,16 @@ def _finish(record: StudyRecord, settings: SearchConfig, launcher: Launcher, as_
     from nas_mnist.execution.confirmation import chosen, confirmed, networks_to_confirm
     from nas_mnist.execution.run import prepare_confirmation, run_confirmation
     from nas_mnist.report.progress import show_progress
+    from nas_mnist.report.tables import counted
 
     results = _results_folder(settings)
     if settings.confirm:
         images = prepare_confirmation(record, settings, launcher)
         front = len(record.front())
         besides = len(networks_to_confirm(record, settings)) - front
-        networks = f"{front} networks of the front{f' and {besides} beside it' if besides else ''}"
-        seeds = f"{settings.seeds} seed{'' if settings.seeds == 1 else 's'}"
+        beside = f" and {besides} beside it" if besides else ""
+        networks = f"{counted(front, 'network')} of the front{beside}"
+        seeds = counted(settings.seeds, "seed")
         note(f"confirming {networks} with {seeds} each, on {images:,} training images")
         try:
             show_progress(run_confirmation(record, settings, launcher))

@@ -158,7 +158,7 @@ def dashboard(
 
     def keep_updated() -> None:
         """Go on with a search that runs meanwhile, until its user deletes a study."""
-        seen = state()
+        seen: list[object] = []
         with suppress(KeyError):
             while True:
                 time.sleep(_REFRESH_SECONDS)

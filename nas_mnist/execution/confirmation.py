@@ -97,11 +97,14 @@ def confirmed(record: StudyRecord) -> list[Confirmed]:
     # Runs on the most images count: 0 is all.
     images = [key[2] for key, row in rows.items() if row.state == TrialState.COMPLETE]
     most = 0 if 0 in images else max(images, default=0)
+    name = record.name + CONFIRMATION
     on_front, result = {trial.number for trial in record.front()}, []
     for trial in sorted(record.complete(), key=lambda trial: trial.architecture.parameters):
         mine = [row for key, row in rows.items() if (key[0], key[2]) == (trial.number, most)]
         complete = [row for row in mine if row.state == TrialState.COMPLETE]
-        runs = tuple(_run(row) for row in complete if row.user_attrs.get("weights") is not None)
+        runs = tuple(
+            _run(name, row) for row in complete if row.user_attrs.get("weights") is not None
+        )
         diverged = sum(row.state == TrialState.FAIL for row in mine)
         if runs:
             of_front = trial.number in on_front
@@ -161,9 +164,9 @@ def runs_by_key(trials: Sequence[FrozenTrial]) -> dict[RunKey, FrozenTrial]:
     return rows
 
 
-def _run(row: FrozenTrial) -> ConfirmedRun:
+def _run(study: str, row: FrozenTrial) -> ConfirmedRun:
     attrs = row.user_attrs
-    with reading(f"confirmation run {row.number}"):
+    with reading(study, row, "record"):
         curve = [{str(key): float(n) for key, n in entry.items()} for entry in attrs["curve"]]
         if not [percent(entry["test_accuracy"]) for entry in curve]:
             raise ValueError("no curve")

@@ -11,7 +11,7 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
-from nas_mnist.errors import StudyError
+from nas_mnist.errors import OthersError, StudyError
 from nas_mnist.execution import spec
 from nas_mnist.execution.confirmation import confirmation_rows, wanted_runs
 from nas_mnist.execution.optuna_internals import add_waiting, describe_study, study_id
@@ -27,6 +27,8 @@ FIRST = "first"
 # Every process reads a trial that has not ended again and again: only so many wait at a time,
 # not a search's thousands.
 _QUEUED = 16
+# The options that say a setting, where they are not called as it is.
+_FLAGS = {"limits": "limit", "classes": "dataset and --data-dir"}
 _PACKAGES = ("nas-mnist", "torch", "torchvision", "optuna")
 
 
@@ -83,7 +85,9 @@ def resolve_request(preset: Path | None, overrides: Mapping[str, Any]) -> Search
     config = resolve_config(preset, overrides)
     try:
         stored = load_study(config.study, config.storage).spec.as_dict()
-    except StudyError:  # there is none yet; or it is not ours, and `make_study` says so
+    except StudyError as error:  # there is none yet; or it is not ours, and `make_study` says so
+        if isinstance(error, OthersError) and "storage" not in config.model_fields_set:
+            raise  # a file that was moved or renamed, or that is another program's
         return config
     if "study" not in config.model_fields_set:
         stored = {name: stored[name] for name in spec.ASKED}
@@ -124,9 +128,10 @@ def check_identity(record: StudyRecord, config: SearchConfig) -> None:
         made, asked = getattr(record.spec, name), getattr(config, name)
         free = name in spec.ASKED or (name == "precision" and spec.AUTO in (made, asked))
         if made != asked and not free:
-            flag, (before, now) = name.replace("_", "-"), _first_difference(made, asked)
-            way_out = f"give the same --{flag} to continue it, or another --study"
-            said = f"study {record.name!r} was made with {flag} {before}, not {now}"
+            thing, (before, now) = name.replace("_", "-"), _first_difference(made, asked)
+            same = "leave out" if made in (None, {}) else "give the same"
+            way_out = f"{same} --{_FLAGS.get(name, thing)} to continue it, or name another --study"
+            said = f"study {record.name!r} was made with {thing} {before}, not {now}"
             raise StudyError(f"{said}; {way_out}")
     if not find_space(config.space, config.classes).accepts(record.study.user_attrs.get("space")):
         made = f"another version's search space (nas-mnist {record.versions.get('nas-mnist')!r})"
@@ -137,6 +142,8 @@ def _first_difference(before: Any, now: Any) -> tuple[str, str]:
     """Two settings as text; of two tables, their first entry that differs."""
     if not (isinstance(before, dict) and isinstance(now, dict)):
         return ("all" if before is None else str(before), "all" if now is None else str(now))
+    if not before:
+        return "none", ", ".join(f"{name}={value}" for name, value in now.items())
     name = next(name for name in {**before, **now} if before.get(name, ...) != now.get(name, ...))
     if name not in before:  # another version's
         return f"without {name}", f"{name}={now[name]}"

@@ -110,7 +110,9 @@ class TrialRow(NamedTuple):
     started: datetime | None
 
     def become(self, state: TrialState, values: Sequence[float] = ()) -> None:
-        """Start the trial, return it to the queue, or end it with these values."""
+        """Start the trial, return it to the queue, or end it with these values. What it had of an
+        earlier end, which someone has undone by hand, is gone."""
+        self.session.query(models.TrialValueModel).filter_by(trial_id=self.trial.trial_id).delete()
         for objective, value in enumerate(values):
             stored, kind = models.TrialValueModel.value_to_stored_repr(value)
             own = {"trial_id": self.trial.trial_id, "objective": objective}
@@ -118,8 +120,7 @@ class TrialRow(NamedTuple):
         self.trial.state = state
         if state == TrialState.RUNNING:
             self.trial.datetime_start = datetime.now()
-        elif state.is_finished():
-            self.trial.datetime_complete = datetime.now()
+        self.trial.datetime_complete = datetime.now() if state.is_finished() else None
 
     def read(self, name: str) -> Any:
         """A user attribute; None if there is none."""

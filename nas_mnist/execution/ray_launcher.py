@@ -35,10 +35,11 @@ def ray_launcher(address: str, gpus: float) -> Iterator[RayLauncher]:
             socket.create_connection((where[1], int(where[2])), _CONNECT_SECONDS).close()
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError, OverflowError) as error:
-        text = reason(error) if isinstance(error, OSError) else str(error)
-        line = text.strip().partition("\n")[0]
-        said = f"--ray {address}: no cluster answers ({line}); start one with `ray start --head`"
-        raise WorkerError(said) from None
+        # Ray's own words are advice on its own options; of a cluster that is there, they say why.
+        line = reason(error) if isinstance(error, OSError) else str(error)
+        why = f" ({line.strip().partition(chr(10))[0]})" if where else ""
+        way_out = "start one with `ray start --head`, or name its address with --ray HOST:PORT"
+        raise WorkerError(f"--ray {address}: no cluster answers{why}; {way_out}") from None
     try:
         yield RayLauncher(gpus)
     finally:

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple, Self
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from nas_mnist.errors import RequestError, StudyError
+from nas_mnist.errors import OthersError, RequestError, StorageError, StudyError
 from nas_mnist.execution import spec
-from nas_mnist.execution.optuna_internals import Storage, study_id
-from nas_mnist.execution.spec import SearchConfig, StudySpec
+from nas_mnist.execution.optuna_internals import Storage, study_id, trial_id
+from nas_mnist.execution.spec import SearchConfig, StudySpec, parse_url
 from nas_mnist.execution.store import open_storage, shown, storage_errors
 from nas_mnist.networks.architecture import Architecture, format_notation, parse_notation
 from nas_mnist.search.front import front_indices
@@ -93,8 +93,11 @@ class StudyRecord:
             names = optuna.get_all_study_names(storage)
             if name not in names:
                 names = [known for known in names if not known.endswith(spec.CONFIRMATION)]
-                known = f"; it has {', '.join(map(repr, sorted(names)))}" if names else ""
-                raise StudyError(f"no study {name!r} in this storage{known}")
+                said = f"no study {name!r} in {parse_url(url).database}"
+                if not names:
+                    raise StudyError(said)
+                known, where = ", ".join(map(repr, sorted(names))), f"--storage {shown(url)}"
+                raise OthersError(f"{said}; it has {known}: name a study of it with {where}")
             study = optuna.load_study(study_name=name, storage=storage)
             return cls.read(study, storage, url, artifact_dir)
 
@@ -154,13 +157,14 @@ class StudyRecord:
 
     def complete(self) -> list[TrialRecord]:
         """All completed trials, by number."""
-        return [_record(trial) for trial in self._kept()]
+        return [_record(self.name, trial) for trial in self._kept()]
 
     def front(self) -> list[TrialRecord]:
         """The trials that no other beats in size and accuracy, from the fewest parameters up."""
         trials = self._kept()
         # Of thousands of trials only the front's are read whole.
-        return [_record(trials[index]) for index in front_indices(list(map(_point, trials)))]
+        points = [_point(self.name, trial) for trial in trials]
+        return [_record(self.name, trials[index]) for index in front_indices(points)]
 
     def _kept(self) -> list[FrozenTrial]:
         """The completed trials with weights. Versions before 0.2 could complete a trial in the
@@ -177,7 +181,7 @@ class StudyRecord:
         if found[0].user_attrs.get("weights") is None:
             lost = "lost its weights to another process, as versions before 0.2 allowed"
             raise StudyError(f"trial {number} of study {self.name!r} {lost}; it is not shown")
-        return _record(found[0])
+        return _record(self.name, found[0])
 
     def begun(self, number: int) -> FrozenTrial:
         """Any trial that has a network; StudyError if there is none of this number."""
@@ -205,39 +209,48 @@ def load_studies(url: str, artifact_dir: str = "") -> list[StudyRecord]:
 
 
 @contextmanager
-def reading(what: str) -> Iterator[None]:
-    """Tell of a record that is none as StudyError: the database may be anyone's."""
+def reading(study: str, trial: FrozenTrial, part: str) -> Iterator[None]:
+    """Tell of a part of a trial that is not there, or is nonsense, as StorageError."""
     try:
         yield
-    except _NONSENSE as error:
-        raise StudyError(f"{what}: not a record of nas-mnist ({error})") from None
+    except _NONSENSE:
+        said = f"study {study!r}, trial {trial.number}: its {part} is missing or damaged"
+        again = f"UPDATE trials SET state = 'WAITING' WHERE trial_id = {trial_id(trial)}"
+        way_out = f"restore a copy of the database, or let search run the trial again, by `{again}`"
+        raise StorageError(f"{said}; {way_out}") from None
 
 
-def _point(trial: FrozenTrial) -> tuple[int, float]:
+def _point(study: str, trial: FrozenTrial) -> tuple[int, float]:
     """Parameters, and validation accuracy in percent."""
-    with reading(f"trial {trial.number}"):
+    with reading(study, trial, "pair of values"):
         parameters, accuracy = trial.values
         return int(parameters), percent(accuracy)
 
 
-def _record(trial: FrozenTrial) -> TrialRecord:
+def _record(study: str, trial: FrozenTrial) -> TrialRecord:
     attrs = trial.user_attrs
-    with reading(f"trial {trial.number}"):
-        parameters, accuracy = trial.values
+    parameters, accuracy = _point(study, trial)
+    with reading(study, trial, "notation"):
         architecture = parse_notation(str(attrs["notation"]))
         if architecture.parameters != parameters:
-            raise ValueError(f"{parameters:g} parameters")
-        return TrialRecord(
-            number=trial.number,
-            architecture=architecture,
-            val_accuracy=percent(accuracy),
-            test_accuracy=percent(attrs["test_accuracy"]),
-            seed=int(attrs["seed"]),
-            peak_learning_rate=float(trial.params["peak_learning_rate"]),
-            curve=tuple(attrs["curve"]),
-            weights=str(attrs["weights"]["artifact"]),
-            finished=f"{trial.datetime_complete:{TIME}}",
-        )
+            raise ValueError(parameters)
+    with reading(study, trial, "peak_learning_rate"):
+        rate = float(trial.params["peak_learning_rate"])
+    with reading(study, trial, "date of completion"):
+        finished = f"{trial.datetime_complete:{TIME}}"
+    own: dict[str, Any] = {"test_accuracy": percent, "seed": int, "curve": tuple}
+    own["weights"] = lambda kept: str(kept["artifact"])
+    for part, read in own.items():
+        with reading(study, trial, part):
+            own[part] = read(attrs[part])
+    return TrialRecord(
+        number=trial.number,
+        architecture=architecture,
+        val_accuracy=accuracy,
+        peak_learning_rate=rate,
+        finished=finished,
+        **own,
+    )
 
 
 def percent(value: Any) -> float:

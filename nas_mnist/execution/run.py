@@ -72,7 +72,9 @@ def prepare_search(
     dataset = load_dataset(config.dataset, config.data_dir)
     split_dataset(dataset, config.seed, config.train_samples)
     config = config.changed(classes=dataset.classes)
-    return make_study(config, dataset.normalization, first, best_precision(device))
+    record = make_study(config, dataset.normalization, first, best_precision(device))
+    record.front()  # a damaged trial is told now, not after training
+    return record
 
 
 def run_search(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import reprlib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -222,11 +223,12 @@ def parse_url(storage: str | URL) -> URL:
 def default_storage(study: str) -> str:
     """A study's database where no other is named. RequestError for a name that none can have:
     they become file names and shell words."""
+    said = f"study name {reprlib.repr(study)}"
     if not (isinstance(study, str) and _NAME.fullmatch(study)):
         rule = "must be 1 to 100 letters, digits, dots, dashes and underscores"
-        raise RequestError(f"study name {study!r} {rule}, and start with a letter or digit")
+        raise RequestError(f"{said} {rule}, and start with a letter or digit")
     if study.endswith(CONFIRMATION):
-        raise RequestError(f"study name {study!r}: names ending in {CONFIRMATION} are reserved")
+        raise RequestError(f"{said}: names ending in {CONFIRMATION} are reserved")
     return f"sqlite:///studies/{study}.db"
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sqlite3
 import tempfile
 import time
@@ -18,6 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
+import optuna
 import sqlalchemy
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna.artifacts.exceptions import ArtifactNotFound
@@ -26,7 +28,7 @@ from sqlalchemy import Column, LargeBinary, MetaData, String, Table
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import IntegrityError, NoSuchModuleError, ProgrammingError, SQLAlchemyError
 
-from nas_mnist.errors import RequestError, StorageError, StudyError, reason
+from nas_mnist.errors import OthersError, RequestError, StorageError, StudyError, reason
 from nas_mnist.execution.optuna_internals import NO_TABLES, Storage
 from nas_mnist.execution.spec import SearchConfig, artifact_folder, parse_url
 
@@ -37,6 +39,9 @@ if TYPE_CHECKING:  # what reads a study need not wait for torch
 _LOCK_SECONDS = 60
 _CREATIONS = 10
 _DAMAGED = ("file is not a database", "malformed", "Could not decode")
+_IS_DAMAGED = (
+    "it is damaged, or no database of studies; restore a copy of it, or name another with --storage"
+)
 _MADE_MEANWHILE = ("already exists", "duplicate key", "unique constraint")
 _ARTIFACTS = Table(
     "nas_mnist_artifacts",
@@ -71,7 +76,11 @@ def open_storage(url: str, *, create: bool) -> Storage:
                 said = str(_root(error))
                 if not create and NO_TABLES in said:
                     nothing = f"storage {shown(url)}: there are no studies in it"
-                    raise StudyError(nothing) from None
+                    tables = sqlalchemy.inspect(sqlalchemy.create_engine(url)).get_table_names()
+                    if not tables or "studies" in tables:  # another search makes them just now
+                        raise StudyError(nothing) from None
+                    way_out = "choose another --study, or name a database with --storage"
+                    raise OthersError(f"{nothing}, but another program's; {way_out}") from None
                 # Another search makes the same tables just now: Optuna looks, then creates.
                 made = any(word in said.lower() for word in _MADE_MEANWHILE)
                 if not (create and made and patience > 1):
@@ -89,28 +98,23 @@ def storage_errors(url: str | URL) -> Iterator[None]:
     except (SQLAlchemyError, StorageInternalError, sqlite3.Error) as error:
         told = str(_root(error)).strip().splitlines()[0]
         if any(word in told for word in _DAMAGED):
-            told = _damaged(told)
+            told = _IS_DAMAGED
         else:
             way_out = "check the disk, the file and the server, then run the same command again"
             told += f"; {way_out}: finished trials are kept"
-    except UnicodeDecodeError as error:
-        told = _damaged(error.reason)
-    except json.JSONDecodeError as error:
-        told = _damaged(error.msg)
-    except LookupError as error:  # a state that there is not
-        if type(error) is not LookupError:
+    except (UnicodeDecodeError, json.JSONDecodeError):
+        told = _IS_DAMAGED
+    except LookupError as error:  # a state that there is not, or one of a trial's values is lost
+        if type(error) is not LookupError and "list assignment" not in str(error):
             raise
-        told = _damaged(str(error))
+        told = _IS_DAMAGED
     except RuntimeError as error:  # Optuna's word for a database of another version
         if "runtime optuna version" not in str(error):
             raise
-        told = "made by another version of Optuna"
+        told = f"made by another version of Optuna than {optuna.__version__}; for a newer one"
+        told += " pip install -U optuna, for an older one copy the database, then"
+        told += f" `optuna storage upgrade --storage {shown(url)}`"
     raise StorageError(f"storage {shown(url)}: {told}") from None
-
-
-def _damaged(said: str) -> str:
-    way_out = "restore a copy of it, or name another with --storage"
-    return f"{said[:80]}; it is damaged, or no database of studies: {way_out}"
 
 
 def shown(url: str | URL) -> str:
@@ -121,12 +125,14 @@ def shown(url: str | URL) -> str:
 def _prepare_sqlite(file: Path, *, create: bool) -> None:
     if str(file) in ("", ".", ":memory:"):
         raise RequestError("--storage: SQLite needs a file, as in sqlite:///studies/my.db")
-    if not create and not file.exists():
+    if not create and not os.path.lexists(file):
         way_out = "name the study's database with --storage, or run the command from the folder"
         raise StudyError(f"storage {file}: no such file; {way_out} that search was run in")
     try:
         if create:
             file.parent.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(file) and not file.is_file():
+            raise StorageError(f"storage {file}: it is not a file; name another with --storage")
     except OSError as error:
         raise StorageError(f"storage {file}: {reason(error)}") from None
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from optuna.trial import FrozenTrial
 
 from nas_mnist.errors import ArchitectureError, RequestError
-from nas_mnist.execution.records import StudyRecord, load_study
+from nas_mnist.execution.records import StudyRecord, load_study, reading
 from nas_mnist.execution.spec import StudySpec, default_storage
 from nas_mnist.lookup import import_plugin, module_of
 from nas_mnist.networks.architecture import Architecture, format_notation, parse_notation
@@ -35,7 +35,8 @@ class Target(NamedTuple):
     def recipe(self, dataset: str) -> tuple[Recipe, str]:
         """What it is trained by unless told otherwise, and whose recipe that is."""
         if self.study and self.trial:
-            rate = float(self.trial.params["peak_learning_rate"])
+            with reading(self.study.name, self.trial, "peak_learning_rate"):
+                rate = float(self.trial.params["peak_learning_rate"])
             return self.study.spec.trial_recipe(rate), f"that of {self.name}"
         own = self.name in references()
         whose = "the default" + (", not its author's, which `reproduce` has" if own else "")

@@ -18,7 +18,7 @@ from nas_mnist.execution.store import artifact_store, storage_errors
 from nas_mnist.report.export import export_network, trained_run
 from nas_mnist.report.figures import curves_figure, front_figure
 from nas_mnist.report.front_table import confirmed_text, front_caption, front_rows, spending_text
-from nas_mnist.report.tables import markdown_table
+from nas_mnist.report.tables import counted, markdown_table
 
 _FIGURE_PIXELS = 450  # the height of the dashboard's own boxes
 _WINNER = "winner"  # user attribute: which winner's files are among the study's artifacts
@@ -65,8 +65,8 @@ def study_note(record: StudyRecord) -> str:
     spec, counts, shown = record.spec, record.counts(), candidates(record)
     about = (
         f"Networks of at most **{spec.budget:,} parameters** on {spec.dataset}, "
-        f"{spec.epochs} epochs each: fewest parameters and highest validation accuracy after "
-        "the final epoch. No network over the budget is trained."
+        f"{counted(spec.epochs, 'epoch')} each: fewest parameters and highest validation accuracy "
+        "after the final epoch. No network over the budget is trained."
     )
     trials = (
         f"{counts.complete} trials completed, {counts.pruned} pruned, {counts.failed} diverged, "

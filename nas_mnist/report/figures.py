@@ -13,7 +13,7 @@ from nas_mnist.execution.records import StudyRecord, TrialRecord
 from nas_mnist.networks.architecture import Architecture, format_notation
 from nas_mnist.networks.references import references
 from nas_mnist.report.front_table import EpochUsage
-from nas_mnist.report.tables import last_epochs_text
+from nas_mnist.report.tables import counted, last_epochs_text
 from nas_mnist.search.front import front_indices
 from nas_mnist.training.runs import Reproduced
 
@@ -77,7 +77,7 @@ def front_figure(record: StudyRecord, reproduced: Sequence[Reproduced] = ()) -> 
     sizes = [trial.architecture.parameters for trial in front]
     sizes += [budget, *(step.architecture.parameters for step in reproduced)]
     errors = [error for trace in figure.data[1:] for error in trace.y] or [_DRAWN_MIN_ERROR, 100]
-    title = f"{record.name}: what parameters buy in {record.spec.epochs} epochs"
+    title = f"{record.name}: what parameters buy in {counted(record.spec.epochs, 'epoch')}"
     figure.update_layout(
         _box(560, margin={"t": 90, "r": 30}, xaxis=_SIZE_AXIS, yaxis=_ACCURACY_AXIS),
         title={"text": title, "subtitle": {"text": text}},
@@ -166,11 +166,11 @@ def curves_figure(record: StudyRecord) -> go.Figure:
 def spending_figure(spent: EpochUsage, epochs: int) -> go.Figure:
     """Epochs by how their trials ended."""
     stopped = {
-        f"stopped after epoch {epoch}: {count} trials": count * epoch
+        f"stopped after epoch {epoch}: {counted(count, 'trial')}": count * epoch
         for epoch, count in spent.stopped.items()
     }
     finished = spent.epochs - sum(stopped.values())
-    values = {f"finished: {finished // epochs} trials": finished, **stopped}
+    values = {f"finished: {counted(finished // epochs, 'trial')}": finished, **stopped}
     colors = [_STOPPED] * len(stopped) + [FRONT_COLOR]
     return _bar_figure(values, colors, "epochs trained", ",", 40)
 

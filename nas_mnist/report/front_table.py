@@ -10,8 +10,9 @@ from rich.table import Table
 
 from nas_mnist.execution.confirmation import Candidate, Confirmed, candidates, confirmed
 from nas_mnist.execution.records import StudyRecord, TrialRecord
+from nas_mnist.execution.store import shown
 from nas_mnist.report import tables, writing
-from nas_mnist.report.tables import last_epochs_text, picked, spread_text
+from nas_mnist.report.tables import counted, last_epochs_text, picked, spread_text
 
 UNCONFIRMED = (
     "This front is unconfirmed: each accuracy is that of one run on the search's training images."
@@ -57,6 +58,7 @@ def study_values(record: StudyRecord) -> dict[str, Any]:
     front = record.front()
     return {
         "study": record.name,
+        "storage": shown(record.url),
         **picked(record.spec, "dataset", "budget", "epochs", "trials"),
         **picked(record.counts(), "complete", "pruned", "failed", "running"),
         "front": len(front),
@@ -65,13 +67,15 @@ def study_values(record: StudyRecord) -> dict[str, Any]:
 
 
 def studies_table(values: Sequence[dict[str, Any]]) -> Table:
-    """The studies of `study_values`, a line each."""
+    """The studies of `study_values`, a line each; with the database where no name tells it."""
     names = ("study", "dataset", "budget", "epochs", "trials", "front", "val_accuracy")
     rows: list[Any] = [[*names[:-1], "best validation %"]]
     for found in values:
         done = found["complete"] + found["pruned"] + found["failed"]
         trials = f"{done}/{max(done, found['trials'])}"
-        rows.append([{**found, "trials": trials}[name] for name in names])
+        name, storage = found["study"], found["storage"]
+        study = name if Path(storage).stem == name else f"{name} ({storage})"
+        rows.append([{**found, "study": study, "trials": trials}[name] for name in names])
     return tables.text_table("studies", rows)
 
 
@@ -112,7 +116,8 @@ def front_table(record: StudyRecord, width: int | None = None) -> Table:
     caption = f"{front_caption(record, shown)}\n{spending_text(record)}"
     if left_out := ", ".join(heading for heading, *_ in columns if heading not in widths):
         caption += f"\nNo room here for {left_out}; --json, --csv and wider terminals have it."
-    within = f"front within {spec.budget:,} parameters on {spec.dataset}, {spec.epochs} epochs"
+    epochs = counted(spec.epochs, "epoch")
+    within = f"front within {spec.budget:,} parameters on {spec.dataset}, {epochs}"
     kept = zip(*(column for column in columns if column[0] in widths), strict=True)
     table = tables.text_table(f"{record.name}: {within}", [*kept], caption)
     for column in table.columns:

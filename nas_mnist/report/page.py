@@ -22,7 +22,7 @@ from nas_mnist.execution.confirmation import Candidate, candidates, chosen
 from nas_mnist.execution.records import StudyRecord
 from nas_mnist.report import figures, front_table, replace_files, writing
 from nas_mnist.report.export import trained_network, trained_run
-from nas_mnist.report.tables import TEXT_COLUMNS, layer_rows
+from nas_mnist.report.tables import TEXT_COLUMNS, counted, layer_rows
 from nas_mnist.search.front import on_log_scale
 from nas_mnist.training.datasets import Dataset
 from nas_mnist.training.runs import Reproduced
@@ -103,9 +103,10 @@ def write_report(
     if winner.confirmed:
         said = f"confirmed {front_table.confirmed_text(winner.confirmed)}"
     summary = (
-        f"{counts.finished} trials of {spec.epochs} epochs: {counts.complete} completed, "
-        f"{counts.pruned} pruned, {counts.failed} diverged. Most accurate on the validation "
-        f"images: trial {trial.number}, {trial.architecture.parameters:,} parameters, {said}."
+        f"{counted(counts.finished, 'trial')} of {counted(spec.epochs, 'epoch')}: "
+        f"{counts.complete} completed, {counts.pruned} pruned, {counts.failed} diverged. "
+        f"Most accurate on the validation images: trial {trial.number}, "
+        f"{trial.architecture.parameters:,} parameters, {said}."
     )
     importance = [text_part(f"Fewer than {_LEAST_TRIALS} completed trials do not say.")]
     if shares:

@@ -118,6 +118,11 @@ def lifecycles_table(steps: Sequence[Step]) -> Table:
     return table
 
 
+def counted(number: int, thing: str) -> str:
+    """As "1 epoch" or "1,000 epochs"."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 def last_epochs_text(epochs: int) -> str:
     last = min(epochs, LAST_EPOCHS)
     return f"the last {last} epochs" if last > 1 else "the last epoch"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import shutil
+import sqlite3
 import subprocess
 from pathlib import Path
 
+import optuna
 import pytest
 
 from nas_mnist.execution.records import load_study
@@ -99,6 +102,40 @@ def test_a_damaged_database(study: Path, shown: str) -> None:
     assert "Traceback" not in done.err and "finished trials are kept" not in done.err
 
 
+@pytest.mark.parametrize(
+    ("damage", "part"),
+    [
+        ("DELETE FROM trial_values WHERE {}", "pair of values"),
+        ("UPDATE trial_values SET value = NULL, value_type = 'INF_POS' WHERE {}", "pair of values"),
+        ("DELETE FROM trial_params WHERE {}", "peak_learning_rate"),
+        ("DELETE FROM trial_user_attributes WHERE {} AND key = 'notation'", "notation"),
+    ],
+)
+def test_a_damaged_trial(digits_search: Search, study: Path, damage: str, part: str) -> None:
+    """It is named before anything is trained, and runs again by the way out that is said."""
+    record = load_study("demo", FILE.format(study / "studies"))
+    number = record.front()[0].number
+    with sqlite3.connect(study / "studies" / "demo.db") as database:
+        database.execute(damage.format(f"trial_id = {number + 1}"))
+    run, more = runner(study), ("--trials", "13")
+    output = ("-o", "w.py")
+    shown = (("front", "demo"), ("export", "demo", *output), ("report", "demo", "-o", "r.html"))
+    for arguments in (*shown, (*digits_search.arguments, *more)):
+        done = run(*arguments)
+        assert (done.code, done.out) == (1, "")
+        (line,) = done.err.splitlines()
+        said = f"error: study 'demo', trial {number}: its {part} is missing or damaged; "
+        assert line.startswith(said)
+    assert record.counts().finished == 12
+    again = line.split("`")[1]
+    with sqlite3.connect(study / "studies" / "demo.db") as database:
+        database.execute(again)
+    done = run(*digits_search.arguments)
+    assert done.code == 0, done.err
+    assert run("front", "demo").code == 0
+    assert load_study("demo", record.url).counts().finished == 12
+
+
 def test_damaged_weights(study: Path) -> None:
     for file in (study / "studies" / "demo" / "artifacts").iterdir():
         file.write_text("garbage")
@@ -146,6 +183,35 @@ def test_totals_that_a_study_is_beyond(digits_search: Search, study: Path) -> No
     assert "12/12 trials (2 asked for)" in done.err
 
 
+@pytest.mark.parametrize("kind", ["renamed", "another tool's", "another program's"])
+def test_a_file_of_other_studies(study: Path, kind: str) -> None:
+    """Nothing is begun in it unless it is named."""
+    file, url = study / "studies" / "renamed.db", "sqlite:///studies/renamed.db"
+    said = f"no study 'renamed' in studies/renamed.db; it has 'demo': name a study of it with {url}"
+    said = said.replace("with ", "with --storage ")
+    if kind == "renamed":
+        shutil.copy(study / "studies" / "demo.db", file)
+    elif kind == "another tool's":
+        optuna.create_study(study_name="theirs", storage=f"sqlite:///{file}")
+        said = said.replace("demo", "theirs")
+    else:
+        with sqlite3.connect(file) as database:
+            database.execute("CREATE TABLE notes (text TEXT)")
+        said = f"storage {url}: there are no studies in it, but another program's; choose another"
+    before, run = file.read_bytes(), runner(study)
+    for arguments in (("front", "renamed"), ("search", "--study", "renamed")):
+        done = run(*arguments)
+        assert (done.code, done.out) == (2, "")
+        assert done.err.startswith(f"error: {said}") and done.err.count("\n") == 1
+    assert file.read_bytes() == before
+    tiny = ("--dataset", "digits", "--budget", "1000", "--epochs", "1", "--train-samples", "100")
+    asked = ("search", "--study", "renamed", "--storage", url, "--trials", "1", "--workers", "1")
+    done = run(*asked, *tiny, "--no-confirm")
+    assert done.code == 0
+    assert "study renamed: 1 trial within 1,000 parameters, 1 worker; watch" in done.err
+    assert "parameters on digits, 1 epoch\n" in re.sub(" +\n", "\n", done.out)
+
+
 def test_studies_are_listed(study: Path) -> None:
     (study / "studies" / "other.db").write_text("no database")
     done = runner(study)("studies", "--json")
@@ -155,6 +221,9 @@ def test_studies_are_listed(study: Path) -> None:
     assert found["complete"] + found["pruned"] == 12
     assert "other.db" in done.err
     assert "demo" in runner(study)("studies", "--storage", FILE.format("studies")).out
+    shutil.copy(study / "studies" / "demo.db", study / "studies" / "copy.db")
+    copied = runner(study)("studies").out
+    assert copied.count("demo") == 2 and copied.count("demo (sqlite:///studies/copy.db)") == 1
 
 
 def test_a_trial_is_trained_as_its_study_does(study: Path) -> None:
@@ -179,4 +248,5 @@ def test_a_trial_is_trained_as_its_study_does(study: Path) -> None:
     assert done.json["seeds"] == [0]
     done = run("train", "gap-6070", "--dataset", "digits", "--epochs", "1")
     assert "recipe: the default, not its author's" in done.err
+    assert ", 1 epoch on 1,4" in done.err
     assert "over the last epoch" in " ".join(done.out.split())

@@ -142,7 +142,7 @@ def test_a_node_of_a_ray_cluster_is_killed(tmp_path: Path, ray_cluster: Cluster)
     ("arguments", "code", "message"),
     [
         (["--ray", "127.0.0.1:9"], 1, "--ray 127.0.0.1:9: no cluster answers (Connection refused)"),
-        (["--ray", "nonsense"], 1, "--ray nonsense: no cluster answers"),
+        (["--ray", "nonsense"], 1, "--ray nonsense: no cluster answers; start one with `ray start"),
         (["--worker-gpus", "1"], 2, "--worker-gpus goes with --ray"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

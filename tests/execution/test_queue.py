@@ -104,6 +104,26 @@ def test_a_finished_trial_stays_finished(record: StudyRecord) -> None:
     assert record.counts().complete == 1
 
 
+@pytest.mark.parametrize("by_hand", ["WAITING", "RUNNING"])
+def test_a_finished_trial_that_is_put_back_by_hand_runs_again(
+    record: StudyRecord, by_hand: str
+) -> None:
+    trial_id = take(record.storage, record.study_id, 6)
+    assert trial_id is not None
+    assert finish(record.storage, trial_id, TrialState.COMPLETE, [100.0, 90.0], {"worker": None})
+    with record.storage.engine.begin() as connection:
+        connection.execute(
+            text(f"UPDATE trials SET state = '{by_hand}' WHERE trial_id = {trial_id}")
+        )
+        connection.execute(text("UPDATE trial_heartbeats SET heartbeat = '2001-01-01'"))
+    storage = open_storage(record.url, create=False)  # with none of it in its cache
+    assert give_back_abandoned(storage, record.study_id) == (by_hand == "RUNNING")
+    assert take(storage, record.study_id, 6) == trial_id
+    assert storage.get_trial(trial_id).datetime_complete is None
+    assert finish(storage, trial_id, TrialState.COMPLETE, [99.0, 80.0])
+    assert storage.get_trial(trial_id).values == [99.0, 80.0]
+
+
 def test_a_dead_process_gives_its_trial_back(record: StudyRecord) -> None:
     """SIGKILL leaves no word: the next search finds the process gone."""
     code = (

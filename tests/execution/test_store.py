@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
 
 import cloudpickle
+import optuna
 import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
@@ -36,9 +39,11 @@ def test_resuming_adds_only_what_is_missing(record: StudyRecord, tmp_path: Path)
         ({"budget": 9000}, "made with budget 8000, not 9000; give the same --budget"),
         ({"dataset": "digits"}, "made with dataset mnist, not digits"),
         ({"epochs": 3}, "made with epochs 15, not 3"),
-        ({"seed": 1}, "made with seed 0, not 1"),
+        ({"seed": 1}, "made with seed 0, not 1; give the same --seed"),
         ({"pruner": "none"}, "made with pruner dominance, not none"),
-        ({"train_samples": 100}, "made with train-samples all, not 100"),
+        ({"train_samples": 100}, "all, not 100; leave out --train-samples to continue it, or"),
+        ({"limits": {"macs": 900_000}}, "limits none, not macs=900000; leave out --limit to con"),
+        ({"classes": 9}, "classes 10, not 9; give the same --dataset and --data-dir to continue"),
         ({"recipe": {"batch_size": 64}}, "made with recipe batch_size=128, not batch_size=64"),
     ],
     ids=lambda value: "" if isinstance(value, str) else next(iter(value)),
@@ -53,9 +58,13 @@ def test_a_study_of_another_request(
     assert record.counts() == before
 
 
-def test_a_study_of_another_tool(tmp_path: Path) -> None:
-    import optuna
+def test_limits_that_are_others(tmp_path: Path) -> None:
+    make_study(config(tmp_path, limits={"macs": 900_000}), NORMALIZATION)
+    with pytest.raises(StudyError, match="=900000, not macs=800000; give the same --limit "):
+        make_study(config(tmp_path, limits={"macs": 800_000}), NORMALIZATION)
 
+
+def test_a_study_of_another_tool(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/demo.db"
     study = optuna.create_study(study_name="demo", storage=url, directions=["minimize", "maximize"])
     study.ask()
@@ -136,7 +145,8 @@ def test_a_trial_that_says_nonsense(record: StudyRecord, name: str, value: objec
         for key, text in said.items():
             record.storage.set_trial_user_attr(trial_id, key, text)
         record.storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [84.0, 90.0])
-    with pytest.raises(StudyError, match=r"trial \d: not a record of nas-mnist"):
+    said = rf"^study 'demo', trial \d: its {name} is missing or damaged; .* WHERE trial_id = \d`$"
+    with pytest.raises(StorageError, match=said):
         record.front()
 
 
@@ -151,7 +161,7 @@ def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_study_that_is_not_there(record: StudyRecord, tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match="no study 'other' in this storage; it has 'demo'"):
+    with pytest.raises(StudyError, match=r"no study 'other' in .*demo\.db; it has 'demo'"):
         load_study("other", record.url)
     with pytest.raises(StudyError, match="no such file"):
         load_study("demo", f"sqlite:///{tmp_path}/none.db")
@@ -175,13 +185,55 @@ def test_storages_that_are_refused(url: str, error: type[Exception], message: st
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("create", [True, False])
+@pytest.mark.parametrize(
+    "make",
+    [Path.mkdir, os.mkfifo, lambda file: file.symlink_to(file), lambda file: file.symlink_to("no")],
+    ids=["folder", "pipe", "loop", "to nothing"],
+)
+def test_what_is_not_a_file(make: Callable[[Path], None], create: bool, tmp_path: Path) -> None:
+    make(tmp_path / "demo.db")
+    with pytest.raises(StorageError, match=r"demo\.db: it is not a file; name another with --sto"):
+        open_storage(f"sqlite:///{tmp_path}/demo.db", create=create)
+
+
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     file = tmp_path / "demo.db"
     file.write_text("not a database, but someone's notes\n" * 100)
     before = file.read_bytes()
-    with pytest.raises(StorageError, match="file is not a database"):
+    with pytest.raises(StorageError, match=r"\.db: it is damaged, or no database of studies; "):
         make_study(config(tmp_path), NORMALIZATION)
     assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE study_user_attributes SET value_json = '{bad' WHERE key = 'config'",
+        "UPDATE trials SET state = 'DONE'",
+        "INSERT INTO trial_values VALUES (1, 1, 1, 5, 'FINITE')",
+    ],
+    ids=["json", "state", "half of the values"],
+)
+def test_a_damaged_database(record: StudyRecord, tmp_path: Path, damage: str) -> None:
+    with sqlite3.connect(tmp_path / "demo.db") as database:
+        database.execute(damage)
+    with pytest.raises(StorageError) as caught:
+        load_study("demo", record.url).trials()
+    way_out = "restore a copy of it, or name another with --storage"
+    said = f"storage {record.url}: it is damaged, or no database of studies; {way_out}"
+    assert str(caught.value) == said
+
+
+def test_a_database_of_another_optuna(record: StudyRecord, tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "demo.db") as database:
+        database.execute("UPDATE version_info SET schema_version = 1")
+        database.execute("UPDATE alembic_version SET version_num = 'v0.9.0.a'")
+    with pytest.raises(StorageError) as caught:
+        load_study("demo", record.url)
+    said = f"storage {record.url}: made by another version of Optuna than {optuna.__version__}; "
+    assert str(caught.value).startswith(said)
+    assert f"`optuna storage upgrade --storage {record.url}`" in str(caught.value)
 
 
 def test_passwords_are_not_shown() -> None:
