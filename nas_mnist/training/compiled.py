@@ -16,6 +16,7 @@ from nas_mnist.networks.packing import PackedRun
 from nas_mnist.training import kernels
 
 _EPSILON, _MOMENTUM = 1e-5, 0.1  # torch's of a norm
+_LONG = 1024  # numbers of a row: longer ones are no faster, and leave a core's cache
 _WIDEST_POOL = 16  # which of a window's values was largest is kept in eight bits
 # What one pass does, in its order; each may be missing.
 _STAGE = (ReLU, BatchNorm, ReLU, Dropout, MaxPool)
@@ -63,6 +64,11 @@ class _Map:
         self.array = bits.numpy().reshape(images, rows, pixels * depth)
         self.kind: Any = np.float64 if values.dtype == torch.float64 else np.float32
 
+    def joined(self, rows: int) -> Any:
+        """The array with so many rows seen as one."""
+        images, height, length = self.array.shape
+        return self.array.reshape(1, images * height // rows, rows * length)
+
     @classmethod
     def empty(cls, like: Tensor, shape: Sequence[int]) -> "_Map":
         batch, channels, height, width = shape
@@ -89,7 +95,9 @@ class _RunStage(torch.autograd.Function):
     ) -> Tensor:
         x = _Map(values)
         batch, channels, height, width = values.shape
-        context.repeats = width * run.folds  # of what belongs to a channel, along a row
+        context.rows = _rows_together(batch, width * channels) if stage.side == 1 else 0
+        # Of what belongs to a channel, along what the kernels take for a row.
+        context.repeats = width * run.folds * max(context.rows, 1)
         context.count = batch * run.folds * height * width
         low, floor = x.kind(stage.low), x.kind(stage.floor)
         if stage.norm:
@@ -97,8 +105,8 @@ class _RunStage(torch.autograd.Function):
             running = [known.numpy() for known in state]
             mean, variance = (known.astype(np.float64) for known in running)
             if run.training:
-                sums = np.zeros((2, width * channels), x.kind)
-                kernels.moments(x.array, low, *sums)
+                sums = np.zeros((2, context.repeats * len(weight)), x.kind)
+                kernels.moments(_seen(x, context.rows), low, *sums)
                 mean, squares = _by_channel(sums, len(weight)) / context.count
                 variance = np.maximum(squares - mean**2, 0)
                 unbiased = variance * (context.count / max(1, context.count - 1))
@@ -119,7 +127,7 @@ class _RunStage(torch.autograd.Function):
         y = _Map.empty(x.tensor, (batch, channels, height // side, width // side))
         best = np.empty(y.array.shape if side > 1 else (0, 0, 0), np.uint8)
         settings = best, a, b, low, floor, drop, side, channels
-        kernels.forward(x.array, y.array, *settings)
+        kernels.forward(_seen(x, context.rows), _seen(y, context.rows), *settings)
         context.kept, context.trained = (x, settings), own
         return y.tensor
 
@@ -127,12 +135,13 @@ class _RunStage(torch.autograd.Function):
     @np.errstate(all="ignore")
     def backward(context: Any, gradient: Tensor) -> Any:
         x, settings = context.kept
-        dy, dx = _Map(gradient), _Map.empty(x.tensor, x.tensor.shape)
-        length, gradients = x.array.shape[2], []
+        dx = _Map.empty(x.tensor, x.tensor.shape)
+        seen, gradients = [_seen(own, context.rows) for own in (x, _Map(gradient), dx)], []
+        length = seen[0].shape[2]
         if context.norm:
             weight, mean, inverse = context.norm
             sums = np.zeros((2, length), x.kind)
-            kernels.backward_moments(x.array, dy.array, *settings, *sums)
+            kernels.backward_moments(*seen[:2], *settings, *sums)
             total, products = _by_channel(sums, len(weight))
             # With x̂ = (v - mean) inverse: dv = weight inverse (g - mean of g - x̂ mean of g x̂).
             along = inverse * (products - mean * total)
@@ -144,8 +153,21 @@ class _RunStage(torch.autograd.Function):
                 gradients.append(torch.from_numpy(new).to(own.dtype))
         else:
             slopes = np.repeat([[1.0], [0.0], [0.0]], length, axis=1)
-        kernels.backward(x.array, dy.array, *settings, slopes.astype(x.kind), dx.array)
+        kernels.backward(*seen[:2], *settings, slopes.astype(x.kind), seen[2])
         return dx.tensor, None, None, None, *gradients
+
+
+def _rows_together(images: int, length: int) -> int:
+    """How many rows, of that length, the kernels take for one, so that their loops are long."""
+    rows = 1
+    while 2 * rows * length <= _LONG and images % (2 * rows) == 0:
+        rows *= 2
+    return rows
+
+
+def _seen(values: _Map, rows: int) -> Any:
+    """A map as the kernels take it: with so many rows joined, or as it is where a pool needs it."""
+    return values.joined(rows) if rows else values.array
 
 
 def _by_channel(sums: Any, channels: int) -> Any:
