@@ -6,6 +6,7 @@ import importlib.util
 import json
 import re
 import shutil
+import statistics
 from pathlib import Path
 
 import pandas as pd
@@ -97,3 +98,32 @@ def test_the_readme_has_what_the_last_steps_came_to() -> None:
         last = read_reproduced([RESULTS / name / "steps.json"], "mnist")[-1]
         shown.append(f"{last.test_mean:.2f} ± {last.test_sd:.2f}")
     assert f"| {'; '.join(shown)} |" in readme
+
+
+KERNELS = RESULTS / "speed" / "kernels"
+TEXT = (RESULTS / "README.md").read_text("utf-8")
+
+
+def final(file: Path) -> list[float]:
+    return [float(run["test_accuracy"]) for run in json.loads(file.read_text("utf-8"))["runs"]]
+
+
+@pytest.mark.parametrize("after", sorted(KERNELS.glob("*-after.json")), ids=lambda file: file.stem)
+def test_kernels_are_as_accurate_as_the_table_says(after: Path) -> None:
+    name = after.stem.removesuffix("-after")
+    before = final(RESULTS / "first-trials" / f"{name}.json")
+    runs = before + final(KERNELS / f"{name}-before.json"), final(after)
+    assert [len(seeds) for seeds in runs] == [5, 5]
+    shown = [f"{statistics.fmean(own):.2f} ± {statistics.stdev(own):.2f}" for own in runs]
+    assert f"| `{name}` | {shown[0]} | {shown[1]} |" in TEXT
+    error = sum(statistics.variance(own) / 5 for own in runs) ** 0.5
+    assert abs(statistics.fmean(runs[0]) - statistics.fmean(runs[1])) < 1.6 * error
+
+
+def test_the_bench_of_the_kernels_is_what_the_table_says() -> None:
+    bench = json.loads((KERNELS / "bench.json").read_text("utf-8"))
+    for values in bench["networks"]:
+        own = [loop["median"] for loop in values["loops"]]
+        row = max(own[:2]), own[2], *own[3:]
+        assert f"| {' | '.join(f'{rate:,.0f}' for rate in row)} |" in TEXT
+        assert f"| {values['ratio_to_usual']['median']} (" in TEXT
