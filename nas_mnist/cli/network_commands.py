@@ -55,6 +55,7 @@ def train(
     """Train one network on all training images and test it after every epoch. A trial's is trained
     as its study trains, unless told otherwise."""
     from nas_mnist.execution.target import prepare_training, resolve_target
+    from nas_mnist.training.device import named, unused_gpu
 
     if output is not None:
         check_export(output)
@@ -70,8 +71,10 @@ def train(
     note(
         f"recipe: {training.whose}; peak learning rate {settings.learning_rate:g}, "
         f"{tables.counted(settings.epochs, 'epoch')} on {len(data.train):,} images of "
-        f"{training.dataset}"
+        f"{training.dataset}, on {named(training.device)}"
     )
+    if why := unused_gpu(device):
+        note(why)
     judged, name = ("validation", "val_accuracy") if split else ("test", "test_accuracy")
     wanted = range(training.seed, training.seed + seeds)
     how: Any = training.device, kind, output is not None

@@ -47,6 +47,12 @@ def search(
         known = (default_storage(record.name), os.environ.get("NAS_MNIST_STORAGE"))
         where = "" if request.storage in known else f" --storage {shown(request.storage)}"
         trials, workers = counted(request.trials, "trial"), counted(request.workers, "worker")
+        if ray is None:
+            from nas_mnist.training.device import named, resolve_device, unused_gpu
+
+            workers += f" on {named(resolve_device(request.device))}"
+            if why := unused_gpu(request.device):
+                note(why)
         note(
             f"study {record.name}: {trials} within {request.budget:,} parameters, {workers}; "
             f"watch it with `nas-mnist dashboard {record.name}{where}`"

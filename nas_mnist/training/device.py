@@ -36,11 +36,14 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def unused_gpu(device: torch.device) -> str | None:
-    """What keeps training on that device, the CPU, from a GPU that this machine has."""
-    if device.type != "cpu" or not Path("/proc/driver/nvidia/version").exists():
-        return None
-    if torch.cuda.is_available():
+def named(device: torch.device) -> str:
+    return "the CPU" if device.type == "cpu" else torch.cuda.get_device_name(device)
+
+
+def unused_gpu(name: str) -> str | None:
+    """What keeps training, where `auto` was asked for, from a GPU that this machine has."""
+    there = Path("/proc/driver/nvidia/version").exists()
+    if name != "auto" or not there or torch.cuda.is_available():
         return None
     built = f"made for CUDA {torch.version.cuda}" if torch.version.cuda else "made for CPUs alone"
     return (

@@ -208,7 +208,7 @@ def test_a_file_of_other_studies(study: Path, kind: str) -> None:
     asked = ("search", "--study", "renamed", "--storage", url, "--trials", "1", "--workers", "1")
     done = run(*asked, *tiny, "--no-confirm")
     assert done.code == 0
-    assert "study renamed: 1 trial within 1,000 parameters, 1 worker; watch" in done.err
+    assert "study renamed: 1 trial within 1,000 parameters, 1 worker on " in done.err
     assert "parameters on digits, 1 epoch\n" in re.sub(" +\n", "\n", done.out)
 
 
