@@ -4,6 +4,8 @@ import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import torch
@@ -19,6 +21,9 @@ from nas_mnist.training.packed import AllAtOnce, OneByOne, PackedNetwork, by_mem
 from nas_mnist.training.recipe import OPTIMIZERS, Recipe
 from nas_mnist.training.trainer import EpochRecord, seeded
 
+compiled: Any = None
+if find_spec("numba") is not None:  # here, for the template that worker processes are forked from
+    compiled = import_module("nas_mnist.training.compiled")
 _WARM_UP_STEPS = 3  # as many as torch asks for before a capture
 
 
@@ -124,10 +129,8 @@ class Pack:
         active, alone = self._active, len(self._active) == 1
         architectures = [self.members[member].architecture for member in active]
         networks = [[kind[member] for member in active] for kind in self._networks]
-        compiled: Any = None
-        if self.kernels and has_kernels(self.device):
-            from nas_mnist.training import compiled
-        packs = [PackedNetwork(architectures, own, compiled) for own in networks]
+        kernels = compiled if self.kernels and has_kernels(self.device) else None
+        packs = [PackedNetwork(architectures, own, kernels) for own in networks]
         self._packed, self._averaged = packs[0], packs[-1]
         # One network's channels fill vectors better in two groups (measured on AVX-512, float32).
         fold = alone and not self._low and self.device.type == "cpu" and self._size % 2 == 0
