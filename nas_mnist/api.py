@@ -9,7 +9,8 @@ from nas_mnist import lookup
 from nas_mnist.errors import NasMnistError, RequestError
 from nas_mnist.execution.confirmation import Candidate, chosen
 from nas_mnist.execution.creation import resolve_request
-from nas_mnist.execution.records import StudyRecord
+from nas_mnist.execution.estimates import Estimated, estimates, front
+from nas_mnist.execution.records import StudyRecord, TrialRecord
 from nas_mnist.execution.spec import default_storage
 
 if TYPE_CHECKING:
@@ -50,14 +51,25 @@ class TrainedNetwork(NamedTuple):
 class Study(StudyRecord):
     """A study, as its storage has it now."""
 
+    def front(self) -> list[TrialRecord]:
+        """The networks that no other beats in size and estimated validation accuracy, from the
+        fewest parameters up; `estimates` has the accuracies."""
+        return front(self)
+
+    def estimates(self) -> dict[int, Estimated]:
+        """By the numbers of the completed trials, the validation accuracy that each network has on
+        average over seeds, estimated from all runs: `mean` and `sd`, in percent, and `runs`."""
+        return estimates(self)
+
     def to_pandas(self) -> pd.DataFrame:
         """The finished trials, one row each, by number: `trial`, `state`, `notation`,
         `parameters`, `macs`, `receptive_field`, `epochs` (that were trained), `val_accuracy`
-        (percent, after the last of them), `test_accuracy` (percent; of completed trials),
-        `on_front`, then the choices that the trial drew."""
+        (percent, after the last of them), `estimate` and `estimate_sd` (as `estimates` has them),
+        `test_accuracy` (percent; of completed trials), `on_front`, then the choices that the
+        trial drew."""
         import pandas as pd
 
-        on_front = {trial.number for trial in self.front()}
+        on_front, known = {trial.number for trial in self.front()}, self.estimates()
 
         def row(trial: FrozenTrial) -> dict[str, Any]:
             attrs, sizes = trial.user_attrs, ("notation", "parameters", "macs", "receptive_field")
@@ -68,6 +80,8 @@ class Study(StudyRecord):
                 **{name: attrs.get(name) for name in sizes},
                 "epochs": len(curve),
                 "val_accuracy": curve[-1]["val_accuracy"] if curve else None,
+                "estimate": known[trial.number].mean if trial.number in known else None,
+                "estimate_sd": known[trial.number].sd if trial.number in known else None,
                 "test_accuracy": attrs.get("test_accuracy"),
                 "on_front": trial.number in on_front,
                 **trial.params,
@@ -76,9 +90,9 @@ class Study(StudyRecord):
         return pd.DataFrame([row(trial) for trial in self.trials() if trial.state.is_finished()])
 
     def winner(self, trial: int | None = None, at_least: float | None = None) -> TrainedNetwork:
-        """The network most accurate on the validation images, unless a completed trial is asked
-        for by its number, or the smallest network of `at_least` so many percent, as `export
-        --at-least` does. StudyError if there is none."""
+        """The network of the highest estimated validation accuracy, unless a completed trial is
+        asked for by its number, or the smallest network of `at_least` so many percent on the
+        validation images, as `export --at-least` does. StudyError if there is none."""
         return TrainedNetwork(self, chosen(self, trial, at_least))
 
 
@@ -130,8 +144,10 @@ def search(
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # it tells of each study that it makes
     record = run.prepare_search(request)
     show_progress(run.run_search(record, request), quiet=not progress)
-    if not record.front():
+    if not record.points():
         raise NasMnistError("no trial completed: every network diverged; lower the learning rate")
+    if request.total_reruns():
+        show_progress(run.run_reruns(record, request), quiet=not progress)
     if request.confirm:
         run.prepare_confirmation(record, request)
         show_progress(run.run_confirmation(record, request), quiet=not progress)

@@ -22,8 +22,8 @@ def _import_plugins(modules: list[str] | None) -> list[str] | None:
 _DATASET = "mnist, fashion-mnist, kmnist, digits, folder (of --data-dir), or MODULE:ATTRIBUTE."
 _PRECISION = "auto (what the device is best at), float32 or bfloat16."
 _TARGET = "A notation, a reference's name, or STUDY:TRIAL."
-_MOST_ACCURATE = "Confirm also the N networks most accurate on the validation images."
-_AT_LEAST = "The smallest network confirmed at this test accuracy, %."
+_MOST_ACCURATE = "Confirm also the N networks most accurate by validation."
+_AT_LEAST = "The smallest network with this accuracy, %, by validation."
 _GOAL = "Accuracy to hold, in percent."
 _RAY = "Let Ray place the workers: auto, or HOST:PORT of a cluster's head."
 _SPLIT = "Hold out and judge by the validation images, with the trial's own seed unless given."
@@ -91,6 +91,7 @@ _DERIVED = {
     "artifact_dir": "STUDY/artifacts by an SQLite file; the server",
     "data_dir": "$NAS_MNIST_DATA, else the cache",
     "train_samples": "all that do not validate",
+    "reruns": "a sixth of --trials",
     "workers": "one a core; one on a GPU",
     "confirm": "confirm",
 }

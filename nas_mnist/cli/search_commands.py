@@ -29,7 +29,7 @@ def search(
 ) -> None:
     """Search, or go on with a search: the same command resumes it."""
     from nas_mnist.execution.creation import resolve_request
-    from nas_mnist.execution.run import prepare_search, run_search
+    from nas_mnist.execution.run import prepare_search, run_reruns, run_search
     from nas_mnist.execution.store import shown
     from nas_mnist.report.progress import show_progress
     from nas_mnist.report.tables import counted
@@ -59,13 +59,16 @@ def search(
         )
         try:
             show_progress(run_search(record, request, launcher))
+            if record.points() and (reruns := request.total_reruns()):
+                note(f"{counted(reruns, 'rerun')} of networks that one run leaves in doubt")
+                show_progress(run_reruns(record, request, launcher))
         except KeyboardInterrupt:
-            if record.front():
+            if record.points():
                 print_front(record, as_json)
             done = f"{record.counts().finished} of {request.trials} trials are finished"
             note(f"interrupted: {done}; the same command goes on")
             raise
-        if not record.front():
+        if not record.points():
             said = "no trial completed: every network diverged; lower the learning rate"
             raise NasMnistError(said)
         _finish(record, request, launcher, as_json)
@@ -142,10 +145,7 @@ def _finish(record: StudyRecord, settings: SearchConfig, launcher: Launcher, as_
     results = _results_folder(settings)
     if settings.confirm:
         images = prepare_confirmation(record, settings, launcher)
-        front = len(record.front())
-        besides = len(networks_to_confirm(record, settings)) - front
-        beside = f" and {besides} beside it" if besides else ""
-        networks = f"{counted(front, 'network')} of the front{beside}"
+        networks = counted(len(networks_to_confirm(record, settings)), "network")
         seeds = counted(settings.seeds, "seed")
         note(f"confirming {networks} with {seeds} each, on {images:,} training images")
         try:

@@ -86,13 +86,17 @@ def export(
 
     from nas_mnist.report.export import export_network
     from nas_mnist.report.front_table import confirmed_text
+    from nas_mnist.report.tables import spread_text
 
     weights = export_network(record, network, output)
-    found, confirmed = network
+    found, known, confirmed = network
     said = f"test {found.test_accuracy:.2f} % (one run, unconfirmed)"
     said = f"confirmed {confirmed_text(confirmed)}" if confirmed else said
-    size = f"{found.architecture.parameters:,} parameters"
-    note(f"trial {found.number}: {size}, validation {found.val_accuracy:.2f} %, {said}")
+    size, validation = f"{found.architecture.parameters:,} parameters", spread_text(*known[:2])
+    note(f"trial {found.number}: {size}, validation {validation} %, {said}")
+    if at_least is not None:
+        sure = known.probability(at_least)
+        note(f"on validation images it has {at_least:g} % with a probability of {sure:.0%}")
     note(f"wrote {output}, {weights}")
 
 

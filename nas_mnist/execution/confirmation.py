@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeAlias
 from optuna.trial import FrozenTrial, TrialState
 
 from nas_mnist.errors import StudyError
+from nas_mnist.execution.estimates import Estimated, estimates, front
 from nas_mnist.execution.records import TIME, StudyRecord, TrialRecord, percent, reading
 from nas_mnist.execution.spec import CONFIRMATION, SearchConfig
 from nas_mnist.execution.store import storage_errors
@@ -18,6 +19,8 @@ from nas_mnist.networks.architecture import Architecture
 from nas_mnist.training.recipe import derived_seed
 from nas_mnist.training.runs import LAST_EPOCHS, mean_and_sd
 
+_APART = 0.8  # probability that a network is better than one that is not much smaller
+_SURE = 0.9  # probability that a network is as accurate as was asked for
 RunKey: TypeAlias = tuple[int, int, int]
 """of a run: its trial's number, its seed, and the training images it is given, 0 for all"""
 
@@ -46,7 +49,7 @@ class Confirmed:
 
     trial: TrialRecord
     on_front: bool
-    """whether no other network of the search beats it; else it was confirmed besides"""
+    """whether no other network of the search is estimated to beat it; else confirmed besides"""
     runs: tuple[ConfirmedRun, ...]
     """in the order of `confirmation_seeds`, at least one"""
     diverged: int
@@ -78,11 +81,6 @@ class Confirmed:
         """Whether every run held the goal over its last four epochs."""
         return not self.diverged and self.last4_min >= self.goal
 
-    @property
-    def gap(self) -> float:
-        """What the mean is above the validation accuracy that the search claimed."""
-        return self.mean - self.trial.val_accuracy
-
 
 def confirmation_seeds(seed: int, count: int) -> list[int]:
     """The fresh seeds of a search with this seed: none of its trials had one of them."""
@@ -98,8 +96,10 @@ def confirmed(record: StudyRecord) -> list[Confirmed]:
     images = [key[2] for key, row in rows.items() if row.state == TrialState.COMPLETE]
     most = 0 if 0 in images else max(images, default=0)
     name = record.name + CONFIRMATION
-    on_front, result = {trial.number for trial in record.front()}, []
-    for trial in sorted(record.complete(), key=lambda trial: trial.architecture.parameters):
+    on_front, result = {trial.number for trial in front(record)}, []
+    numbers = sorted({key[0] for key in rows} & record.points().keys())
+    trials = record.records(numbers)
+    for trial in sorted(trials, key=lambda trial: trial.architecture.parameters):
         mine = [row for key, row in rows.items() if (key[0], key[2]) == (trial.number, most)]
         complete = [row for row in mine if row.state == TrialState.COMPLETE]
         runs = tuple(
@@ -113,12 +113,17 @@ def confirmed(record: StudyRecord) -> list[Confirmed]:
 
 
 def networks_to_confirm(record: StudyRecord, config: SearchConfig) -> list[TrialRecord]:
-    """The front, and the `config.most_accurate` most accurate on the validation images, best first:
-    one lucky run of a small network keeps all larger ones off the front, the better ones too."""
-    best_first = record.complete()
-    best_first.sort(key=lambda trial: (-trial.val_accuracy, trial.architecture.parameters))
-    chosen = {trial.number for trial in (*record.front(), *best_first[: config.most_accurate])}
-    return [trial for trial in best_first if trial.number in chosen]
+    """Those of the front that are better than the next smaller one by more than doubt, and the
+    `config.most_accurate` that are estimated to be most accurate; best first."""
+    from nas_mnist.search.selection import apart
+
+    known, shown = estimates(record), front(record)
+    of_front = [known[trial.number] for trial in shown]
+    means, deviations = [own.mean for own in of_front], [own.sd for own in of_front]
+    chosen = {shown[index].number for index in apart(means, deviations, _APART)}
+    best_first = sorted(known, key=lambda number: -known[number].mean)
+    chosen |= set(best_first[: config.most_accurate])
+    return record.records([number for number in best_first if number in chosen])
 
 
 def wanted_runs(record: StudyRecord, config: SearchConfig) -> dict[RunKey, TrialRecord]:
@@ -175,21 +180,21 @@ def _run(study: str, row: FrozenTrial) -> ConfirmedRun:
 
 
 class Candidate(NamedTuple):
-    """A completed trial, and what its confirmation found, if it has one."""
+    """A completed trial, what all runs of its study tell of it, and what its confirmation found,
+    if it has one."""
 
     trial: TrialRecord
+    estimate: Estimated
     confirmed: Confirmed | None
-
-    @property
-    def accuracy(self) -> float:
-        """Percent: the confirmed mean, or else that on the validation images."""
-        return self.confirmed.mean if self.confirmed else self.trial.val_accuracy
 
 
 def candidates(record: StudyRecord) -> list[Candidate]:
     """The front, and what was confirmed beside it, from the fewest parameters up."""
-    shown = {trial.number: Candidate(trial, None) for trial in record.front()}
-    shown |= {found.trial.number: Candidate(found.trial, found) for found in confirmed(record)}
+    known = estimates(record)
+    shown = {trial.number: Candidate(trial, known[trial.number], None) for trial in front(record)}
+    for found in confirmed(record):
+        number = found.trial.number
+        shown[number] = Candidate(found.trial, known[number], found)
     size = [(entry.trial.architecture.parameters, number) for number, entry in shown.items()]
     return [shown[number] for _, number in sorted(size)]
 
@@ -197,22 +202,26 @@ def candidates(record: StudyRecord) -> list[Candidate]:
 def chosen(
     record: StudyRecord, trial: int | None = None, at_least: float | None = None
 ) -> Candidate:
-    """The completed trial of that number; or the smallest network with that `accuracy`; or the one
-    most accurate on the validation images. StudyError if there is none.
+    """The completed trial of that number; or the smallest network whose validation accuracy is
+    `at_least` so many percent with a probability of 90%; or the one whose estimated validation
+    accuracy is highest. StudyError if there is none.
 
-    Once some are confirmed, only those can be chosen but by their number.
+    Once some are confirmed, only those can be chosen but by their number; what their confirmation
+    found has no part in it.
     """
     shown = candidates(record)
     if trial is not None:
+        found = record.trial(trial)
         known = {entry.trial.number: entry for entry in shown}
-        return known.get(trial) or Candidate(record.trial(trial), None)
+        return known.get(trial) or Candidate(found, estimates(record)[trial], None)
     shown = [entry for entry in shown if entry.confirmed] or shown
     if not shown:
         raise StudyError("the study has no completed trial yet; let search run on")
+    best = max(shown, key=lambda entry: entry.estimate.mean)
     if at_least is None:
-        # Chosen by validation accuracy: the best of several test accuracies is the luckiest.
-        return max(shown, key=lambda entry: entry.trial.val_accuracy)
-    if good := [entry for entry in shown if entry.accuracy >= at_least]:
+        return best
+    if good := [e for e in shown if e.estimate.probability(at_least) >= _SURE]:
         return good[0]
-    most = max(entry.accuracy for entry in shown)
-    raise StudyError(f"the study has no network of {at_least:g}%; its best has {most:.3f}%")
+    said = f"no network that has {at_least:g}% on validation images with {_SURE:.0%} probability"
+    most = f"{best.estimate.mean:.2f} ± {best.estimate.sd:.2f}%"
+    raise StudyError(f"the study has {said}; the best, trial {best.trial.number}, has {most}")

@@ -10,13 +10,15 @@ from typing import Any
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
+from torch import nn
 
 from nas_mnist.errors import DivergedError
 from nas_mnist.execution import optuna_internals, queue
 from nas_mnist.execution.confirmation import choose_run, wanted_runs
 from nas_mnist.execution.creation import FIRST, check_identity
 from nas_mnist.execution.records import load_study
-from nas_mnist.execution.spec import AUTO, CONFIRMATION, SearchConfig
+from nas_mnist.execution.reruns import fold_of, mean_accuracies, rows_by_key
+from nas_mnist.execution.spec import AUTO, CONFIRMATION, RERUNS, SearchConfig
 from nas_mnist.execution.store import keep_weights
 from nas_mnist.networks.architecture import Architecture, format_notation
 from nas_mnist.search.pruner import EXEMPT_SHARE, LearningCurve, make_pruner
@@ -40,6 +42,7 @@ class Run:
     trial_id: int
     number: int
     member: Member
+    fold: int = 0  # which sixth of the training images is held out
     exempt: bool = False  # from pruning, to tell of pruned trials that would have won
     spared: bool = False  # though it would have been pruned
     curve: list[dict[str, float]] = field(default_factory=list)
@@ -48,18 +51,15 @@ class Run:
 class Job(ABC):
     """Runs trials of one study with one set of data on one device."""
 
-    metric: str  # the accuracy that an epoch records
+    metric = "val_accuracy"  # what an epoch records
     ending = ""  # of the name of the study whose trials they are, beside the search's
     at_once: int  # trials that are taken at a time
-    training: Images
-    held_out: Images
 
     def __init__(self, config: SearchConfig, keep_going: Callable[[], None]) -> None:
         """`keep_going` is called at every step of training; it raises KeyboardInterrupt to stop."""
         self.config, self.limit, self.keep_going = config, config.limit(), keep_going
         self.device = resolve_device(config.device)
         self.dataset = load_dataset(config.dataset, config.data_dir)
-        self.test = self.dataset.test.to(self.device)
         self.record = load_study(config.study, config.storage)
         check_identity(self.record, config)
         precision = self.record.spec.precision if config.precision == AUTO else config.precision
@@ -77,8 +77,22 @@ class Job(ABC):
         """A trial that was taken, afresh if it had begun before."""
 
     @abstractmethod
-    def results(self, run: Run, test_accuracy: float) -> tuple[list[float], dict[str, Any]]:
+    def images(self, fold: int) -> tuple[Images, Images]:
+        """What trials train on, and what is held out."""
+
+    @abstractmethod
+    def results(self, run: Run, network: nn.Module) -> tuple[list[float], dict[str, Any]]:
         """Values and last attributes of a trial that was trained to its end."""
+
+    def tested(self, network: nn.Module) -> float:
+        """Accuracy in percent on the test images, by itself, not in the pack, which rounds
+        otherwise: what its file will answer."""
+        return accuracy(network, self.dataset.test.to(self.device), self.dataset.normalization)
+
+    def kept(self, network: nn.Module, run: Run) -> dict[str, Any]:
+        """The attribute that tells where the weights are, once they are there."""
+        kept = keep_weights(network, self.config, self.storage, run.trial_id)
+        return {"weights": {"artifact": kept}}
 
     def go_on(self, run: Run, record: EpochRecord) -> bool:
         """Record an epoch; whether training goes on: not if the trial is another's meanwhile."""
@@ -90,12 +104,13 @@ class Job(ABC):
         while taken := self.take():
             try:
                 with queue.heartbeat(self.storage, taken):
-                    by_topology: dict[Any, list[Run]] = {}
+                    together: dict[Any, list[Run]] = {}
                     run = None
                     for trial_id in taken:
                         run = self.begin(trial_id, run)
-                        by_topology.setdefault(run.member.architecture.topology, []).append(run)
-                    for runs in by_topology.values():
+                        alike = run.member.architecture.topology, run.fold
+                        together.setdefault(alike, []).append(run)
+                    for runs in together.values():
                         self._train(runs)
             except UpdateFinishedTrialError:  # taken for dead, and finished by another
                 continue
@@ -120,7 +135,7 @@ class Job(ABC):
     def _train(self, runs: list[Run]) -> None:
         """Train them together, and finish each that is still this process's."""
         members, normalization = [run.member for run in runs], self.dataset.normalization
-        pack = self.pack(members, self.training, self.held_out, normalization=normalization)
+        pack = self.pack(members, *self.images(runs[0].fold), normalization=normalization)
         training = dict(enumerate(runs))
         for outcomes in pack:
             for index, outcome in outcomes.items():
@@ -131,12 +146,7 @@ class Job(ABC):
                     pack.stop(index)
                     del training[index]
         for index, run in training.items():
-            network = pack.network(index)
-            # By itself, not in the pack, which rounds otherwise: what its file will answer.
-            tested = accuracy(network, self.test, normalization)
-            artifact = keep_weights(network, self.config, self.storage, run.trial_id)
-            values, attributes = self.results(run, tested)
-            attributes["weights"] = {"artifact": artifact}
+            values, attributes = self.results(run, pack.network(index))
             queue.finish(self.storage, run.trial_id, TrialState.COMPLETE, values, attributes)
 
 
@@ -151,7 +161,10 @@ class ConfirmJob(Job):
         super().__init__(config, keep_going)
         self.wanted = wanted_runs(self.record, config)
         images = first_train_samples(self.dataset, config.confirmation_images()).train
-        self.training, self.held_out = images.to(self.device), self.test
+        self.data = images.to(self.device), self.dataset.test.to(self.device)
+
+    def images(self, fold: int) -> tuple[Images, Images]:
+        return self.data
 
     def choose(self, taken: list[int], trials: list[FrozenTrial]) -> FrozenTrial | None:
         mine = [t.user_attrs["trial"] for t in trials if optuna_internals.trial_id(t) in taken]
@@ -165,24 +178,62 @@ class ConfirmJob(Job):
         queue.write_held(self.storage, trial_id, {"curve": []})
         return Run(trial_id, row.number, member)
 
-    def results(self, run: Run, test_accuracy: float) -> tuple[list[float], dict[str, Any]]:
-        run.curve[-1]["test_accuracy"] = test_accuracy
-        return [test_accuracy], {"curve": run.curve}
+    def results(self, run: Run, network: nn.Module) -> tuple[list[float], dict[str, Any]]:
+        run.curve[-1]["test_accuracy"] = tested = self.tested(network)
+        return [tested], {"curve": run.curve, **self.kept(network, run)}
 
 
-class SearchJob(Job):
-    """Runs a search's trials, up to `config.pack` at once, as far as they are of one topology."""
-
-    metric = "val_accuracy"
+class OfSearch(Job):
+    """Trains on five sixths of the training images, judged by the other, up to `config.pack` trials
+    at once."""
 
     def __init__(self, config: SearchConfig, keep_going: Callable[[], None]) -> None:
         super().__init__(config, keep_going)
         self.at_once = config.pack
-        train, validation = split_dataset(self.dataset, config.seed, config.train_samples)
-        self.training, self.held_out = train.to(self.device), validation.to(self.device)
+        self._split: dict[int, Any] = {}
+
+    def images(self, fold: int) -> tuple[Images, Images]:
+        if fold not in self._split:  # one at a time is kept
+            images = split_dataset(self.dataset, self.config.seed, self.config.train_samples, fold)
+            self._split = {fold: tuple(some.to(self.device) for some in images)}
+        found: tuple[Images, Images] = self._split[fold]
+        return found
+
+
+class RerunJob(OfSearch):
+    """Trains networks of a search again, each time with another sixth held out."""
+
+    ending = RERUNS
+
+    def choose(self, taken: list[int], trials: list[FrozenTrial]) -> FrozenTrial | None:
+        rows = [*rows_by_key(trials).items()][: self.config.total_reruns()]
+        of = {optuna_internals.trial_id(row): fold_of(run) for (_, run), row in rows}
+        alike = {of[number] for number in taken} or set(of.values())
+        waiting = [row for _, row in rows if row.state == TrialState.WAITING]
+        return next((r for r in waiting if of[optuna_internals.trial_id(r)] in alike), None)
+
+    def begin(self, trial_id: int, beside: Run | None) -> Run:
+        row = self.storage.get_trial(trial_id)
+        number, seed = row.user_attrs["trial"], row.user_attrs["seed"]
+        (found,) = self.record.records([number])
+        member = self.member(found.architecture, found.peak_learning_rate, seed)
+        queue.write_held(self.storage, trial_id, {"curve": []})
+        return Run(trial_id, row.number, member, fold_of(row.user_attrs["run"]))
+
+    def results(self, run: Run, network: nn.Module) -> tuple[list[float], dict[str, Any]]:
+        return [run.curve[-1]["val_accuracy"]], {}
+
+
+class SearchJob(OfSearch):
+    """Runs a search's trials, those at once of one topology."""
+
+    def __init__(self, config: SearchConfig, keep_going: Callable[[], None]) -> None:
+        super().__init__(config, keep_going)
         self.space = find_space(config.space, config.classes)
-        self.pruner = make_pruner(config.pruner, config.epochs, len(validation))
-        self.sampler = SearchSampler(config.sampler, config.seed, self.space, self.limit)
+        self.pruner = make_pruner(config.pruner, config.epochs, len(self.images(0)[1]))
+        means = mean_accuracies(self.record)
+        own = config.sampler, config.seed, self.space, self.limit
+        self.sampler = SearchSampler(*own, means=means)
         self.first = self.record.study.user_attrs.get(FIRST, [])
 
     def choose(self, taken: list[int], trials: list[FrozenTrial]) -> FrozenTrial | None:
@@ -216,7 +267,7 @@ class SearchJob(Job):
         queue.write_held(self.storage, trial_id, attributes)
         if "parameters" not in trial.constraints:
             trial.set_constraint("parameters", architecture.parameters - self.config.budget)
-        return Run(trial_id, trial.number, member, exempt)
+        return Run(trial_id, trial.number, member, exempt=exempt)
 
     def go_on(self, run: Run, record: EpochRecord) -> bool:
         if not super().go_on(run, record):
@@ -241,13 +292,13 @@ class SearchJob(Job):
         queue.finish(self.storage, run.trial_id, TrialState.PRUNED, (), pruned)
         return False
 
-    def results(self, run: Run, test_accuracy: float) -> tuple[list[float], dict[str, Any]]:
+    def results(self, run: Run, network: nn.Module) -> tuple[list[float], dict[str, Any]]:
         values = [run.member.architecture.parameters, run.curve[-1]["val_accuracy"]]
-        return values, {"test_accuracy": test_accuracy}
+        return values, {"test_accuracy": self.tested(network), **self.kept(network, run)}
 
 
 def _curve(number: int, parameters: int, curve: list[dict[str, float]]) -> LearningCurve:
     return LearningCurve(number, parameters, [entry["val_accuracy"] for entry in curve])
 
 
-JOBS: dict[str, type[Job]] = {"search": SearchJob, "confirm": ConfirmJob}
+JOBS: dict[str, type[Job]] = {"search": SearchJob, "rerun": RerunJob, "confirm": ConfirmJob}

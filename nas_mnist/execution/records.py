@@ -1,7 +1,7 @@
 """A study as its storage has it, read safely, whoever's database it is."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
@@ -15,7 +15,6 @@ from nas_mnist.execution.optuna_internals import Storage, study_id, trial_id
 from nas_mnist.execution.spec import SearchConfig, StudySpec, parse_url
 from nas_mnist.execution.store import open_storage, shown, storage_errors
 from nas_mnist.networks.architecture import Architecture, format_notation, parse_notation
-from nas_mnist.search.front import front_indices
 
 _ASKED_LAST = "asked"
 """user attribute of a study: what of ASKED was last asked of it, unless as when it was made"""
@@ -92,7 +91,7 @@ class StudyRecord:
         with storage_errors(url):
             names = optuna.get_all_study_names(storage)
             if name not in names:
-                names = [known for known in names if not known.endswith(spec.CONFIRMATION)]
+                names = [known for known in names if not known.endswith(spec.BESIDE)]
                 said = f"no study {name!r} in {parse_url(url).database}"
                 if not names:
                     raise StudyError(said)
@@ -159,12 +158,15 @@ class StudyRecord:
         """All completed trials, by number."""
         return [_record(self.name, trial) for trial in self._kept()]
 
-    def front(self) -> list[TrialRecord]:
-        """The trials that no other beats in size and accuracy, from the fewest parameters up."""
-        trials = self._kept()
-        # Of thousands of trials only the front's are read whole.
-        points = [_point(self.name, trial) for trial in trials]
-        return [_record(self.name, trials[index]) for index in front_indices(points)]
+    def points(self) -> dict[int, tuple[int, float]]:
+        """Parameters, and validation accuracy in percent, of all completed trials, by number.
+        StorageError if one is damaged."""
+        return {trial.number: _point(self.name, trial) for trial in self._kept()}
+
+    def records(self, numbers: Sequence[int]) -> list[TrialRecord]:
+        """Completed trials by their numbers, in that order: of thousands, few are read whole."""
+        kept = {trial.number: trial for trial in self._kept()}
+        return [_record(self.name, kept[number]) for number in numbers]
 
     def _kept(self) -> list[FrozenTrial]:
         """The completed trials with weights. Versions before 0.2 could complete a trial in the

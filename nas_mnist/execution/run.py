@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, suppress
 from functools import partial
 from typing import Any, NamedTuple
@@ -13,9 +13,17 @@ from optuna.trial import FrozenTrial, TrialState
 from nas_mnist.errors import INTERRUPTED, StorageError, StudyError, WorkerError, reason
 from nas_mnist.execution.confirmation import RunKey, confirmation_rows, wanted_runs
 from nas_mnist.execution.creation import fill_queue, make_study, queue_confirmation
+from nas_mnist.execution.estimates import next_rung
 from nas_mnist.execution.launcher import Launcher, Worker
 from nas_mnist.execution.queue import give_back_abandoned
 from nas_mnist.execution.records import Counts, StudyRecord, counts_of
+from nas_mnist.execution.reruns import (
+    RerunKey,
+    queue_reruns,
+    rerun_rows,
+    rerun_study,
+    settle_rung,
+)
 from nas_mnist.execution.spec import SearchConfig
 from nas_mnist.processes import interrupts_noted
 from nas_mnist.search.front import front_indices
@@ -28,7 +36,7 @@ _WHY_KILLED = "perhaps for want of memory; try fewer --workers"
 
 
 class Progress(NamedTuple):
-    """How far a search or a confirmation is."""
+    """How far a search is, its reruns or its confirmation."""
 
     counts: Counts
     """of the trials, or the runs"""
@@ -36,11 +44,13 @@ class Progress(NamedTuple):
     seconds: float
     """since this run of the command began"""
     before: int
-    """what of a search's trials, or a confirmation's epochs, was done then"""
+    """what of a search's trials, or of the others' epochs, was done then"""
     best: Sequence[tuple[int, float]] = ()
     """a search's front so far: parameters, and validation accuracy in percent"""
     epochs: tuple[int, int] | None = None
-    """a confirmation's: done, and in all"""
+    """of reruns and a confirmation: done, and in all"""
+    job: str = "search"
+    """or "reruns", or "confirmation\""""
 
     @property
     def seconds_left(self) -> float | None:
@@ -72,9 +82,7 @@ def prepare_search(
     dataset = load_dataset(config.dataset, config.data_dir)
     split_dataset(dataset, config.seed, config.train_samples)
     config = config.changed(classes=dataset.classes)
-    record = make_study(config, dataset.normalization, first, best_precision(device))
-    record.front()  # a damaged trial is told now, not after training
-    return record
+    return make_study(config, dataset.normalization, first, best_precision(device))
 
 
 def run_search(
@@ -106,7 +114,7 @@ def prepare_confirmation(
 ) -> int:
     """Check all that the workers will need; how many images they will train on. StudyError if the
     study has no front, or was made on other images."""
-    if not record.front():
+    if not record.points():
         raise StudyError(f"study {record.name!r} has no completed trial yet; let search run on")
     (launcher or Launcher()).check(config)
     from nas_mnist.training.datasets import first_train_samples, load_dataset
@@ -124,30 +132,68 @@ def run_confirmation(
     more seeds, or a front that has grown, only what is missing is run."""
     study_id = queue_confirmation(record, config)
     wanted = wanted_runs(record, config)
-    epochs = len(wanted) * config.epochs
 
     def wanted_rows() -> dict[RunKey, FrozenTrial]:
         rows = confirmation_rows(record)
         return {key: rows[key] for key in wanted if key in rows}
 
-    def epochs_of(run: FrozenTrial) -> int:
-        known = {TrialState.WAITING: 0, TrialState.FAIL: config.epochs}  # no more to wait for
-        return known.get(run.state, len(run.user_attrs.get("curve", ())))
-
-    before = sum(map(epochs_of, wanted_rows().values()))
-
-    def read_progress(seconds: float) -> Progress:
-        rows = wanted_rows().values()
-        done = sum(map(epochs_of, rows))
-        return Progress(counts_of(rows), len(wanted), seconds, before, epochs=(done, epochs))
-
     def waiting() -> int:  # a worker takes all that wait of a network
         rows = wanted_rows()
         return len({key[0] for key, run in rows.items() if run.state == TrialState.WAITING})
 
+    progress = _by_epochs(wanted_rows, config, "confirmation", lambda: len(wanted))
     config = config.changed(classes=record.spec.classes)
     workers = Workers(launcher or Launcher(), config, "confirm")
-    return supervise(record, study_id, workers, read_progress, waiting)
+    return supervise(record, study_id, workers, progress, waiting)
+
+
+def run_reruns(
+    record: StudyRecord, config: SearchConfig, launcher: Launcher | None = None
+) -> Generator[Progress]:
+    """Train networks of a search again, as many times as `config.total_reruns()` says in all, where
+    that tells most of the front; otherwise as `run_search`. Fewer if there is none to train."""
+    total, study_id = config.total_reruns(), rerun_study(record)
+
+    def rows() -> dict[RerunKey, FrozenTrial]:
+        return dict([*rerun_rows(record).items()][:total])
+
+    def fill() -> int:
+        nonlocal total
+        found = rows()
+        if all(row.state.is_finished() for row in found.values()) and len(found) < total:
+            if (rung := next_rung(record, total)) is None:
+                total = len(found)
+            else:
+                settle_rung(record, rung)
+        queue_reruns(record)
+        return sum(row.state == TrialState.WAITING for row in rows().values())
+
+    progress = _by_epochs(rows, config, "reruns", lambda: total)
+    config = config.changed(classes=record.spec.classes)
+    workers = Workers(launcher or Launcher(), config, "rerun")
+    return supervise(record, study_id, workers, progress, fill)
+
+
+def _by_epochs(
+    rows: Callable[[], Mapping[Any, FrozenTrial]],
+    config: SearchConfig,
+    job: str,
+    total: Callable[[], int],
+) -> Callable[[float], Progress]:
+    """What reads how far runs are that all go to their last epoch."""
+
+    def epochs_of(run: FrozenTrial) -> int:
+        known = {TrialState.WAITING: 0, TrialState.FAIL: config.epochs}  # no more to wait for
+        return known.get(run.state, len(run.user_attrs.get("curve", ())))
+
+    before = sum(map(epochs_of, rows().values()))
+
+    def read(seconds: float) -> Progress:
+        found = rows().values()
+        epochs = sum(map(epochs_of, found)), total() * config.epochs
+        return Progress(counts_of(found), total(), seconds, before, epochs=epochs, job=job)
+
+    return read
 
 
 def supervise(
@@ -157,7 +203,7 @@ def supervise(
     read_progress: Callable[[float], Progress],
     fill: Callable[[], int],
 ) -> Generator[Progress]:
-    """Keep workers at the trials of a study, the search of `record` or its confirmation: see
+    """Keep workers at the trials of a study, the search of `record` or one beside it: see
     `run_search`. `read_progress` is asked how far it is, after so many seconds; `fill` keeps its
     queue filled, and gives how many trials wait."""
     start = time.monotonic()
@@ -189,7 +235,7 @@ def supervise(
 
 
 class Workers:
-    """Workers at one job, `search` or `confirm`."""
+    """Workers at one job, `search`, `rerun` or `confirm`."""
 
     def __init__(self, launcher: Launcher, config: SearchConfig, job: str) -> None:
         self._launcher, self._config, self._job = launcher, config, job

@@ -20,15 +20,16 @@ from nas_mnist.networks.architecture import Limit
 from nas_mnist.training.recipe import Recipe, dataset_recipe, merged, refusal
 
 # Settings that a study can be asked for anew at any time; it goes on only under the same others.
-ASKED = ("trials", "goal", "most_accurate")
+ASKED = ("trials", "reruns", "goal", "most_accurate")
 CONFIG = "config"
 """user attribute of a study: its StudySpec as it was made"""
 AUTO = "auto"
 PRECISIONS = (AUTO, "float32", "bfloat16")
-# A confirmation is a study of its own beside the one it confirms: the name's ending.
-CONFIRMATION = ".confirmation"
+# Reruns and a confirmation are studies of their own beside a search's: the endings of their names.
+BESIDE = RERUNS, CONFIRMATION = ".reruns", ".confirmation"
 # The search sets these itself.
 _NOT_IN_RECIPE = {"epochs": "--epochs sets it", "learning_rate": "each trial samples its own"}
+_TRIALS_A_RERUN = 6
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 
 
@@ -69,12 +70,18 @@ class StudySpec(BaseModel):
     classes: int = Field(10, ge=2, le=100)  # the dataset says it
     recipe: dict[str, Any] = Field({}, description="Settings of the recipe.")
     trials: int = Field(200, ge=1, le=10**6, description="Finished trials in total.")
+    reruns: int | None = Field(
+        None,
+        ge=0,
+        le=10**5,
+        description="Runs beside the trials, of networks that one run leaves in doubt.",
+    )
     goal: float = Field(99.4, ge=0, le=100, description="Accuracy to hold, in percent.")
     most_accurate: int = Field(
         0,
         ge=0,
         le=1000,
-        description="Confirm also so many networks most accurate on the validation images.",
+        description="Confirm also so many networks most accurate by validation.",
     )
 
     def __init__(self, **settings: Any) -> None:
@@ -92,6 +99,10 @@ class StudySpec(BaseModel):
 
     def limit(self) -> Limit:
         return Limit.of(self.budget, self.limits)
+
+    def total_reruns(self) -> int:
+        """Of the whole study: about a fifth of what its trials cost, unless said."""
+        return self.trials // _TRIALS_A_RERUN if self.reruns is None else self.reruns
 
     def trial_recipe(self, learning_rate: float) -> Recipe:
         own = {"epochs": self.epochs, "learning_rate": learning_rate}
@@ -227,8 +238,9 @@ def default_storage(study: str) -> str:
     if not (isinstance(study, str) and _NAME.fullmatch(study)):
         rule = "must be 1 to 100 letters, digits, dots, dashes and underscores"
         raise RequestError(f"{said} {rule}, and start with a letter or digit")
-    if study.endswith(CONFIRMATION):
-        raise RequestError(f"{said}: names ending in {CONFIRMATION} are reserved")
+    for ending in BESIDE:
+        if study.endswith(ending):
+            raise RequestError(f"{said}: names ending in {ending} are reserved")
     return f"sqlite:///studies/{study}.db"
 
 

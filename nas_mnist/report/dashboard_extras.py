@@ -51,7 +51,7 @@ def update_dashboard(record: StudyRecord) -> None:
     """Store the study's note, figures and winner for the dashboard, in place of earlier ones."""
     with storage_errors(record.url):
         optuna_dashboard.save_note(record.study, study_note(record))
-        if not record.front():
+        if not record.points():
             return
         curves = curves_figure(record).update_layout(title="Learning curves of the front")
         for name, figure in (("front", front_figure(record)), ("learning-curves", curves)):
@@ -74,12 +74,12 @@ def study_note(record: StudyRecord) -> str:
     )
     if not shown:
         return f"{about}\n\n{trials}\n\nNo trial has completed yet."
-    headings, *rows = front_rows(shown)
+    headings, *rows = front_rows(record, shown)
     rows = [[*cells, f"`{notation}`"] for *cells, notation in rows]
     table = markdown_table([headings, *rows], ["--:"] * (len(headings) - 1) + [":--"])
-    trial, found = chosen(record)
+    trial, _, found = chosen(record)
     best = (
-        f"Most accurate on the validation images: trial {trial.number}"
+        f"Most accurate by validation: trial {trial.number}"
         f"{f', {confirmed_text(found)}' if found else ''}. "
         "Its module and weights are among the study's artifacts."
     )

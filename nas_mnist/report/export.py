@@ -20,6 +20,7 @@ from nas_mnist.networks.architecture import Architecture, build_network, format_
 from nas_mnist.networks.layers import forward_lines, layer_names
 from nas_mnist.report import check_export, replace_files
 from nas_mnist.report.front_table import confirmed_text
+from nas_mnist.report.tables import spread_text
 from nas_mnist.training.datasets import Dataset
 from nas_mnist.training.recipe import DATASETS, Recipe
 from nas_mnist.training.runs import Run
@@ -87,10 +88,10 @@ def load_weights(architecture: Architecture, weights: bytes) -> nn.Module:
 
 def _facts(record: StudyRecord, network: Candidate) -> dict[str, str]:
     """What the file's docstring says of the network beside its layers."""
-    trial, confirmed, spec, run = *network, record.spec, trained_run(network)
+    (trial, known, confirmed), spec, run = network, record.spec, trained_run(network)
     images = "5 in 6" if spec.train_samples is None else f"{spec.train_samples:,}"
     named, data = f"{record.name}, trial {trial.number}", f"training images of {spec.dataset}"
-    validation = f"{trial.val_accuracy:.2f} % after the final epoch"
+    validation = f"{spread_text(known.mean, known.sd)} %, estimated from all runs"
     epochs = f"{spec.epochs}, peak learning rate {trial.peak_learning_rate:g}"
     versions = ", ".join(f"{name} {text}" for name, text in record.versions.items())
     made = {"date": run.finished, "versions": versions}

@@ -9,12 +9,12 @@ import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
 from nas_mnist.execution.confirmation import Confirmed, confirmed
+from nas_mnist.execution.estimates import Estimated, estimates, front
 from nas_mnist.execution.records import StudyRecord, TrialRecord
 from nas_mnist.networks.architecture import Architecture, format_notation
 from nas_mnist.networks.references import references
 from nas_mnist.report.front_table import EpochUsage
 from nas_mnist.report.tables import counted, last_epochs_text
-from nas_mnist.search.front import front_indices
 from nas_mnist.training.runs import Reproduced
 
 FRONT_COLOR = "#1f5fbf"
@@ -47,10 +47,11 @@ _ACCURACY_AXIS = {
 def front_figure(record: StudyRecord, reproduced: Sequence[Reproduced] = ()) -> go.Figure:
     """Parameters against accuracy in percent: the front as a step line, the other completed
     trials, the budget, on MNIST the references as published, and of the networks of `reproduced`
-    the best mean test accuracy of their steps. Once networks are confirmed, the line is that of
-    their mean test accuracies. The upright axis is logarithmic in the error."""
-    front, known, budget = record.front(), confirmed(record), record.spec.budget
-    on_front = {trial.number for trial in front}
+    the best mean test accuracy of their steps. Once networks are confirmed, the line joins those
+    of the front, chosen by validation, at their mean test accuracies. The upright axis is
+    logarithmic in the error."""
+    shown, known, budget = front(record), confirmed(record), record.spec.budget
+    on_front = {trial.number for trial in shown}
     others = [_claim(trial) for trial in record.complete() if trial.number not in on_front]
     figure = go.Figure()
     _add(figure, "other completed trials, validation", others, marker={"color": _TRIALS, "size": 6})
@@ -64,17 +65,19 @@ def front_figure(record: StudyRecord, reproduced: Sequence[Reproduced] = ()) -> 
         _add(figure, "hand-made, published: test, best epoch", published, marker=diamond)
     if reproduced:
         _add_retrained(figure, reproduced)
-    claims, text = [_claim(trial) for trial in front], "Unconfirmed: one run of each network."
+    found = estimates(record)
+    claims = [_claim(trial, found[trial.number]) for trial in shown]
+    text = "Unconfirmed: validation accuracy, estimated from all runs."
     if known:
         circle = {"color": _CLAIMS, "size": 7, "symbol": "circle-open"}
-        _add(figure, "front, validation in the search", claims, marker=circle)
+        _add(figure, "front, validation, estimated in the search", claims, marker=circle)
         _add_confirmed(figure, known)
         counts = sorted({len(found.runs) for found in known})
         seeds = " to ".join(map(str, dict.fromkeys([counts[0], counts[-1]])))
         text = f"Confirmed with fresh seeds ({seeds}): test accuracy at the final epoch, mean ± sd."
     else:
-        _add(figure, "front, validation", claims, mode="lines+markers", **_LINE, **_DOT)
-    sizes = [trial.architecture.parameters for trial in front]
+        _add(figure, "front, validation, estimated", claims, mode="lines+markers", **_LINE, **_DOT)
+    sizes = [trial.architecture.parameters for trial in shown]
     sizes += [budget, *(step.architecture.parameters for step in reproduced)]
     errors = [error for trace in figure.data[1:] for error in trace.y] or [_DRAWN_MIN_ERROR, 100]
     title = f"{record.name}: what parameters buy in {counted(record.spec.epochs, 'epoch')}"
@@ -110,9 +113,11 @@ def _add(figure: go.Figure, name: str, points: Sequence[Point], **style: Any) ->
     )
 
 
-def _claim(trial: TrialRecord) -> Point:
+def _claim(trial: TrialRecord, estimate: Estimated | None = None) -> Point:
     more = f"trial {trial.number}, test {trial.test_accuracy:.2f} % in the search"
-    return trial.architecture, trial.val_accuracy, None, more
+    if estimate is None:
+        return trial.architecture, trial.val_accuracy, None, more
+    return trial.architecture, estimate.mean, estimate.sd, f"{more}, runs: {estimate.runs}"
 
 
 def _add_retrained(figure: go.Figure, reproduced: Sequence[Reproduced]) -> None:
@@ -127,14 +132,13 @@ def _add_retrained(figure: go.Figure, reproduced: Sequence[Reproduced]) -> None:
 
 
 def _add_confirmed(figure: go.Figure, known: Sequence[Confirmed]) -> None:
-    """Means with their spread, and the line of those that none of them beats."""
+    """Means with their spread, and the line of those on the front."""
     points = []
     for found in known:
         lowest = f"lowest of {last_epochs_text(len(found.runs[0].curve))} {found.last4_min:.2f} %"
         more = f"trial {found.trial.number}, seeds: {len(found.runs)}, {lowest}"
         points.append((found.architecture, found.mean, found.sd, more))
-    indices = front_indices([(network.parameters, mean) for network, mean, *_ in points])
-    best = [(*points[index][:2], None, "") for index in indices]
+    best = [(found.architecture, found.mean, None, "") for found in known if found.on_front]
     bare: dict[str, Any] = {"mode": "lines", "showlegend": False, "hoverinfo": "skip"}
     _add(figure, "confirmed front", best, **bare, **_LINE)
     _add(figure, "confirmed: test, mean ± sd of fresh seeds", points, **_DOT)
@@ -143,10 +147,10 @@ def _add_confirmed(figure: go.Figure, known: Sequence[Confirmed]) -> None:
 def curves_figure(record: StudyRecord) -> go.Figure:
     """Accuracy against epochs of each network of the front, the error on a logarithmic scale: on
     validation images in the search, and where it is confirmed the mean on test images, dashed."""
-    figure, front = go.Figure(), record.front()
-    colors = sample_colorscale("Viridis", np.linspace(0, 0.9, max(2, len(front))).tolist())
+    figure, shown = go.Figure(), front(record)
+    colors = sample_colorscale("Viridis", np.linspace(0, 0.9, max(2, len(shown))).tolist())
     runs = {found.trial.number: found.runs for found in confirmed(record)}
-    for trial, color in zip(front, colors, strict=False):
+    for trial, color in zip(shown, colors, strict=False):
         curves = [("validation", [entry["val_accuracy"] for entry in trial.curve], "solid", 2.0)]
         if trial.number in runs:
             tests = [[e["test_accuracy"] for e in run.curve] for run in runs[trial.number]]

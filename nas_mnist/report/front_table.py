@@ -1,27 +1,34 @@
 """What is said of a study: its front as values, as tables and as CSV, and where its epochs went."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
-from nas_mnist.execution.confirmation import Candidate, Confirmed, candidates, confirmed
-from nas_mnist.execution.records import StudyRecord, TrialRecord
+from nas_mnist.execution.confirmation import Candidate, Confirmed, candidates
+from nas_mnist.execution.estimates import estimates, front
+from nas_mnist.execution.records import StudyRecord
+from nas_mnist.execution.reruns import finished_reruns
 from nas_mnist.execution.store import shown
 from nas_mnist.report import tables, writing
+from nas_mnist.report.claims import Claim, claims
 from nas_mnist.report.tables import counted, last_epochs_text, picked, spread_text
 
-UNCONFIRMED = (
-    "This front is unconfirmed: each accuracy is that of one run on the search's training images."
+UNCONFIRMED = "This front is unconfirmed: no network has been retrained with fresh seeds yet."
+_ESTIMATES = (
+    "Validation: estimated from all runs of the study, mean over seeds ± how sure that is. "
+    "Expected test: the same, at the share of these mistakes that is made on test images."
 )
-_LEFT_OUT_FIRST = ("MACs", "receptive field", "notation", "gap", "seeds")
-_FINDINGS = ("gap", "last4_min", "goal_met", "diverged", "on_front")
+_LEFT_OUT_FIRST = ("MACs", "receptive field", "notation", "runs", "gap", "seeds")
+_FINDINGS = ("last4_min", "goal_met", "diverged", "on_front")
+_ESTIMATED = ("estimate", "estimate_sd", "own_runs", "expected_test", "expected_test_sd")
 _CSV_COLUMNS = (
     *("trial", "notation", "parameters", "macs", "receptive_field", "val_accuracy"),
-    *("test_accuracy", "seeds", "test_accuracy_mean", "test_accuracy_sd", *_FINDINGS),
+    *("test_accuracy", *_ESTIMATED),
+    *("seeds", "test_accuracy_mean", "test_accuracy_sd", "gap", *_FINDINGS),
 )
 
 
@@ -49,20 +56,20 @@ def epoch_usage(record: StudyRecord) -> EpochUsage:
         stopped=dict(sorted(Counter(map(epochs, pruned)).items())),
         exempt=sum(bool(trial.user_attrs.get("exempt")) for trial in complete),
         spared=len(spared),
-        wrongful=sum(trial.number in spared for trial in record.front()),
+        wrongful=sum(trial.number in spared for trial in front(record)),
     )
 
 
 def study_values(record: StudyRecord) -> dict[str, Any]:
     """What `studies --json` prints of a study."""
-    front = record.front()
+    of_front, known = front(record), estimates(record)
     return {
         "study": record.name,
         "storage": shown(record.url),
         **picked(record.spec, "dataset", "budget", "epochs", "trials"),
         **picked(record.counts(), "complete", "pruned", "failed", "running"),
-        "front": len(front),
-        "val_accuracy": max((trial.val_accuracy for trial in front), default=None),
+        "front": len(of_front),
+        "val_accuracy": max((known[trial.number].mean for trial in of_front), default=None),
     }
 
 
@@ -81,23 +88,34 @@ def studies_table(values: Sequence[dict[str, Any]]) -> Table:
 
 def front_values(record: StudyRecord) -> dict[str, Any]:
     """What `front --json` prints; accuracies in percent."""
+    shown, claimed = candidates(record), claims(record)
+    on_front = {trial.number for trial in front(record)}
     return {
         "study": record.name,
         **picked(record.spec, "dataset", "budget", "epochs"),
         "trials": picked(record.counts(), "complete", "pruned", "failed"),
         "pruning": {"pruner": record.spec.pruner, **epoch_usage(record)._asdict()},
-        "front": [_values(trial) for trial in record.front()],
-        "confirmed": [_values(found.trial, found) for found in confirmed(record)],
+        "reruns": len(finished_reruns(record)),
+        "front": [
+            _values(entry._replace(confirmed=None), claimed)
+            for entry in shown
+            if entry.trial.number in on_front
+        ],
+        "confirmed": [_values(entry, claimed) for entry in shown if entry.confirmed],
     }
 
 
-def _values(trial: TrialRecord, found: Confirmed | None = None) -> dict[str, Any]:
-    """The trial, and what its fresh seeds found."""
+def _values(entry: Candidate, claimed: Mapping[int, Claim]) -> dict[str, Any]:
+    """The trial, what all runs tell of it, and what its fresh seeds found."""
+    trial, known, found = entry
     values = {"trial": trial.number, **tables.size_values(trial.architecture)}
     values |= picked(trial, "val_accuracy", "test_accuracy")
+    claim = claimed[trial.number]
+    values |= dict(zip(_ESTIMATED, (*known, *claim), strict=True))
     if found is None:
         return values
     mean = {"test_accuracy_mean": found.mean, "test_accuracy_sd": found.sd}
+    mean["gap"] = found.mean - claim.mean
     runs = [picked(run, "seed", "test_accuracy", "last4_min") for run in found.runs]
     return {**values, "seeds": len(runs), **mean, **picked(found, *_FINDINGS), "runs": runs}
 
@@ -106,7 +124,7 @@ def front_table(record: StudyRecord, width: int | None = None) -> Table:
     """The front; with what its confirmation found, once that has begun. Given a terminal's `width`
     in characters, with the columns that it has room for, their numbers full."""
     spec, shown = record.spec, candidates(record)
-    columns = list(zip(*front_rows(shown), strict=True))
+    columns = list(zip(*front_rows(record, shown), strict=True))
     # A heading can wrap, a number cannot; notations can be folded.
     widths = {head: max(map(len, [*head.split(), *cells])) for head, *cells in columns}
     widths["notation"] = 24
@@ -126,21 +144,24 @@ def front_table(record: StudyRecord, width: int | None = None) -> Table:
     return table
 
 
-def front_rows(shown: Sequence[Candidate]) -> list[list[str]]:
+def front_rows(record: StudyRecord, shown: Sequence[Candidate]) -> list[list[str]]:
     """A row a network, its notation last."""
-    any_confirmed = any(entry.confirmed for entry in shown)
-    own = ("trial", "parameters", "MACs", "receptive field", "validation %")
+    any_confirmed, claimed = any(entry.confirmed for entry in shown), claims(record)
+    own = ("trial", "parameters", "MACs", "receptive field", "validation %", "runs")
     measured = ("confirmed test %", "seeds", "gap", "lowest of last 4 %", "goal")
-    rows: list[Any] = [[*own, *(measured if any_confirmed else ["test %"]), "notation"]]
-    for trial, found in shown:
-        cells: list[Any] = ["not yet", *[None] * 4] if any_confirmed else [trial.test_accuracy]
+    headings = *own, "expected test %", *(measured if any_confirmed else ()), "notation"
+    rows: list[Any] = [headings]
+    for trial, known, found in shown:
+        claim = claimed[trial.number]
+        cells: list[Any] = ["not yet", *[None] * 4] if any_confirmed else []
         if found is not None:
             seeds = f"{len(found.runs)}{f' + {found.diverged} diverged' if found.diverged else ''}"
             test, held = spread_text(found.mean, found.sd), "met" if found.goal_met else "missed"
-            cells = [test, seeds, f"{found.gap:+.2f}", found.last4_min, held]
+            cells = [test, seeds, f"{found.mean - claim.mean:+.2f}", found.last4_min, held]
         named = f"{trial.number}{'' if found is None or found.on_front else '*'}"
         notation, *sizes = tables.size_values(trial.architecture).values()
-        rows.append([named, *sizes, trial.val_accuracy, *cells, notation])
+        said = spread_text(known.mean, known.sd), str(known.runs), spread_text(*claim)
+        rows.append([named, *sizes, *said, *cells, notation])
     return tables.as_text(rows)
 
 
@@ -156,12 +177,12 @@ def front_caption(record: StudyRecord, shown: Sequence[Candidate]) -> str:
     """What the figures of `front_rows` are."""
     images = [entry.confirmed.images for entry in shown if entry.confirmed]
     if not images:
-        return UNCONFIRMED
-    beside = any(found and not found.on_front for _, found in shown)
+        return f"{_ESTIMATES} {UNCONFIRMED}"
+    beside = any(entry.confirmed and not entry.confirmed.on_front for entry in shown)
     return (
-        f"Confirmed: retrained on {images[0] or 'all'} training images with fresh seeds, test "
-        "accuracy after the final epoch, mean ± sd; gap: above the validation accuracy of the "
-        f"search; goal: {record.spec.goal:g} % over {last_epochs_text(record.spec.epochs)} with "
+        f"{_ESTIMATES} Confirmed: retrained on {images[0] or 'all'} training images with fresh "
+        "seeds, test accuracy after the final epoch, mean ± sd; gap: above what was expected; "
+        f"goal: {record.spec.goal:g} % over {last_epochs_text(record.spec.epochs)} with "
         "every seed."
     ) + (" *: not on the search's front, confirmed besides." if beside else "")
 
@@ -185,7 +206,8 @@ def write_front_csv(record: StudyRecord, file: Path) -> None:
     `front --json`; those of the confirmation are empty for a network without one."""
     import pandas
 
-    rows = [_values(*entry) for entry in candidates(record)]
+    claimed = claims(record)
+    rows = [_values(entry, claimed) for entry in candidates(record)]
     frame = pandas.DataFrame(rows, columns=_CSV_COLUMNS)
     counts = {"seeds": "Int64", "diverged": "Int64"}  # whole, where there is one
     with writing(file):

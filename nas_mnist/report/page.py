@@ -105,7 +105,7 @@ def write_report(
     summary = (
         f"{counted(counts.finished, 'trial')} of {counted(spec.epochs, 'epoch')}: "
         f"{counts.complete} completed, {counts.pruned} pruned, {counts.failed} diverged. "
-        f"Most accurate on the validation images: trial {trial.number}, "
+        f"Most accurate by validation: trial {trial.number}, "
         f"{trial.architecture.parameters:,} parameters, {said}."
     )
     importance = [text_part(f"Fewer than {_LEAST_TRIALS} completed trials do not say.")]
@@ -117,7 +117,7 @@ def write_report(
         figure_part(figures.front_figure(record, reproduced)),
         text_part("The front", "h2"),
         text_part(front_table.front_caption(record, shown)),
-        table_part(front_table.front_rows(shown)),
+        table_part(front_table.front_rows(record, shown)),
         text_part("Learning curves of the front", "h2"),
         figure_part(figures.curves_figure(record)),
         text_part("Where the epochs went", "h2"),

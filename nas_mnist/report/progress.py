@@ -36,7 +36,7 @@ def show_progress(updates: Generator[Progress], *, quiet: bool = False) -> None:
 def _line(progress: Progress) -> str:
     best = ", ".join(f"{size:,}: {accuracy:.2f}%" for size, accuracy in _spread(progress))
     said = [*_parts(progress), *([f"best {best}"] if best else [])]
-    return ("confirmation: " if progress.epochs else "") + "; ".join(said)
+    return ("" if progress.job == "search" else f"{progress.job}: ") + "; ".join(said)
 
 
 def _parts(progress: Progress) -> list[str]:

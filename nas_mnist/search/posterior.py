@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution
+from scipy.linalg import solve_triangular
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import (
@@ -32,7 +33,8 @@ _RUN_SD = 0.1  # between seeds, of the logarithm of the error: what the fit star
 class Network(NamedTuple):
     """What a search knows of a network before it is trained."""
 
-    notation: str
+    key: int | str
+    """runs of one network have the same"""
     point: Mapping[str, Any]
     """a value for each choice"""
     parameters: int
@@ -74,8 +76,8 @@ class Posterior:
         self._distributions = {n: kind for n, kind in distributions.items() if n != "fill"}
         # Reruns are of the networks that matter; of the other runs the last count.
         observed = sorted(observed, key=lambda own: own.fold != 0)[-_KNOWN:]
-        names = dict.fromkeys(own.network.notation for own in observed)
-        self._numbers = {name: number for number, name in enumerate(names)}
+        keys = dict.fromkeys(own.network.key for own in observed)
+        self._numbers = {key: number for number, key in enumerate(keys)}
         inputs = self._inputs(own.network for own in observed)
         inputs[:, _FOLD] = [own.fold for own in observed]
         errors = np.array([_log_error(own) for own in observed])
@@ -86,7 +88,7 @@ class Posterior:
         folds = {own.fold for own in observed}
         kernel = self._kernel(
             choices=inputs.shape[1] - 2,
-            repeated=len(names) < len(observed),
+            repeated=len(keys) < len(observed),
             folds=len(folds) > 1,
         )
         some = slice(-_FITTED, None)
@@ -97,6 +99,8 @@ class Posterior:
         # Of the sum an estimate leaves out what was added last: the fold, and the noise.
         fitted = self._process.kernel_.k1
         self._latent = fitted.k1 if len(folds) > 1 else fitted
+        self.noise = float(self._process.kernel_.k2.noise_level) * self._scale**2
+        """variance of the logarithm of a run's error around its network's"""
 
     def _kernel(self, choices: int, repeated: bool, folds: bool) -> Any:
         noise = (_RUN_SD / self._scale) ** 2
@@ -112,36 +116,31 @@ class Posterior:
 
     def estimates(self, networks: Sequence[Network]) -> list[Estimate]:
         """Of networks, observed or not."""
-        means, covariance = self._moments(networks)
+        inputs, means, told = self._predicted(networks)
+        variances = (self._latent.diag(inputs) - (told**2).sum(axis=0)) * self._scale**2
         # The error is the exponential of a normal variable: its mean and standard deviation.
-        variances = np.maximum(np.diag(covariance), 0)
+        variances = np.maximum(variances, 1e-12)
         errors = np.exp(means + variances / 2)
-        deviations = errors * np.sqrt(np.expm1(variances))
-        return [
-            Estimate(100 - float(e), float(sd)) for e, sd in zip(errors, deviations, strict=True)
-        ]
+        found = zip(100 - errors, errors * np.sqrt(np.expm1(variances)), strict=True)
+        return [Estimate(float(mean), float(sd)) for mean, sd in found]
 
-    def draws(self, networks: Sequence[Network], count: int, seed: int) -> Floats:
-        """Accuracies in percent, (count, networks), that all networks may have together."""
-        means, covariance = self._moments(networks)
-        random = np.random.default_rng(seed)
-        drawn = random.multivariate_normal(means, covariance, count, check_valid="ignore")
-        return 100 - np.exp(drawn)
+    def moments(self, networks: Sequence[Network]) -> tuple[Floats, Floats]:
+        """Means (networks,) and covariance (networks, networks) of the logarithms of the errors."""
+        inputs, means, told = self._predicted(networks)
+        return means, (self._latent(inputs) - told.T @ told) * self._scale**2
 
-    def _moments(self, networks: Sequence[Network]) -> tuple[Floats, Floats]:
-        """Mean and covariance of the logarithms of the errors."""
+    def _predicted(self, networks: Sequence[Network]) -> tuple[Floats, Floats, Floats]:
         inputs, process = self._inputs(networks), self._process
         shared = self._latent(inputs, process.X_train_)
         means = shared @ process.alpha_ * self._scale + self._mean
-        half = np.linalg.solve(process.L_, shared.T)
-        return means, (self._latent(inputs) - half.T @ half) * self._scale**2
+        return inputs, means, solve_triangular(process.L_, shared.T, lower=True)
 
     def _inputs(self, networks: Iterable[Network]) -> Floats:
         """A row a network: its number, the fold, the logarithm of its parameters, its choices. One
         that was not observed has no number."""
         rows = []
         for network in networks:
-            number = self._numbers.get(network.notation, math.nan)
+            number = self._numbers.get(network.key, math.nan)
             values = [number, math.nan, math.log(network.parameters)]
             for name, kind in self._distributions.items():
                 values += _unit(network.point[name], kind)

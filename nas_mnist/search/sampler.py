@@ -1,8 +1,8 @@
 """What draws the points of a search."""
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -57,13 +57,14 @@ class SearchSampler(BaseSampler):
     """Draws whole points of a space for a study of (parameters, accuracy in percent), by `seed`,
     the trial's number and the study so far: a resumed search goes on as it would have. If
     `distinct`, a network already tried is drawn again, unless it diverged: another learning rate
-    may do."""
+    may do. `means`: the mean accuracy of a trial's runs, by its number, where it has reruns."""
 
     name: str  # see `find_sampler`
     seed: int
     space: Space
     limit: Limit
     distinct: bool = True
+    means: Mapping[int, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._make = find_sampler(self.name)
@@ -76,8 +77,10 @@ class SearchSampler(BaseSampler):
         others = [own for own in study.get_trials(deepcopy=False) if own.number != trial.number]
         begun = [own for own in others if own.state != TrialState.FAIL and self.distinct]
         tried = {own.user_attrs.get("notation") for own in begun}
-        if self.name in _ON_LOGARITHMS:
-            study = optuna.load_study(study_name="logarithms", storage=_LogView(study))
+        on_logarithms = self.name in _ON_LOGARITHMS
+        if on_logarithms or self.means:
+            view = _View(study, self.means, on_logarithms)
+            study = optuna.load_study(study_name=_View.name, storage=view)
         for _ in range(_DRAWS):
             relative = sampler.infer_relative_search_space(study, trial)
             point = dict(sampler.sample_relative(study, trial, relative))
@@ -94,16 +97,25 @@ class SearchSampler(BaseSampler):
         raise ValueError(f"{param_name} is not of the search space")
 
 
-class _LogView(InMemoryStorage):
-    """The trials of a study as they are now, with the logarithms of parameters and error."""
+class _View(InMemoryStorage):
+    """The trials of a study as they are now, with these mean accuracies in place of single runs',
+    and the logarithms of parameters and error if that is asked for."""
 
-    def __init__(self, study: optuna.Study) -> None:
+    name = "view"
+
+    def __init__(
+        self, study: optuna.Study, means: Mapping[int, float], on_logarithms: bool
+    ) -> None:
         super().__init__()
         self._shown = [copy.copy(trial) for trial in study.get_trials(deepcopy=False)]
         for trial in self._shown:
             if trial.state == TrialState.COMPLETE:
-                trial.values = list(on_log_scale(*trial.values))
-        self.create_new_study([StudyDirection.MINIMIZE, StudyDirection.MINIMIZE], "logarithms")
+                parameters, accuracy = trial.values
+                accuracy = means.get(trial.number, accuracy)
+                pair = on_log_scale(parameters, accuracy), (parameters, accuracy)
+                trial.values = list(pair[0 if on_logarithms else 1])
+        directions = [StudyDirection.MINIMIZE] * 2 if on_logarithms else study.directions
+        self.create_new_study(directions, self.name)
 
     def get_all_trials(self, study_id: int, deepcopy: bool = True, states: Any = None) -> Any:
         trials = [trial for trial in self._shown if states is None or trial.state in states]

@@ -114,18 +114,21 @@ def load_dataset(name: str, data_dir: Path | str | None = None) -> Dataset:
 
 
 def split_dataset(
-    dataset: Dataset, seed: int, train_samples: int | None = None
+    dataset: Dataset, seed: int, train_samples: int | None = None, fold: int = 0
 ) -> tuple[Images, Images]:
     """The training images as two: to train on and to validate on, drawn by `seed`. One image in
-    six validates, 10,000 of MNIST's; of the others `train_samples` train, all if None, and it is
-    a RequestError if there are fewer, and a DataError if none can validate."""
+    six validates, 10,000 of MNIST's, others for each `fold` from 0 to 5; of the rest
+    `train_samples` train, all if None, and it is a RequestError if there are fewer, and a
+    DataError if none can validate."""
     if len(dataset.train) < 6:
         there = f"{len(dataset.train)} training images are too few for a search"
         raise DataError(
             f"--dataset {dataset.name}: {there}, which holds one in six out; 6 at least"
         )
     order = _shuffled(dataset.train, seed)
-    validation, train = order.tensor_split([len(order) // 6])
+    held_out = len(order) // 6
+    before, validation, after = order.tensor_split([fold * held_out, (fold + 1) * held_out])
+    train = torch.cat([before, after])
     return dataset.train.at(_first(train, train_samples)), dataset.train.at(validation)
 
 

@@ -114,7 +114,7 @@ def test_a_damaged_database(study: Path, shown: str) -> None:
 def test_a_damaged_trial(digits_search: Search, study: Path, damage: str, part: str) -> None:
     """It is named before anything is trained, and runs again by the way out that is said."""
     record = load_study("demo", FILE.format(study / "studies"))
-    number = record.front()[0].number
+    number = front(record)[0].number
     with sqlite3.connect(study / "studies" / "demo.db") as database:
         database.execute(damage.format(f"trial_id = {number + 1}"))
     run, more = runner(study), ("--trials", "13")
@@ -229,7 +229,7 @@ def test_studies_are_listed(study: Path) -> None:
 def test_a_trial_is_trained_as_its_study_does(study: Path) -> None:
     """On the study's split, and with the trial's seed, to the accuracy that was recorded."""
     record = load_study("demo", FILE.format(study / "studies"))
-    trial = record.front()[0]
+    trial = front(record)[0]
     run = runner(study)
     done = run("train", f"demo:{trial.number}", "--split", "--json", "-o", "net.py")
     assert done.code == 0, done.err

@@ -92,7 +92,7 @@ def networks(folder: Path) -> list[Confirmed]:
 
 def test_every_network_of_the_front_is_confirmed(folder: Path, networks: list[Confirmed]) -> None:
     record = load(folder)
-    assert [found.trial for found in networks] == record.front()
+    assert [found.trial for found in networks] == front(record)
     seeds = confirmation_seeds(record.spec.seed, 2)
     assert not set(seeds) & {trial.seed for trial in record.complete()}
     for found in networks:
@@ -161,7 +161,7 @@ def test_networks_beside_the_front(folder: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     record = load(copy)
-    front = [trial.number for trial in record.front()]
+    front = [trial.number for trial in front(record)]
     beside = {trial.number for trial in record.complete()} - set(front)
     assert beside, "every trial is on the front: this shows nothing"
     before = rows(copy)
@@ -203,7 +203,7 @@ def test_the_smallest_of_an_accuracy(folder: Path, networks: list[Confirmed]) ->
     wanted = sorted(found.mean for found in networks)[len(networks) // 2]
     smallest = next(found for found in networks if found.mean >= wanted)
     assert chosen(record, at_least=wanted).trial == smallest.trial
-    assert chosen(record, trial=record.front()[0].number).confirmed == networks[0]
+    assert chosen(record, trial=front(record)[0].number).confirmed == networks[0]
     done = runner(folder)("export", "demo", "-o", "w.py", "--at-least", "100")
     assert done.code == 2
     assert "no network of 100%; its best has" in done.err

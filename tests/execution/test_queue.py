@@ -282,7 +282,7 @@ def test_a_completed_trial_without_weights_is_left_out(record: StudyRecord) -> N
     assert trial_id is not None
     lost = {"weights": None, "test_accuracy": None, "notation": "c4-g-c10k1"}
     finish(record.storage, trial_id, TrialState.COMPLETE, [76.0, 99.0], lost)
-    assert record.front() == record.complete() == []
+    assert front(record) == record.complete() == []
     with pytest.raises(StudyError, match="trial 0 of study 'demo' lost its weights"):
         record.trial(0)
     assert record.counts().complete == 1

@@ -86,7 +86,7 @@ def test_the_dashboard_in_a_browser(digits_search: Search, tmp_path: Path) -> No
     assert "val_accuracy" in seen.dom
     # The front's line, in its own blue: nothing else on the page is of that colour.
     assert blue_pixels(picture) > 100
-    for trial in record.front():
+    for trial in front(record):
         assert trial.notation in note.dom
     results = digits_search.folder / "runs" / "demo"
     assert files == {name: (results / name).read_bytes() for name in ("winner.py", "winner.pt")}

@@ -77,7 +77,7 @@ def test_the_trained_network_and_its_file_agree(
 ) -> None:
     """Retrains a trial from its record alone: the file's logits are the trained network's."""
     record = digits_search.record()
-    trial = record.front()[-1]
+    trial = front(record)[-1]
     export_network(record, Candidate(trial, None), tmp_path / "made" / "network.py")
     copied = tmp_path / "copied"
     shutil.copytree(tmp_path / "made", copied)
@@ -267,7 +267,7 @@ def test_a_failed_export_leaves_the_last_one(digits_search: Search, tmp_path: Pa
     folder = tmp_path / "copy"
     shutil.copytree(digits_search.folder, folder)
     record = load_study("demo", f"sqlite:///{folder}/studies/demo.db")
-    trial = record.front()[-1]
+    trial = front(record)[-1]
     file = tmp_path / "größe @ 1.py"  # a name of any kind finds its weights
     weights = export_network(record, Candidate(trial, None), file)
     before = file.read_bytes(), weights.read_bytes()

@@ -18,7 +18,7 @@ from tests.conftest import Search
 
 def test_front_figure(digits_search: Search) -> None:
     record = digits_search.record()
-    front = record.front()
+    front = front(record)
     figure = front_figure(record)
     (line,) = [trace for trace in figure.data if trace.line.shape == "hv"]
     assert list(line.x) == [trial.architecture.parameters for trial in front]

@@ -41,12 +41,12 @@ def test_the_report_in_a_browser(digits_search: Search, tmp_path: Path) -> None:
     assert file.stat().st_size < 3_000_000
     seen = check_drawn(file, tmp_path, plots=4)
     record = digits_search.record()
-    best = max(record.front(), key=lambda trial: trial.val_accuracy)
+    best = max(front(record), key=lambda trial: trial.val_accuracy)
     assert best.notation in seen
     wrong = round((100 - best.test_accuracy) / 100 * 359)
     assert f"{wrong} of 359 test images wrong, {best.test_accuracy:.2f} % right" in seen
     assert seen.count("<img alt=") == min(wrong, 120)
-    for trial in record.front():
+    for trial in front(record):
         assert trial.notation in seen
     assert "&quot;budget&quot;: 1500" in text
 
