@@ -124,8 +124,8 @@ def test_a_study_of_the_command_line(digits_search: Search, tmp_path: Path) -> N
     winner = study.winner()
     frame = study.to_pandas()
     assert len(frame) == 12
-    best = frame[frame.on_front].val_accuracy.max()
-    assert winner.candidate.trial.val_accuracy == best
+    best = frame[frame.on_front].estimate.max()
+    assert winner.candidate.estimate.mean == best
     network = winner.load()
     assert not network.training
     images = nas_mnist.load_dataset("digits").test.images[:5]
@@ -138,7 +138,7 @@ def test_a_study_of_the_command_line(digits_search: Search, tmp_path: Path) -> N
     assert study.winner(trial=number).candidate.trial.number == number
     with pytest.raises(RequestError, match=r"must end in \.py"):
         winner.export(tmp_path / "made.txt")
-    with pytest.raises(StudyError, match="no network of 100%"):
+    with pytest.raises(StudyError, match="no network that has 100%"):
         study.winner(at_least=100)
 
 

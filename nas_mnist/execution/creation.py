@@ -75,7 +75,7 @@ def make_study(
         if first is not None:
             study.set_user_attr(FIRST, list(first))
         record = record.ask(**{name: getattr(config, name) for name in spec.ASKED})
-    record.points()  # a damaged trial is told before anything is queued
+    record.check()  # a damaged trial is told before anything is queued
     fill_queue(record, config)
     return record
 

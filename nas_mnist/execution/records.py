@@ -15,6 +15,7 @@ from nas_mnist.execution.optuna_internals import Storage, study_id, trial_id
 from nas_mnist.execution.spec import SearchConfig, StudySpec, parse_url
 from nas_mnist.execution.store import open_storage, shown, storage_errors
 from nas_mnist.networks.architecture import Architecture, format_notation, parse_notation
+from nas_mnist.search.front import front_indices
 
 _ASKED_LAST = "asked"
 """user attribute of a study: what of ASKED was last asked of it, unless as when it was made"""
@@ -162,6 +163,12 @@ class StudyRecord:
         """Parameters, and validation accuracy in percent, of all completed trials, by number.
         StorageError if one is damaged."""
         return {trial.number: _point(self.name, trial) for trial in self._kept()}
+
+    def check(self) -> None:
+        """StorageError if a completed trial is damaged: of those that no other beats the whole."""
+        points = self.points()
+        numbers = [*points]
+        self.records([numbers[index] for index in front_indices([*points.values()])])
 
     def records(self, numbers: Sequence[int]) -> list[TrialRecord]:
         """Completed trials by their numbers, in that order: of thousands, few are read whole."""

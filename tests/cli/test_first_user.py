@@ -13,6 +13,7 @@ from pathlib import Path
 import optuna
 import pytest
 
+from nas_mnist.execution.estimates import front
 from nas_mnist.execution.records import load_study
 from nas_mnist.training.datasets import data_folder
 from tests.conftest import CommandLine, Search, command, run_process, runner

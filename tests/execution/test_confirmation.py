@@ -13,6 +13,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from nas_mnist.errors import StudyError
 from nas_mnist.execution.confirmation import (
     Confirmed,
     choose_run,
@@ -20,6 +21,7 @@ from nas_mnist.execution.confirmation import (
     confirmation_seeds,
     confirmed,
 )
+from nas_mnist.execution.estimates import estimates, front
 from nas_mnist.execution.records import StudyRecord, load_study
 from nas_mnist.execution.spec import CONFIRMATION
 from nas_mnist.training.datasets import Dataset, first_train_samples
@@ -55,7 +57,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = runner(folder)("confirm", "demo", "--seeds", "1", "--workers", "2")
     assert done.code == 0, done.err
     first = rows(folder)
-    assert [row.state for row in first] == [TrialState.COMPLETE] * len(load(folder).front())
+    assert [row.state for row in first] == [TrialState.COMPLETE] * len(front(load(folder)))
 
     # One worker, whose two networks take seconds: a slow look finds it at work.
     second = subprocess.Popen(
@@ -111,7 +113,7 @@ def test_what_is_quoted(folder: Path, networks: list[Confirmed]) -> None:
         assert entry["seeds"] == 2
         assert entry["test_accuracy_mean"] == pytest.approx(statistics.mean(finals))
         assert entry["test_accuracy_sd"] == pytest.approx(statistics.stdev(finals))
-        assert entry["gap"] == pytest.approx(entry["test_accuracy_mean"] - entry["val_accuracy"])
+        assert entry["gap"] == pytest.approx(entry["test_accuracy_mean"] - entry["expected_test"])
         lowest = min(epoch["test_accuracy"] for run in found.runs for epoch in run.curve[-4:])
         assert entry["last4_min"] == lowest
         assert entry["goal_met"] == (lowest >= 99.4)
@@ -161,16 +163,16 @@ def test_networks_beside_the_front(folder: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     record = load(copy)
-    front = [trial.number for trial in front(record)]
-    beside = {trial.number for trial in record.complete()} - set(front)
+    of_front = [trial.number for trial in front(record)]
+    beside = {trial.number for trial in record.complete()} - set(of_front)
     assert beside, "every trial is on the front: this shows nothing"
     before = rows(copy)
     done = runner(copy)("confirm", "demo", "--seeds", "2", "--most-accurate", "4", "--json")
     assert done.code == 0, done.err
-    assert f"confirming {len(front)} networks of the front and {len(beside)} beside it" in done.err
+    assert f"confirming {len(of_front) + len(beside)} networks with 2 seeds" in done.err
     assert rows(copy)[: len(before)] == before
     values = done.json
-    assert [entry["trial"] for entry in values["front"]] == front
+    assert [entry["trial"] for entry in values["front"]] == of_front
     sizes = [entry["parameters"] for entry in values["confirmed"]]
     assert sizes == sorted(sizes)
     assert {e["trial"] for e in values["confirmed"] if not e["on_front"]} == beside
@@ -179,17 +181,15 @@ def test_networks_beside_the_front(folder: Path, tmp_path: Path) -> None:
     assert all(f"{number}*" in said for number in beside)
     assert "*: not on the search's front" in said
     assert len((copy / "front.csv").read_text().splitlines()) == 1 + len(sizes)
-    # The winner is whoever is most accurate on the validation images.
-    assert chosen(record) == chosen(load(folder))
-    largest = max(values["confirmed"], key=lambda entry: entry["test_accuracy_mean"])
-    meant = chosen(record, at_least=largest["test_accuracy_mean"])
-    assert meant.trial.number == largest["trial"]
+    # The winner is whoever is most accurate by validation.
+    assert chosen(record).trial == chosen(load(folder)).trial
 
 
 def test_the_exported_winner_is_the_first_seeds(folder: Path, networks: list[Confirmed]) -> None:
     done = runner(folder)("export", "demo", "-o", "made/best.py")
     assert done.code == 0, done.err
-    best = max(networks, key=lambda found: found.trial.val_accuracy)
+    known = estimates(load(folder))
+    best = max(networks, key=lambda found: known[found.trial.number].mean)
     text = (folder / "made" / "best.py").read_text()
     assert f"trial {best.trial.number}, confirmed with seed {best.runs[0].seed}" in text
     assert f"{best.mean:.2f} ± {best.sd:.2f} % over 2 seeds" in text
@@ -200,13 +200,16 @@ def test_the_exported_winner_is_the_first_seeds(folder: Path, networks: list[Con
 
 def test_the_smallest_of_an_accuracy(folder: Path, networks: list[Confirmed]) -> None:
     record = load(folder)
-    wanted = sorted(found.mean for found in networks)[len(networks) // 2]
-    smallest = next(found for found in networks if found.mean >= wanted)
-    assert chosen(record, at_least=wanted).trial == smallest.trial
+    known = estimates(record)
+    best = known[networks[-1].trial.number]
+    sure = [found for found in networks if known[found.trial.number].probability(10) >= 0.9]
+    assert chosen(record, at_least=10).trial == sure[0].trial
+    with pytest.raises(StudyError, match="on validation images with 90% probability"):
+        chosen(record, at_least=best.mean)  # as likely as not
     assert chosen(record, trial=front(record)[0].number).confirmed == networks[0]
     done = runner(folder)("export", "demo", "-o", "w.py", "--at-least", "100")
     assert done.code == 2
-    assert "no network of 100%; its best has" in done.err
+    assert "no network that has 100% on validation images with 90% probability" in done.err
 
 
 def test_a_search_confirms_at_its_end(nas_mnist: CommandLine, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from nas_mnist.errors import StudyError
 from nas_mnist.execution.creation import fill_queue, make_study
+from nas_mnist.execution.estimates import front
 from nas_mnist.execution.optuna_internals import Storage
 from nas_mnist.execution.queue import (
     claim,

@@ -138,7 +138,7 @@ def test_a_trial_that_says_nonsense(record: StudyRecord, name: str, value: objec
         "weights": {"artifact": "a", "artifact_dir": ""},
     }
     for said in (good, {**good, name: value}):
-        assert len(front(record)) == len(record.trials(TrialState.COMPLETE))
+        assert len(record.complete()) == len(record.trials(TrialState.COMPLETE))
         trial_id = take(record.storage, record.study_id, 6)
         assert trial_id is not None
         record.storage.set_trial_param(trial_id, "peak_learning_rate", 0.1, rate)
@@ -147,7 +147,7 @@ def test_a_trial_that_says_nonsense(record: StudyRecord, name: str, value: objec
         record.storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [84.0, 90.0])
     said = rf"^study 'demo', trial \d: its {name} is missing or damaged; .* WHERE trial_id = \d`$"
     with pytest.raises(StorageError, match=said):
-        front(record)
+        record.complete()
 
 
 def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def record(tmp_path: Path) -> StudyRecord:
     common = {"seed": 1, "test_accuracy": 90.0, "weights": weights}
     for width, accuracy, more in (
         (4, 98.0, {}),
-        (8, 97.0, {"exempt": True, "would_be_pruned": {"epoch": 2}}),
+        (8, 90.0, {"exempt": True, "would_be_pruned": {"epoch": 2}}),
         (12, 99.0, {"exempt": True, "would_be_pruned": {"epoch": 1}}),
     ):
         notation = f"c{width}r-m2-g-c10k1"

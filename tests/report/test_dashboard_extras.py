@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from nas_mnist.execution.estimates import front
 from nas_mnist.execution.records import load_study
 from nas_mnist.report.dashboard_extras import study_note, update_dashboard
 from nas_mnist.report.figures import FRONT_COLOR

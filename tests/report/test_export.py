@@ -15,7 +15,8 @@ from hypothesis import given, strategies as st
 
 from nas_mnist.errors import RequestError, StorageError
 from nas_mnist.execution.confirmation import Candidate
-from nas_mnist.execution.records import load_study
+from nas_mnist.execution.estimates import estimates, front
+from nas_mnist.execution.records import StudyRecord, TrialRecord, load_study
 from nas_mnist.networks.architecture import Architecture, build_network, parse_notation
 from nas_mnist.networks.references import references
 from nas_mnist.report.export import export_network, load_weights, module_source
@@ -72,13 +73,17 @@ def logits_of(file: Path, images: torch.Tensor, name: str = "network") -> torch.
     return logits
 
 
+def candidate(record: StudyRecord, trial: TrialRecord) -> Candidate:
+    return Candidate(trial, estimates(record)[trial.number], None)
+
+
 def test_the_trained_network_and_its_file_agree(
     digits_search: Search, digits: Dataset, tmp_path: Path
 ) -> None:
     """Retrains a trial from its record alone: the file's logits are the trained network's."""
     record = digits_search.record()
     trial = front(record)[-1]
-    export_network(record, Candidate(trial, None), tmp_path / "made" / "network.py")
+    export_network(record, candidate(record, trial), tmp_path / "made" / "network.py")
     copied = tmp_path / "copied"
     shutil.copytree(tmp_path / "made", copied)
 
@@ -269,17 +274,17 @@ def test_a_failed_export_leaves_the_last_one(digits_search: Search, tmp_path: Pa
     record = load_study("demo", f"sqlite:///{folder}/studies/demo.db")
     trial = front(record)[-1]
     file = tmp_path / "größe @ 1.py"  # a name of any kind finds its weights
-    weights = export_network(record, Candidate(trial, None), file)
+    weights = export_network(record, candidate(record, trial), file)
     before = file.read_bytes(), weights.read_bytes()
     logits_of(file, torch.zeros(1, 1, 28, 28, dtype=torch.uint8), "größe @ 1")
 
     (tmp_path / "taken.py").mkdir()
     with pytest.raises(RequestError, match=r"taken\.py is there and is not a file"):
-        export_network(record, Candidate(trial, None), tmp_path / "taken.py")
+        export_network(record, candidate(record, trial), tmp_path / "taken.py")
     assert not (tmp_path / "taken.pt").exists()
 
     (folder / "studies" / "demo" / "artifacts" / trial.weights).write_bytes(b"damaged")
     with pytest.raises(StorageError, match="not those of"):
-        export_network(record, Candidate(trial, None), file)
+        export_network(record, candidate(record, trial), file)
     assert (file.read_bytes(), weights.read_bytes()) == before
     assert sorted(path.suffix for path in tmp_path.glob("größe*")) == [".pt", ".py"]

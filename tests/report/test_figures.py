@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from nas_mnist.errors import RequestError
+from nas_mnist.execution.estimates import estimates, front
 from nas_mnist.networks.references import references
 from nas_mnist.report.figures import front_figure
 from nas_mnist.report.page import write_figure
@@ -18,13 +19,15 @@ from tests.conftest import Search
 
 def test_front_figure(digits_search: Search) -> None:
     record = digits_search.record()
-    front = front(record)
+    shown, known = front(record), estimates(record)
     figure = front_figure(record)
     (line,) = [trace for trace in figure.data if trace.line.shape == "hv"]
-    assert list(line.x) == [trial.architecture.parameters for trial in front]
-    assert list(line.y) == [100 - trial.val_accuracy for trial in front]
-    assert [custom[0] for custom in line.customdata] == [trial.notation for trial in front]
-    assert [custom[1] for custom in line.customdata] == [trial.val_accuracy for trial in front]
+    assert list(line.x) == [trial.architecture.parameters for trial in shown]
+    assert list(line.y) == [100 - known[trial.number].mean for trial in shown]
+    assert [custom[0] for custom in line.customdata] == [trial.notation for trial in shown]
+    assert [custom[1] for custom in line.customdata] == [
+        known[trial.number].mean for trial in shown
+    ]
     assert figure.layout.xaxis.type == "log"
     assert figure.layout.shapes[0].x0 == 1500
     assert figure.layout.annotations[0].text == "budget 1,500"

@@ -25,6 +25,11 @@ def test_front_values(digits_search: Search) -> None:
         "receptive_field",
         "val_accuracy",
         "test_accuracy",
+        "estimate",
+        "estimate_sd",
+        "own_runs",
+        "expected_test",
+        "expected_test_sd",
     ]
     assert values["confirmed"] == []
 
@@ -50,9 +55,9 @@ def test_a_narrow_terminal_has_fewer_columns_but_whole_numbers(
     assert max(map(len, shown.get().splitlines())) <= width
     assert "…" not in shown.get()
     assert ("No room here for MACs" in shown.get()) == (width < 120)
-    for row in front_rows(candidates(record))[1:]:
-        trial, parameters, _, _, val_accuracy, test_accuracy, _ = row
+    for row in front_rows(record, candidates(record))[1:]:
+        trial, parameters, _, _, validation, _, expected, _ = row
         words = f"│ {trial:>5} │ {parameters:>10} │"
         line = next(line for line in shown.get().splitlines() if line.startswith(words))
-        assert f" {val_accuracy} │" in line
-        assert f" {test_accuracy} │" in line
+        assert f" {validation} │" in line
+        assert f" {expected} │" in line
