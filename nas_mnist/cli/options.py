@@ -90,6 +90,7 @@ _DERIVED = {
     "storage": "sqlite:///studies/STUDY.db",
     "artifact_dir": "STUDY/artifacts by an SQLite file; the server",
     "data_dir": "$NAS_MNIST_DATA, else the cache",
+    "smallest": "a tenth of the budget",
     "train_samples": "all that do not validate",
     "workers": "one a core; one on a GPU",
     "confirm": "confirm",

@@ -180,7 +180,8 @@ class SearchJob(Job):
         self.at_once = config.pack
         train, validation = split_dataset(self.dataset, config.seed, config.train_samples)
         self.training, self.held_out = train.to(self.device), validation.to(self.device)
-        self.space = find_space(config.space, config.classes)
+        space = find_space(config.space, config.classes)
+        self.space = space.from_size(config.smallest, config.budget)
         self.pruner = make_pruner(config.pruner, config.epochs, len(validation))
         self.sampler = SearchSampler(config.sampler, config.seed, self.space, self.limit)
         self.first = self.record.study.user_attrs.get(FIRST, [])

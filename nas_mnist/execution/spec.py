@@ -53,6 +53,9 @@ class StudySpec(BaseModel):
 
     dataset: str = Field("mnist", description="mnist, fashion-mnist, kmnist, digits, or your own.")
     budget: int = Field(8000, description="Most trainable parameters.")
+    smallest: int | None = Field(
+        None, ge=1, le=10**9, description="Fewest parameters that trials aim at."
+    )
     limits: dict[str, int] = Field({}, description="Most of other costs of a network.")
     epochs: int = Field(15, ge=1, le=10**4, description="Epochs a trial.")
     train_samples: int | None = Field(None, ge=2, le=10**9, description="Training images a trial.")
@@ -132,7 +135,9 @@ class SearchConfig(StudySpec):
         from nas_mnist.search.sampler import find_sampler
         from nas_mnist.search.space import find_space
 
-        find_space(self.space, self.classes).check(self.limit())
+        space = find_space(self.space, self.classes)
+        space.check(self.limit())
+        space.from_size(self.smallest, self.budget)
         find_sampler(self.sampler)
         make_pruner(self.pruner, self.epochs, 1)
         if self.precision not in PRECISIONS:
