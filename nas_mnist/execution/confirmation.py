@@ -4,6 +4,7 @@ It is a study of its own beside the search's, a trial for each network and seed,
 resumed, shared between processes and machines, and read just as the search is.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
@@ -127,6 +128,21 @@ def wanted_runs(record: StudyRecord, config: SearchConfig) -> dict[RunKey, Trial
     networks = networks_to_confirm(record, config)
     images = config.confirmation_images() or 0
     return {(trial.number, seed, images): trial for trial in networks for seed in seeds}
+
+
+def confirmation_seconds(record: StudyRecord, config: SearchConfig) -> float:
+    """About how long what is missing of the confirmation takes, by the mean completed trial and
+    with a fifth to spare; 0 if none is asked for, or no trial is complete. All seeds of a network
+    are one worker's."""
+    taken = [trial.duration for trial in record.trials(TrialState.COMPLETE)]
+    seconds = [duration.total_seconds() for duration in taken if duration is not None]
+    if not (config.confirm and seconds):
+        return 0.0
+    rows = confirmation_rows(record)
+    ended = {key for key, row in rows.items() if row.state.is_finished()}
+    missing = Counter(key[0] for key in wanted_runs(record, config).keys() - ended)
+    runs = max(missing.total() / config.workers, max(missing.values(), default=0))
+    return 1.2 * runs * sum(seconds) / len(seconds)
 
 
 def choose_run(

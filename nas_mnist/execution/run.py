@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
@@ -11,7 +12,12 @@ from typing import Any, NamedTuple
 from optuna.trial import FrozenTrial, TrialState
 
 from nas_mnist.errors import INTERRUPTED, StorageError, StudyError, WorkerError, reason
-from nas_mnist.execution.confirmation import RunKey, confirmation_rows, wanted_runs
+from nas_mnist.execution.confirmation import (
+    RunKey,
+    confirmation_rows,
+    confirmation_seconds,
+    wanted_runs,
+)
 from nas_mnist.execution.creation import fill_queue, make_study, queue_confirmation
 from nas_mnist.execution.launcher import Launcher, Worker
 from nas_mnist.execution.queue import give_back_abandoned
@@ -41,13 +47,16 @@ class Progress(NamedTuple):
     """a search's front so far: parameters, and validation accuracy in percent"""
     epochs: tuple[int, int] | None = None
     """a confirmation's: done, and in all"""
+    time_left: float = math.inf
+    """seconds, until it stops whatever is not done"""
 
     @property
     def seconds_left(self) -> float | None:
-        """By this run's pace; None until something has finished in it."""
+        """By this run's pace, and no more than `time_left`; None until something has finished."""
         done, total = self.epochs or (self.counts.finished, self.total)
         new, left = done - self.before, max(0, total - done)
-        return self.seconds / new * left if new > 0 else None
+        seconds = self.seconds / new * left if new > 0 else self.time_left
+        return min(seconds, max(0.0, self.time_left)) if seconds < math.inf else None
 
     @property
     def steps(self) -> int:
@@ -78,22 +87,29 @@ def prepare_search(
 
 
 def run_search(
-    record: StudyRecord, config: SearchConfig, launcher: Launcher | None = None
+    record: StudyRecord,
+    config: SearchConfig,
+    launcher: Launcher | None = None,
+    deadline: float | None = None,
 ) -> Generator[Progress]:
     """Run the trials of what `prepare_search` gave to their total, with a Progress about twice a
-    second; trials that another search of this study is running are waited for.
+    second; trials that another search of this study is running are waited for. It ends earlier,
+    as if closed, in time for the confirmation before the `deadline`, `config.timeout` from now on
+    unless it is given (of `time.monotonic`).
 
     Closing the iterator stops the workers; their trials go back to the queue. WorkerError is the
     first error of a worker, once all have ended and trials still wait.
     """
-    before = record.counts().finished
+    before, until = record.counts().finished, config.deadline() if deadline is None else deadline
 
     def read_progress(seconds: float) -> Progress:
         trials = record.trials()
         complete = [trial.values for trial in trials if trial.state == TrialState.COMPLETE]
         points = [(int(parameters), accuracy) for parameters, accuracy in complete]
         best = [points[index] for index in front_indices(points)]
-        return Progress(counts_of(trials), config.trials, seconds, before, best)
+        left = until - time.monotonic()
+        left -= confirmation_seconds(record, config) if left < math.inf else 0
+        return Progress(counts_of(trials), config.trials, seconds, before, best, time_left=left)
 
     config = config.changed(classes=record.spec.classes)  # which its images told
     workers = Workers(launcher or Launcher(), config, "search")
@@ -118,13 +134,17 @@ def prepare_confirmation(
 
 
 def run_confirmation(
-    record: StudyRecord, config: SearchConfig, launcher: Launcher | None = None
+    record: StudyRecord,
+    config: SearchConfig,
+    launcher: Launcher | None = None,
+    deadline: float | None = None,
 ) -> Generator[Progress]:
     """Retrain `networks_to_confirm` with `config.seeds` seeds; otherwise as `run_search`. With
     more seeds, or a front that has grown, only what is missing is run."""
     study_id = queue_confirmation(record, config)
     wanted = wanted_runs(record, config)
     epochs = len(wanted) * config.epochs
+    until = config.deadline() if deadline is None else deadline
 
     def wanted_rows() -> dict[RunKey, FrozenTrial]:
         rows = confirmation_rows(record)
@@ -139,7 +159,8 @@ def run_confirmation(
     def read_progress(seconds: float) -> Progress:
         rows = wanted_rows().values()
         done = sum(map(epochs_of, rows))
-        return Progress(counts_of(rows), len(wanted), seconds, before, epochs=(done, epochs))
+        counts, left = counts_of(rows), until - time.monotonic()
+        return Progress(counts, len(wanted), seconds, before, (), (done, epochs), left)
 
     def waiting() -> int:  # a worker takes all that wait of a network
         rows = wanted_rows()
@@ -159,7 +180,7 @@ def supervise(
 ) -> Generator[Progress]:
     """Keep workers at the trials of a study, the search of `record` or its confirmation: see
     `run_search`. `read_progress` is asked how far it is, after so many seconds; `fill` keeps its
-    queue filled, and gives how many trials wait."""
+    queue filled, and gives how many trials wait. It ends when all is done or no time is left."""
     start = time.monotonic()
     give_back = partial(give_back_abandoned, record.storage, study_id)
     with interrupts_noted() as raise_if_interrupted:
@@ -173,19 +194,23 @@ def supervise(
                     yield progress
                     if progress.done:
                         return
+                    if progress.time_left <= 0:
+                        break
                     raise_if_interrupted()
                     workers.keep(fill(), progress.steps)
                     # Reading a large study must not take the workers' cores; one round alone that
                     # took long, as the first may, does not tell of a large one.
                     used = time.thread_time() - began
                     rest = max(_POLL_SECONDS, min(used, before) / _POLL_SHARE)
-                    until = time.monotonic() + rest
+                    until = time.monotonic() + min(rest, progress.time_left)
                     while (left := until - time.monotonic()) > 0:
                         time.sleep(min(left, _POLL_SECONDS))
                         raise_if_interrupted()
         finally:
             with suppress(StorageError):  # what a worker could not give back itself
                 give_back()
+        raise_if_interrupted()
+    yield read_progress(time.monotonic() - start)  # trials may have ended as the workers stopped
 
 
 class Workers:

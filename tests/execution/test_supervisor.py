@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
@@ -25,6 +26,7 @@ class Round(NamedTuple):
     at: float
     steps: int = 0
     done: bool = False
+    time_left: float = math.inf
 
 
 def rounds(folder: Path, *work: float) -> Iterator[Round]:
