@@ -19,6 +19,8 @@ from nas_mnist.networks.architecture import Architecture
 from nas_mnist.training.recipe import derived_seed
 from nas_mnist.training.runs import LAST_EPOCHS, mean_and_sd
 
+START_SECONDS = 10.0  # until the search's workers have stopped, and the confirmation's are ready
+
 RunKey: TypeAlias = tuple[int, int, int]
 """of a run: its trial's number, its seed, and the training images it is given, 0 for all"""
 
@@ -131,9 +133,9 @@ def wanted_runs(record: StudyRecord, config: SearchConfig) -> dict[RunKey, Trial
 
 
 def confirmation_seconds(record: StudyRecord, config: SearchConfig) -> float:
-    """About how long what is missing of the confirmation takes, by the mean completed trial and
-    with a fifth to spare; 0 if none is asked for, or no trial is complete. All seeds of a network
-    are one worker's."""
+    """About how long what is missing of the confirmation takes, by the mean completed trial, with
+    a fifth to spare; 0 if nothing is missing, none is asked for, or no trial is complete. All seeds
+    of a network are one worker's."""
     taken = [trial.duration for trial in record.trials(TrialState.COMPLETE)]
     seconds = [duration.total_seconds() for duration in taken if duration is not None]
     if not (config.confirm and seconds):
@@ -142,7 +144,7 @@ def confirmation_seconds(record: StudyRecord, config: SearchConfig) -> float:
     ended = {key for key, row in rows.items() if row.state.is_finished()}
     missing = Counter(key[0] for key in wanted_runs(record, config).keys() - ended)
     runs = max(missing.total() / config.workers, max(missing.values(), default=0))
-    return 1.2 * runs * sum(seconds) / len(seconds)
+    return runs and 1.2 * runs * sum(seconds) / len(seconds) + START_SECONDS
 
 
 def choose_run(
