@@ -24,7 +24,14 @@ from nas_mnist.execution.run import Progress
 from nas_mnist.execution.spec import SearchConfig, resolve_config, seconds_of
 from nas_mnist.report.progress import time_is_up
 from tests.conftest import Search, runner
-from tests.execution.finished import DIGITS, check_finished, started, trials, url_of
+from tests.execution.finished import (
+    DIGITS,
+    check_finished,
+    started,
+    trials,
+    url_of,
+    wait_for_complete,
+)
 
 TINY = (*DIGITS[:-1], "--epochs", "1", "--workers", "2")  # and confirmed
 STOPS = 20  # seconds that stopping workers and writing files may take beside a loaded machine
@@ -189,8 +196,7 @@ def test_time_that_is_too_short_for_a_trial(tmp_path: Path) -> None:
 def test_ctrl_c_is_still_an_interrupt(tmp_path: Path) -> None:
     (tmp_path / "studies").mkdir()
     with started(tmp_path, "--trials", "60", "--timeout", "1h") as search:
-        while search.poll() is None and not trials(url_of(tmp_path)):
-            time.sleep(0.2)
+        wait_for_complete(search, url_of(tmp_path))
         search.send_signal(signal.SIGINT)
         _, err = search.communicate(timeout=60)
     assert search.returncode == 130, err
