@@ -159,8 +159,8 @@ def run_confirmation(
     def read_progress(seconds: float) -> Progress:
         rows = wanted_rows().values()
         done = sum(map(epochs_of, rows))
-        counts, left = counts_of(rows), until - time.monotonic()
-        return Progress(counts, len(wanted), seconds, before, (), (done, epochs), left)
+        counts, own = counts_of(rows), {"time_left": until - time.monotonic()}
+        return Progress(counts, len(wanted), seconds, before, epochs=(done, epochs), **own)
 
     def waiting() -> int:  # a worker takes all that wait of a network
         rows = wanted_rows()
