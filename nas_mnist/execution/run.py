@@ -159,8 +159,8 @@ def run_confirmation(
     def read_progress(seconds: float) -> Progress:
         rows = wanted_rows().values()
         done = sum(map(epochs_of, rows))
-        counts, own = counts_of(rows), {"time_left": until - time.monotonic()}
-        return Progress(counts, len(wanted), seconds, before, epochs=(done, epochs), **own)
+        counts, ran, left = counts_of(rows), (done, epochs), until - time.monotonic()
+        return Progress(counts, len(wanted), seconds, before, epochs=ran, time_left=left)
 
     def waiting() -> int:  # a worker takes all that wait of a network
         rows = wanted_rows()
