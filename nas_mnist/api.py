@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -126,14 +127,17 @@ def search(
         progress: show how far it is, on standard error.
         **settings: others of `SearchConfig`, such as `epochs=5` or `recipe={"batch_size": 64}`.
 
-    Returns the study, confirmed unless `confirm=False`; NasMnistError for a wrong request or failed
-    work. Ctrl-C stops the workers and is raised as KeyboardInterrupt; finished trials are kept.
+    Returns the study, confirmed unless `confirm=False`, or as far as it came within a `timeout`
+    ("2h", or a number of seconds); NasMnistError for a wrong request or failed work. Ctrl-C stops
+    the workers and is raised as KeyboardInterrupt; finished trials are kept.
     """
     import optuna
 
     from nas_mnist.execution import run
-    from nas_mnist.report.progress import show_progress
+    from nas_mnist.report import note
+    from nas_mnist.report.progress import show_progress, time_is_up
 
+    began = time.monotonic()
     if not isinstance(config, str | Path | None):
         raise RequestError(f"--config must be a file, not {config!r}")
     settings |= {"budget": budget, "trials": trials}
@@ -143,14 +147,19 @@ def search(
     request = resolve_request(None if config is None else Path(config), settings)
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # it tells of each study that it makes
     record = run.prepare_search(request)
-    show_progress(run.run_search(record, request), quiet=not progress)
-    if not record.points():
+    until = request.deadline(began)
+    stages = [show_progress(run.run_search(record, request, None, until), quiet=not progress)]
+    if not record.points() and stages[0].done:
         raise NasMnistError("no trial completed: every network diverged; lower the learning rate")
-    if request.total_reruns():
-        show_progress(run.run_reruns(record, request), quiet=not progress)
-    if request.confirm:
+    if request.total_reruns() and record.points() and stages[0].done:
+        reruns = run.run_reruns(record, request, None, until)
+        stages.append(show_progress(reruns, quiet=not progress))
+    if request.confirm and record.points():
         run.prepare_confirmation(record, request)
-        show_progress(run.run_confirmation(record, request), quiet=not progress)
+        runs = run.run_confirmation(record, request, None, until)
+        stages.append(show_progress(runs, quiet=not progress))
+    if progress and (said := time_is_up(*stages)):
+        note(said)
     return load_study(request.study, request.storage, request.artifact_dir)
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas_mnist.cli.console import note, open_study, print_front, quiet_optuna
 from nas_mnist.errors import NasMnistError, RequestError
-from nas_mnist.execution.spec import SearchConfig, default_storage
+from nas_mnist.execution.spec import SearchConfig, default_storage, seconds_of
 from nas_mnist.report import check_export
 
 if TYPE_CHECKING:
     from nas_mnist.execution.launcher import Launcher
     from nas_mnist.execution.records import StudyRecord
+    from nas_mnist.execution.supervision import Progress
 
 
 def search(
@@ -24,6 +26,7 @@ def search(
     config: Path | None = None,
     ray: str | None = None,
     worker_gpus: float = 0,
+    timeout: str | None = None,
     as_json: bool = False,
     **settings: Any,
 ) -> None:
@@ -31,13 +34,15 @@ def search(
     from nas_mnist.execution.creation import resolve_request
     from nas_mnist.execution.run import prepare_search, run_reruns, run_search
     from nas_mnist.execution.store import shown
-    from nas_mnist.report.progress import show_progress
+    from nas_mnist.report.progress import show_progress, time_is_up
     from nas_mnist.report.tables import counted
     from nas_mnist.training.recipe import parse_settings
 
+    began = time.monotonic()
     # What is not given is the preset's, or the study's.
     given = {"recipe": parse_settings(recipe or []) or None, "limits": _parsed(limits) or None}
-    request = resolve_request(config, {**settings, **given, "plugins": plugins})
+    request = resolve_request(config, {**settings, **given, "plugins": plugins, "timeout": timeout})
+    deadline = request.deadline(began)
     quiet_optuna()
     with _launching(ray, worker_gpus) as launcher:
         if ray is not None and settings["workers"] is None:
@@ -58,20 +63,25 @@ def search(
             f"watch it with `nas-mnist dashboard {record.name}{where}`"
         )
         try:
-            show_progress(run_search(record, request, launcher))
-            if record.points() and (reruns := request.total_reruns()):
+            stages = [show_progress(run_search(record, request, launcher, deadline))]
+            reruns = request.total_reruns() if record.points() and stages[0].done else 0
+            if reruns:
                 note(f"{counted(reruns, 'rerun')} of networks that one run leaves in doubt")
-                show_progress(run_reruns(record, request, launcher))
+                stages.append(show_progress(run_reruns(record, request, launcher, deadline)))
         except KeyboardInterrupt:
             if record.points():
                 print_front(record, as_json)
             done = f"{record.counts().finished} of {request.trials} trials are finished"
             note(f"interrupted: {done}; the same command goes on")
             raise
+        if not record.points() and (said := time_is_up(*stages)):
+            if as_json:
+                print_front(record, as_json)
+            return note(said)
         if not record.points():
             said = "no trial completed: every network diverged; lower the learning rate"
             raise NasMnistError(said)
-        _finish(record, request, launcher, as_json)
+        _finish(record, request, launcher, as_json, deadline, *stages)
 
 
 def confirm(
@@ -83,6 +93,7 @@ def confirm(
     workers: int | None = None,
     ray: str | None = None,
     worker_gpus: float = 0,
+    timeout: str | None = None,
     device: str = "auto",
     storage: str | None = None,
     data_dir: Path | None = None,
@@ -93,6 +104,7 @@ def confirm(
 ) -> None:
     """Retrain a study's front with fresh seeds. The same command resumes it; with more seeds, or a
     front that has grown, it adds what is missing."""
+    began, seconds = time.monotonic(), None if timeout is None else seconds_of(timeout)
     asked = {"most_accurate": most_accurate, "goal": goal}
     record = open_study(study, storage, artifact_dir)
     record = record.ask(**{name: value for name, value in asked.items() if value is not None})
@@ -100,8 +112,8 @@ def confirm(
         given = {"workers": workers or launcher.slots, "results_dir": results_dir or "runs"}
         where = {"device": device, "data_dir": data_dir and str(data_dir)}
         what = {"seeds": seeds, "confirm_samples": confirm_samples, "plugins": tuple(plugins or ())}
-        settings = record.request(**what, **where, **given)
-        _finish(record, settings, launcher, as_json)
+        settings = record.request(**what, **where, **given, timeout=seconds)
+        _finish(record, settings, launcher, as_json, settings.deadline(began))
 
 
 def _parsed(limits: list[str] | None) -> dict[str, int]:
@@ -135,11 +147,19 @@ def _results_folder(settings: SearchConfig) -> Path:
     return results
 
 
-def _finish(record: StudyRecord, settings: SearchConfig, launcher: Launcher, as_json: bool) -> None:
-    """Confirm the front unless that is left out, print it, and write the study's files."""
+def _finish(
+    record: StudyRecord,
+    settings: SearchConfig,
+    launcher: Launcher,
+    as_json: bool,
+    deadline: float,
+    *stages: Progress,
+) -> None:
+    """Confirm the front unless that is left out, print it, and write the study's files. `stages`:
+    what came before, and how far."""
     from nas_mnist.execution.confirmation import chosen, confirmed, networks_to_confirm
     from nas_mnist.execution.run import prepare_confirmation, run_confirmation
-    from nas_mnist.report.progress import show_progress
+    from nas_mnist.report.progress import show_progress, time_is_up
     from nas_mnist.report.tables import counted
 
     results = _results_folder(settings)
@@ -149,7 +169,8 @@ def _finish(record: StudyRecord, settings: SearchConfig, launcher: Launcher, as_
         seeds = counted(settings.seeds, "seed")
         note(f"confirming {networks} with {seeds} each, on {images:,} training images")
         try:
-            show_progress(run_confirmation(record, settings, launcher))
+            runs = run_confirmation(record, settings, launcher, deadline)
+            stages = (*stages, show_progress(runs))
         except KeyboardInterrupt:
             print_front(record, as_json)
             note("interrupted: what is confirmed is kept; the same command goes on")
@@ -166,3 +187,5 @@ def _finish(record: StudyRecord, settings: SearchConfig, launcher: Launcher, as_
     weights = export.export_network(record, chosen(record), winner)
     dashboard_extras.update_dashboard(record)
     note(f"wrote {csv}, {html}, {winner}, {weights}")
+    if said := time_is_up(*stages):
+        note(said)

@@ -4,6 +4,7 @@ It is a study of its own beside the search's, a trial for each network and seed,
 resumed, shared between processes and machines, and read just as the search is.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
@@ -21,6 +22,8 @@ from nas_mnist.training.runs import LAST_EPOCHS, mean_and_sd
 
 _APART = 0.8  # probability that a network is better than one that is not much smaller
 _SURE = 0.9  # probability that a network is as accurate as was asked for
+START_SECONDS = 10.0  # until a search's workers have stopped, and the confirmation's are ready
+
 RunKey: TypeAlias = tuple[int, int, int]
 """of a run: its trial's number, its seed, and the training images it is given, 0 for all"""
 
@@ -132,6 +135,19 @@ def wanted_runs(record: StudyRecord, config: SearchConfig) -> dict[RunKey, Trial
     networks = networks_to_confirm(record, config)
     images = config.confirmation_images() or 0
     return {(trial.number, seed, images): trial for trial in networks for seed in seeds}
+
+
+def confirmation_seconds(record: StudyRecord, config: SearchConfig) -> float:
+    """About how long what is missing of the confirmation takes, by the mean completed trial, with
+    a fifth to spare; 0 if nothing is missing, none is asked for, or no trial is complete. All seeds
+    of a network are one worker's."""
+    if not (config.confirm and record.points()):
+        return 0.0
+    rows = confirmation_rows(record)
+    ended = {key for key, row in rows.items() if row.state.is_finished()}
+    missing = Counter(key[0] for key in wanted_runs(record, config).keys() - ended)
+    runs = max(missing.total() / config.workers, max(missing.values(), default=0))
+    return runs and 1.2 * runs * record.mean_seconds() + START_SECONDS
 
 
 def choose_run(

@@ -29,6 +29,8 @@ FIRST = "first"
 _QUEUED = 16
 # The options that say a setting, where they are not called as it is.
 _FLAGS = {"limits": "limit", "classes": "dataset and --data-dir"}
+# What a setting that is None means, where it is not all.
+_UNSET = {"smallest": "a tenth of the budget"}
 _PACKAGES = ("nas-mnist", "torch", "torchvision", "optuna")
 
 
@@ -45,6 +47,7 @@ def make_study(
     `precision` is a new study's unless the request names one.
     """
     space = find_space(config.space, config.classes)
+    sized = space.from_size(config.smallest, config.budget)
     storage = open_storage(config.storage, create=True)
     with storage_errors(config.storage):
         own: dict[str, Any] = {"directions": list(DIRECTIONS), "load_if_exists": True}
@@ -66,7 +69,7 @@ def make_study(
                 **{spec.CONFIG: settings, "split_seed": config.seed, "space": space.version()},
                 "versions": {"python": platform.python_version(), **own_versions},
                 "normalization": list(normalization),
-                FIRST: space.first_points(config.limit()),
+                FIRST: sized.first_points(config.limit()),
             }
             # Of several that make the study at once, one describes it, and all read that back.
             describe_study(storage, study_id(study), description, unless=spec.CONFIG)
@@ -129,7 +132,8 @@ def check_identity(record: StudyRecord, config: SearchConfig) -> None:
         made, asked = getattr(record.spec, name), getattr(config, name)
         free = name in spec.ASKED or (name == "precision" and spec.AUTO in (made, asked))
         if made != asked and not free:
-            thing, (before, now) = name.replace("_", "-"), _first_difference(made, asked)
+            thing, unset = name.replace("_", "-"), _UNSET.get(name, "all")
+            before, now = _first_difference(made, asked, unset)
             same = "leave out" if made in (None, {}) else "give the same"
             way_out = f"{same} --{_FLAGS.get(name, thing)} to continue it, or name another --study"
             said = f"study {record.name!r} was made with {thing} {before}, not {now}"
@@ -139,10 +143,10 @@ def check_identity(record: StudyRecord, config: SearchConfig) -> None:
         raise StudyError(f"study {record.name!r} was made in {made}; choose another --study")
 
 
-def _first_difference(before: Any, now: Any) -> tuple[str, str]:
-    """Two settings as text; of two tables, their first entry that differs."""
+def _first_difference(before: Any, now: Any, unset: str = "all") -> tuple[str, str]:
+    """Two settings as text, None as `unset`; of two tables, their first entry that differs."""
     if not (isinstance(before, dict) and isinstance(now, dict)):
-        return ("all" if before is None else str(before), "all" if now is None else str(now))
+        return (unset if before is None else str(before), unset if now is None else str(now))
     if not before:
         return "none", ", ".join(f"{name}={value}" for name, value in now.items())
     name = next(name for name in {**before, **now} if before.get(name, ...) != now.get(name, ...))

@@ -106,7 +106,8 @@ class SearchJob(OfSearch):
 
     def __init__(self, config: SearchConfig, keep_going: Callable[[], None]) -> None:
         super().__init__(config, keep_going)
-        self.space = find_space(config.space, config.classes)
+        space = find_space(config.space, config.classes)
+        self.space = space.from_size(config.smallest, config.budget)
         self.pruner = make_pruner(config.pruner, config.epochs, len(self.images(0)[1]))
         means = mean_accuracies(self.record)
         own = config.sampler, config.seed, self.space, self.limit

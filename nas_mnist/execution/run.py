@@ -1,71 +1,37 @@
-"""A search and a confirmation from their start to their end: workers started, replaced, stopped."""
+"""A search, its reruns and its confirmation, each from its start to its end."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing, suppress
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from nas_mnist.errors import INTERRUPTED, StorageError, StudyError, WorkerError, reason
-from nas_mnist.execution.confirmation import RunKey, confirmation_rows, wanted_runs
+from nas_mnist.errors import StudyError
+from nas_mnist.execution.confirmation import (
+    RunKey,
+    confirmation_rows,
+    confirmation_seconds,
+    wanted_runs,
+)
 from nas_mnist.execution.creation import fill_queue, make_study, queue_confirmation
 from nas_mnist.execution.estimates import next_rung
-from nas_mnist.execution.launcher import Launcher, Worker
-from nas_mnist.execution.queue import give_back_abandoned
-from nas_mnist.execution.records import Counts, StudyRecord, counts_of
+from nas_mnist.execution.launcher import Launcher
+from nas_mnist.execution.records import StudyRecord, counts_of
 from nas_mnist.execution.reruns import (
     RerunKey,
     queue_reruns,
     rerun_rows,
+    rerun_seconds,
     rerun_study,
     settle_rung,
 )
 from nas_mnist.execution.spec import SearchConfig
-from nas_mnist.processes import interrupts_noted
+from nas_mnist.execution.supervision import Progress, Workers, supervise
 from nas_mnist.search.front import front_indices
-
-_POLL_SECONDS = 0.5
-_POLL_SHARE = 0.03
-_STOP_SECONDS = 30.0
-_MOST_KILLED = 4
-_WHY_KILLED = "perhaps for want of memory; try fewer --workers"
-
-
-class Progress(NamedTuple):
-    """How far a search is, its reruns or its confirmation."""
-
-    counts: Counts
-    """of the trials, or the runs"""
-    total: int
-    seconds: float
-    """since this run of the command began"""
-    before: int
-    """what of a search's trials, or of the others' epochs, was done then"""
-    best: Sequence[tuple[int, float]] = ()
-    """a search's front so far: parameters, and validation accuracy in percent"""
-    epochs: tuple[int, int] | None = None
-    """of reruns and a confirmation: done, and in all"""
-    job: str = "search"
-    """or "reruns", or "confirmation\""""
-
-    @property
-    def seconds_left(self) -> float | None:
-        """By this run's pace; None until something has finished in it."""
-        done, total = self.epochs or (self.counts.finished, self.total)
-        new, left = done - self.before, max(0, total - done)
-        return self.seconds / new * left if new > 0 else None
-
-    @property
-    def steps(self) -> int:
-        return self.counts.finished + (self.epochs[0] if self.epochs else 0)
-
-    @property
-    def done(self) -> bool:
-        return self.counts.finished >= self.total
 
 
 def prepare_search(
@@ -86,22 +52,30 @@ def prepare_search(
 
 
 def run_search(
-    record: StudyRecord, config: SearchConfig, launcher: Launcher | None = None
+    record: StudyRecord,
+    config: SearchConfig,
+    launcher: Launcher | None = None,
+    deadline: float | None = None,
 ) -> Generator[Progress]:
     """Run the trials of what `prepare_search` gave to their total, with a Progress about twice a
-    second; trials that another search of this study is running are waited for.
+    second; trials that another search of this study is running are waited for. It ends earlier,
+    as if closed, in time for what follows before the `deadline`, `config.timeout` from now on
+    unless it is given (of `time.monotonic`).
 
     Closing the iterator stops the workers; their trials go back to the queue. WorkerError is the
     first error of a worker, once all have ended and trials still wait.
     """
-    before = record.counts().finished
+    before, until = record.counts().finished, config.deadline() if deadline is None else deadline
 
     def read_progress(seconds: float) -> Progress:
         trials = record.trials()
         complete = [trial.values for trial in trials if trial.state == TrialState.COMPLETE]
         points = [(int(parameters), accuracy) for parameters, accuracy in complete]
         best = [points[index] for index in front_indices(points)]
-        return Progress(counts_of(trials), config.trials, seconds, before, best)
+        left = until - time.monotonic()
+        if left < math.inf:
+            left -= rerun_seconds(record, config) + confirmation_seconds(record, config)
+        return Progress(counts_of(trials), config.trials, seconds, before, best, time_left=left)
 
     config = config.changed(classes=record.spec.classes)  # which its images told
     workers = Workers(launcher or Launcher(), config, "search")
@@ -126,12 +100,16 @@ def prepare_confirmation(
 
 
 def run_confirmation(
-    record: StudyRecord, config: SearchConfig, launcher: Launcher | None = None
+    record: StudyRecord,
+    config: SearchConfig,
+    launcher: Launcher | None = None,
+    deadline: float | None = None,
 ) -> Generator[Progress]:
     """Retrain `networks_to_confirm` with `config.seeds` seeds; otherwise as `run_search`. With
     more seeds, or a front that has grown, only what is missing is run."""
     study_id = queue_confirmation(record, config)
     wanted = wanted_runs(record, config)
+    until = config.deadline() if deadline is None else deadline
 
     def wanted_rows() -> dict[RunKey, FrozenTrial]:
         rows = confirmation_rows(record)
@@ -141,18 +119,28 @@ def run_confirmation(
         rows = wanted_rows()
         return len({key[0] for key, run in rows.items() if run.state == TrialState.WAITING})
 
-    progress = _by_epochs(wanted_rows, config, "confirmation", lambda: len(wanted))
+    progress = _by_epochs(
+        "confirmation", wanted_rows, config, lambda: len(wanted), lambda: until - time.monotonic()
+    )
     config = config.changed(classes=record.spec.classes)
     workers = Workers(launcher or Launcher(), config, "confirm")
     return supervise(record, study_id, workers, progress, waiting)
 
 
 def run_reruns(
-    record: StudyRecord, config: SearchConfig, launcher: Launcher | None = None
+    record: StudyRecord,
+    config: SearchConfig,
+    launcher: Launcher | None = None,
+    deadline: float | None = None,
 ) -> Generator[Progress]:
     """Train networks of a search again, as many times as `config.total_reruns()` says in all, where
     that tells most of the front; otherwise as `run_search`. Fewer if there is none to train."""
     total, study_id = config.total_reruns(), rerun_study(record)
+    until = config.deadline() if deadline is None else deadline
+
+    def time_left() -> float:
+        left = until - time.monotonic()
+        return left - confirmation_seconds(record, config) if left < math.inf else left
 
     def rows() -> dict[RerunKey, FrozenTrial]:
         return dict([*rerun_rows(record).items()][:total])
@@ -168,17 +156,18 @@ def run_reruns(
         queue_reruns(record)
         return sum(row.state == TrialState.WAITING for row in rows().values())
 
-    progress = _by_epochs(rows, config, "reruns", lambda: total)
+    progress = _by_epochs("reruns", rows, config, lambda: total, time_left)
     config = config.changed(classes=record.spec.classes)
     workers = Workers(launcher or Launcher(), config, "rerun")
     return supervise(record, study_id, workers, progress, fill)
 
 
 def _by_epochs(
+    job: str,
     rows: Callable[[], Mapping[Any, FrozenTrial]],
     config: SearchConfig,
-    job: str,
     total: Callable[[], int],
+    time_left: Callable[[], float],
 ) -> Callable[[float], Progress]:
     """What reads how far runs are that all go to their last epoch."""
 
@@ -191,93 +180,7 @@ def _by_epochs(
     def read(seconds: float) -> Progress:
         found = rows().values()
         epochs = sum(map(epochs_of, found)), total() * config.epochs
-        return Progress(counts_of(found), total(), seconds, before, epochs=epochs, job=job)
+        own: dict[str, Any] = {"epochs": epochs, "job": job, "time_left": time_left()}
+        return Progress(counts_of(found), total(), seconds, before, **own)
 
     return read
-
-
-def supervise(
-    record: StudyRecord,
-    study_id: int,
-    workers: Workers,
-    read_progress: Callable[[float], Progress],
-    fill: Callable[[], int],
-) -> Generator[Progress]:
-    """Keep workers at the trials of a study, the search of `record` or one beside it: see
-    `run_search`. `read_progress` is asked how far it is, after so many seconds; `fill` keeps its
-    queue filled, and gives how many trials wait."""
-    start = time.monotonic()
-    give_back = partial(give_back_abandoned, record.storage, study_id)
-    with interrupts_noted() as raise_if_interrupted:
-        try:
-            with closing(workers):
-                used = 0.0
-                while True:
-                    before, began = used, time.thread_time()
-                    give_back()
-                    progress = read_progress(time.monotonic() - start)
-                    yield progress
-                    if progress.done:
-                        return
-                    raise_if_interrupted()
-                    workers.keep(fill(), progress.steps)
-                    # Reading a large study must not take the workers' cores; one round alone that
-                    # took long, as the first may, does not tell of a large one.
-                    used = time.thread_time() - began
-                    rest = max(_POLL_SECONDS, min(used, before) / _POLL_SHARE)
-                    until = time.monotonic() + rest
-                    while (left := until - time.monotonic()) > 0:
-                        time.sleep(min(left, _POLL_SECONDS))
-                        raise_if_interrupted()
-        finally:
-            with suppress(StorageError):  # what a worker could not give back itself
-                give_back()
-
-
-class Workers:
-    """Workers at one job, `search`, `rerun` or `confirm`."""
-
-    def __init__(self, launcher: Launcher, config: SearchConfig, job: str) -> None:
-        self._launcher, self._config, self._job = launcher, config, job
-        self._running: list[Worker] = []
-        self._steps, self._killed, self._failed, self._error = 0, 0, False, ""
-
-    def keep(self, waiting: int, steps: int) -> None:
-        """Start workers for the trials that wait, up to the configured number at a time.
-
-        A worker that was killed is replaced, a few times between one of the job's `steps` and the
-        next; one that ended in an error is not: the next would meet the same. Raises the first
-        error once no worker is left.
-        """
-        if steps != self._steps:
-            self._steps, self._killed = steps, 0
-        for worker in list(self._running):
-            if ended := worker.ended():
-                self._running.remove(worker)
-                code, said = ended
-                if code < 0 or code == INTERRUPTED:  # nobody but their parent should stop it
-                    self._killed += 1
-                    said = said or f"a worker was killed, {_WHY_KILLED}"
-                elif code:
-                    self._failed = True
-                    said = said or f"a worker ended with code {code}"
-                self._error = self._error or said
-        if not self._failed and self._killed <= _MOST_KILLED:
-            try:
-                for _ in range(min(waiting, self._config.workers - len(self._running))):
-                    self._running.append(self._launcher.start(self._config, self._job))
-            except OSError as error:
-                raise WorkerError(f"no worker can be started: {reason(error)}") from None
-        elif waiting and not self._running and self._error:
-            raise WorkerError(self._error)
-
-    def close(self) -> None:
-        """Stop those still running."""
-        for worker in self._running:
-            worker.stop()
-        deadline = time.monotonic() + _STOP_SECONDS
-        while self._running and time.monotonic() < deadline:
-            self._running = [worker for worker in self._running if worker.ended() is None]
-            time.sleep(0.05 if self._running else 0)
-        for worker in self._running:
-            worker.kill()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import reprlib
+import time
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,6 +33,8 @@ BESIDE = RERUNS, CONFIRMATION = ".reruns", ".confirmation"
 # The search sets these itself.
 _NOT_IN_RECIPE = {"epochs": "--epochs sets it", "learning_rate": "each trial samples its own"}
 _TRIALS_A_RERUN = 6
+_TIME = re.compile("".join(rf"(?:([0-9]+(?:\.[0-9]+)?){unit})?" for unit in "dhms"), re.IGNORECASE)
+_UNIT_SECONDS = (24 * 3600, 3600, 60, 1)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 
 
@@ -47,6 +52,20 @@ def _trains_on_a_gpu(device: str) -> bool:
     return torch.cuda.is_available() and (device == AUTO or device.startswith("cuda"))
 
 
+def seconds_of(timeout: Any) -> float:
+    """How long that is, such as `90m`, `2h`, `1h30m`, or a number of seconds, as text or not;
+    RequestError for what is no time, or none at all."""
+    text, seconds = str(timeout).replace(" ", ""), 0.0
+    with suppress(ValueError):
+        seconds = 0.0 if isinstance(timeout, bool) else float(text)
+    if found := _TIME.fullmatch(text):
+        seconds = sum(float(n or 0) * u for n, u in zip(found.groups(), _UNIT_SECONDS, strict=True))
+    if not 0 < seconds < math.inf:
+        such_as = "90m, 2h, 1h30m or 600 (seconds)"
+        raise RequestError(f"--timeout {timeout!r} is not a time above 0 such as {such_as}")
+    return seconds
+
+
 class StudySpec(BaseModel):
     """What identifies a study, and what was last asked of it; stored in it."""
 
@@ -54,6 +73,9 @@ class StudySpec(BaseModel):
 
     dataset: str = Field("mnist", description="mnist, fashion-mnist, kmnist, digits, or your own.")
     budget: int = Field(8000, description="Most trainable parameters.")
+    smallest: int | None = Field(
+        None, ge=1, le=10**9, description="Fewest parameters that trials aim at."
+    )
     limits: dict[str, int] = Field({}, description="Most of other costs of a network.")
     epochs: int = Field(15, ge=1, le=10**4, description="Epochs a trial.")
     train_samples: int | None = Field(None, ge=2, le=10**9, description="Training images a trial.")
@@ -127,6 +149,9 @@ class SearchConfig(StudySpec):
     workers: int = Field(
         default_factory=available_cores, ge=1, le=256, description="Processes of one thread."
     )
+    timeout: float | None = Field(
+        None, description="Stop after this long, such as 90m, 2h or 1h30m."
+    )
     pack: int = Field(
         1, ge=1, le=256, description="Trials of one topology that a worker trains as one."
     )
@@ -138,12 +163,19 @@ class SearchConfig(StudySpec):
     results_dir: str = Field("runs", description="Where STUDY/front.csv and the rest go.")
     plugins: tuple[str, ...] = Field((), strict=False, description="Modules to import first.")
 
+    @field_validator("timeout", mode="before")
+    @classmethod
+    def _seconds(cls, value: Any) -> float | None:
+        return None if value is None else seconds_of(value)
+
     def model_post_init(self, context: Any) -> None:
         from nas_mnist.search.pruner import make_pruner
         from nas_mnist.search.sampler import find_sampler
         from nas_mnist.search.space import find_space
 
-        find_space(self.space, self.classes).check(self.limit())
+        space = find_space(self.space, self.classes)
+        space.check(self.limit())
+        space.from_size(self.smallest, self.budget)
         find_sampler(self.sampler)
         make_pruner(self.pruner, self.epochs, 1)
         if self.precision not in PRECISIONS:
@@ -165,6 +197,11 @@ class SearchConfig(StudySpec):
             self.__dict__["workers"] = 1
         # Defaults that follow from other fields.
         self.__dict__.update(study=study, storage=self.storage or storage, recipe=recipe)
+
+    def deadline(self, began: float | None = None) -> float:
+        """When the time is up (of `time.monotonic`) for what began then, or begins now."""
+        began = time.monotonic() if began is None else began
+        return began + (math.inf if self.timeout is None else self.timeout)
 
     def confirmation_images(self) -> int | None:
         """Training images of a confirmation, None for all: as many as a trial had, unless said."""

@@ -10,16 +10,18 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from nas_mnist.execution.run import Progress
+from nas_mnist.execution.supervision import Progress
 from nas_mnist.report import note
+from nas_mnist.report.tables import counted
 
 _SIZES = 8
 _LINE_SECONDS = 5.0
 
 
-def show_progress(updates: Generator[Progress], *, quiet: bool = False) -> None:
+def show_progress(updates: Generator[Progress], *, quiet: bool = False) -> Progress:
     """Follow a run to its end, on standard error, and close it: as a live panel on a terminal,
-    elsewhere in one line every few seconds when there was a step, and one at the end."""
+    elsewhere in one line every few seconds when there was a step, and one at the end. How far it
+    came: all the way, unless its time was up."""
     shown, steps = -_LINE_SECONDS, -1
     with closing(updates):
         if sys.stderr.isatty() and not quiet:
@@ -27,10 +29,29 @@ def show_progress(updates: Generator[Progress], *, quiet: bool = False) -> None:
                 for progress in updates:
                     live.update(_panel(progress))
         for progress in updates:
-            due = progress.done or progress.seconds - shown >= _LINE_SECONDS
+            over = progress.done or progress.time_left <= 0
+            due = over or progress.seconds - shown >= _LINE_SECONDS
             if due and progress.steps != steps and not quiet:
                 note(_line(progress))
                 shown, steps = progress.seconds, progress.steps
+    return progress  # there is one at least
+
+
+def time_is_up(*stages: Progress) -> str | None:
+    """What to say when a command's time was up, of how far each stage of it came; None if all are
+    done."""
+    if all(stage.done for stage in stages):
+        return None
+    done = ", ".join(map(_finished, stages))
+    return f"time is up: {done}; the same command goes on"
+
+
+def _finished(stage: Progress) -> str:
+    if not (stage.epochs or stage.counts.complete):
+        return "no trial is complete yet"
+    runs = {"search": "trial", "reruns": "rerun", "confirmation": "confirmation run"}
+    things = counted(stage.total, runs[stage.job])
+    return f"{stage.counts.finished} of {things} are finished"
 
 
 def _line(progress: Progress) -> str:
@@ -45,6 +66,7 @@ def _parts(progress: Progress) -> list[str]:
     if progress.seconds_left is not None and not progress.done:
         minutes, seconds = divmod(round(progress.seconds_left), 60)
         left = f"{minutes // 60}:{minutes % 60:02}:{seconds:02} left"
+        left = left if progress.time_left > 0 else "time is up"
     if progress.epochs:
         done, epochs = progress.epochs
         diverged = f", {counts.failed} diverged" if counts.failed else ""

@@ -85,8 +85,9 @@ class SearchSampler(BaseSampler):
             relative = sampler.infer_relative_search_space(study, trial)
             point = dict(sampler.sample_relative(study, trial, relative))
             for name, kind in self.space.distributions.items():
-                if name not in point:
-                    point[name] = sampler.sample_independent(study, trial, name, kind)
+                if name not in point:  # TPE cannot draw from a range of one number
+                    draws = RandomSampler() if kind.single() else sampler
+                    point[name] = draws.sample_independent(study, trial, name, kind)
             if self.name == "tpe-spread":
                 point["fill"] = self.space.spread_fill(self.seed, trial.number)
             if format_notation(self.space.decode(point, self.limit)) not in tried:

@@ -5,10 +5,15 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, Self
 
 from optuna import Trial
-from optuna.distributions import BaseDistribution, CategoricalDistribution, distribution_to_json
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    distribution_to_json,
+)
 
 from nas_mnist.errors import RequestError
 from nas_mnist.lookup import find
@@ -96,6 +101,24 @@ class Space:
         if not limit.allows(least):
             none = f"no network of this skeleton is within {limit}"
             raise RequestError(f"{none}; the smallest has {has} and {least.macs:,} MACs")
+
+    def from_size(self, smallest: int | None, budget: int) -> Self:
+        """This space with sizes from `smallest` parameters on, or as it is for None. RequestError
+        if no network of the space is of a size from there to the budget."""
+        if smallest is None:
+            return self
+        fill: Any = self.distributions["fill"]
+        least, most = self.smallest().parameters, int(fill.high * budget + 1e-6)
+        if smallest > most:
+            above = f"--smallest {smallest:,} is above the budget ({most:,} parameters); lower it"
+            raise RequestError(above)
+        if smallest < least:
+            below = f"--smallest {smallest:,} is below the smallest network of this skeleton"
+            raise RequestError(f"{below} ({least:,} parameters); raise it")
+        low = smallest / budget
+        sizes = FloatDistribution(low, max(low, fill.high), log=fill.log)
+        own = (replace(c, distribution=sizes) if c.name == "fill" else c for c in self.choices)
+        return replace(self, choices=tuple(own))
 
     def template(self, point: Point) -> Template:
         """What a whole point describes, before its widths are known."""

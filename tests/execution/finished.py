@@ -20,7 +20,7 @@ from tests.conftest import command
 
 DIGITS = (
     *("search", "--dataset", "digits", "--budget", "1500", "--epochs", "3", "--study", "demo"),
-    *("--train-samples", "200", "--no-confirm"),
+    *("--train-samples", "200", "--reruns", "0", "--no-confirm"),
 )
 
 

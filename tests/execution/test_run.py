@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
+import nas_mnist
 from nas_mnist import processes
 from nas_mnist.execution.records import load_study
 from nas_mnist.networks.architecture import Limit
@@ -179,6 +180,36 @@ def test_real_mnist_end_to_end(nas_mnist: CommandLine, tmp_path: Path) -> None:
         text=True,
     )
     assert ran.stdout == f"{best['test_accuracy']:.2f} % of 10,000 test images\n"
+
+
+def test_a_search_of_sizes_from_a_smallest(tmp_path: Path) -> None:
+    """By a preset; it goes on under the same smallest alone, or none said, also from Python."""
+    preset, quick = tmp_path / "own.toml", ("--epochs", "1", "--train-samples", "64")
+    preset.write_text('dataset = "digits"\nbudget = 8000\nsmallest = 4000\nstudy = "demo"\n')
+    run = runner(tmp_path)
+    made = ("search", "--config", str(preset), *quick, "--no-confirm", "--workers", "2")
+    done = run(*made, "--trials", "8")
+    assert done.code == 0, done.err
+    assert run("search", "--study", "demo", "--trials", "10", "--no-confirm").code == 0
+    assert run(*made, "--smallest", "4000", "--trials", "12").code == 0
+    study = nas_mnist.search(
+        "digits", 8000, 14, smallest=4000, epochs=1, train_samples=64, confirm=False,
+        study="demo", storage=url_of(tmp_path), progress=False, artifact_dir=str(tmp_path),
+    )  # fmt: skip
+    assert study.spec.smallest == 4000
+    found = trials(url_of(tmp_path))
+    assert len(found) == 14 and all(trial.state.is_finished() for trial in found)
+    assert min(trial.user_attrs["parameters"] for trial in found) > 3800
+    assert min(trial.params["fill"] for trial in found) < 0.55
+    said = "made with smallest 4000, not 4001; give the same --smallest to continue it"
+    refused = run(*made, "--smallest", "4001")
+    assert (refused.code, said in refused.err) == (2, True), refused.err
+
+
+def test_a_search_without_a_smallest_keeps_to_that(digits_search: Search) -> None:
+    done = runner(digits_search.folder)(*digits_search.arguments, "--smallest", "500")
+    said = "made with smallest a tenth of the budget, not 500; leave out --smallest to continue"
+    assert (done.code, said in done.err) == (2, True), done.err
 
 
 def test_a_name_alone_goes_on_with_a_study(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
@@ -14,8 +15,8 @@ import pytest
 
 from nas_mnist.execution.creation import make_study
 from nas_mnist.execution.launcher import Launcher
-from nas_mnist.execution.run import Workers, supervise
 from nas_mnist.execution.spec import SearchConfig
+from nas_mnist.execution.supervision import Workers, supervise
 from tests.execution.conftest import NORMALIZATION, config
 
 
@@ -25,6 +26,7 @@ class Round(NamedTuple):
     at: float
     steps: int = 0
     done: bool = False
+    time_left: float = math.inf
 
 
 def rounds(folder: Path, *work: float) -> Iterator[Round]:

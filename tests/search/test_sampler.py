@@ -74,6 +74,21 @@ def test_sizes_are_spread_evenly() -> None:
     assert max(map(tenths.count, tenths)) <= 6
 
 
+@pytest.mark.parametrize("smallest", [BUDGET // 2, BUDGET])
+@pytest.mark.parametrize("name", [*SAMPLERS, "optuna.samplers:RandomSampler"])
+def test_every_sampler_keeps_to_the_smallest(name: str, smallest: int) -> None:
+    space = DEFAULT.from_size(smallest, BUDGET)
+    sampler = SearchSampler(named(name), 0, space, Limit(BUDGET))
+    study = optuna.create_study(directions=list(DIRECTIONS), sampler=sampler)
+    for _ in range(PAST_STARTUP + 2):
+        trial = study.ask()
+        point = space.suggest(trial)
+        assert smallest <= int(point["fill"] * BUDGET + 1e-6) <= BUDGET
+        parameters = space.decode(point, Limit(BUDGET)).parameters
+        assert 0.9 * smallest < parameters <= BUDGET  # widths are whole
+        study.tell(trial, [parameters, 90 + 1000 / parameters])  # the smallest are the best
+
+
 def test_where_there_is_but_one_network_it_is_repeated() -> None:
     """The smallest budget has one network and its dropout rates; then repeats are replicates."""
     networks = drawn("random", 20, seed=0, budget=144)

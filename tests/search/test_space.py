@@ -56,6 +56,39 @@ def test_first_points_are_within_the_budget_and_of_different_networks(
         optuna.trial.create_trial(value=0.0, params=point, distributions=DEFAULT.distributions)
 
 
+@pytest.mark.parametrize(
+    ("smallest", "budget", "first"),
+    [(4000, 8000, 5), (4001, 8000, 3), (8000, 8000, 2), (144, 144, 1)],
+)
+def test_sizes_from_a_smallest(smallest: int, budget: int, first: int) -> None:
+    """Aims are within smallest and budget, whoever draws; no first point is below."""
+    space, limit = DEFAULT.from_size(smallest, budget), Limit(budget)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=budget))
+    fills = [space.suggest(study.ask())["fill"] for _ in range(200)]
+    fills += [space.spread_fill(3, number) for number in range(200)]
+    points = space.first_points(limit)
+    assert len(points) == first
+    for fill in (*fills, *(point["fill"] for point in points)):
+        assert smallest <= int(fill * budget + 1e-6) and fill <= 1
+    if smallest < budget:
+        assert min(fills) * budget < 1.02 * smallest and max(fills) > 0.98
+    assert space.distributions.keys() == DEFAULT.distributions.keys()
+    assert DEFAULT.from_size(None, budget) is DEFAULT
+
+
+@pytest.mark.parametrize(
+    ("smallest", "message"),
+    [
+        (8001, "--smallest 8,001 is above the budget (8,000 parameters); lower it"),
+        (143, "--smallest 143 is below the smallest network of this skeleton (144 parameters); ra"),
+    ],
+)
+def test_a_smallest_that_is_refused(smallest: int, message: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        DEFAULT.from_size(smallest, 8000)
+    assert message in str(caught.value)
+
+
 def test_the_version_names_the_space() -> None:
     """A change here means that no older study can be continued: raise it on purpose."""
     assert DEFAULT.version() == "792daa3b2821"
