@@ -120,7 +120,7 @@ def networks_to_confirm(record: StudyRecord, config: SearchConfig) -> list[Trial
     `config.most_accurate` that are estimated to be most accurate; best first."""
     from nas_mnist.search.selection import apart
 
-    known, shown = estimates(record), front(record)
+    shown, known = front(record), estimates(record)
     of_front = [known[trial.number] for trial in shown]
     means, deviations = [own.mean for own in of_front], [own.sd for own in of_front]
     chosen = {shown[index].number for index in apart(means, deviations, _APART)}
@@ -206,11 +206,10 @@ class Candidate(NamedTuple):
 
 def candidates(record: StudyRecord) -> list[Candidate]:
     """The front, and what was confirmed beside it, from the fewest parameters up."""
-    known = estimates(record)
-    shown = {trial.number: Candidate(trial, known[trial.number], None) for trial in front(record)}
-    for found in confirmed(record):
-        number = found.trial.number
-        shown[number] = Candidate(found.trial, known[number], found)
+    both: list[tuple[TrialRecord, Confirmed | None]] = [(trial, None) for trial in front(record)]
+    both += [(found.trial, found) for found in confirmed(record)]
+    known = estimates(record)  # last: trials that end meanwhile are known too
+    shown = {trial.number: Candidate(trial, known[trial.number], found) for trial, found in both}
     size = [(entry.trial.architecture.parameters, number) for number, entry in shown.items()]
     return [shown[number] for _, number in sorted(size)]
 

@@ -50,6 +50,7 @@ def estimates(record: StudyRecord) -> dict[int, Estimated]:
 def front(record: StudyRecord) -> list[TrialRecord]:
     """The networks that no other beats in size and estimated accuracy, from the fewest parameters
     up; those that diverged in a rerun are not on it."""
+    # In this order: trials that end meanwhile are known too.
     evidence, known, left_out = _evidence(record), estimates(record), diverged_trials(record)
     numbers = [number for number in evidence.networks if number not in left_out]
     points = [(evidence.networks[n].parameters, known[n].mean) for n in numbers]
@@ -57,8 +58,8 @@ def front(record: StudyRecord) -> list[TrialRecord]:
 
 
 def next_rung(record: StudyRecord, total: int) -> Rung | None:
-    """The next reruns of a study, of `total` in all; None if there are no more, or the last rung's
-    have not all ended."""
+    """The next reruns of a study, of `total` in all, without any if there is nothing to rerun;
+    None if there are no more, or those of the last rung have not all ended."""
     import numpy as np
 
     from nas_mnist.search.selection import contenders, rungs
@@ -67,16 +68,16 @@ def next_rung(record: StudyRecord, total: int) -> Rung | None:
     keys = [key for rung in settled for key in rung.runs]
     if any(key not in rows or not rows[key].state.is_finished() for key in keys):
         return None
+    if len(keys) >= total:
+        return None
     bracket, index = (settled[-1].bracket, settled[-1].rung + 1) if settled else (0, 0)
     if index >= len(rungs(bracket)):
         bracket, index = total - len(keys), 0
-    if len(keys) >= total:
-        return None
     runs, most = rungs(bracket)[index]
     evidence, left_out = _evidence(record), diverged_trials(record)
     numbers = [number for number in evidence.networks if number not in left_out]
     if not numbers:
-        return None
+        return Rung(len(settled), bracket, index, [])
     posterior = _fitted(evidence)
     means, covariance = posterior.moments([evidence.networks[number] for number in numbers])
     sizes = np.log([float(evidence.networks[number].parameters) for number in numbers])
@@ -85,7 +86,7 @@ def next_rung(record: StudyRecord, total: int) -> Rung | None:
     for at in contenders(sizes, means, covariance, posterior.noise, runs, most):
         before = sum(key[0] == numbers[at] for key in (*keys, *chosen))
         chosen.append((numbers[at], before + 1))
-    return Rung(bracket, index, chosen) if chosen else None
+    return Rung(len(settled), bracket, index, chosen)
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,8 @@ class Rerun(NamedTuple):
 class Rung(NamedTuple):
     """A rung of a bracket of successive halving."""
 
+    number: int
+    """how many the study had before"""
     bracket: int
     """reruns of the whole bracket"""
     rung: int
@@ -116,7 +118,7 @@ def settled_rungs(record: StudyRecord) -> list[Rung]:
         own = _study_id(record)
         attrs = {} if own is None else record.storage.get_study_user_attrs(own)
     while (kept := attrs.get(_RUNG.format(len(found)))) is not None:
-        found.append(Rung(kept["bracket"], kept["rung"], [(t, n) for t, n in kept["runs"]]))
+        found.append(Rung(**{**kept, "runs": [(trial, run) for trial, run in kept["runs"]]}))
     return found
 
 
@@ -130,7 +132,7 @@ def rerun_study(record: StudyRecord) -> int:
 
 def settle_rung(record: StudyRecord, rung: Rung) -> None:
     """Keep the next rung, unless another search has settled it meanwhile."""
-    name, study = _RUNG.format(len(settled_rungs(record))), rerun_study(record)
+    name, study = _RUNG.format(rung.number), rerun_study(record)
     with storage_errors(record.url):
         describe_study(record.storage, study, {name: rung._asdict()}, unless=name)
 

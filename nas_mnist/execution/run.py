@@ -149,10 +149,11 @@ def run_reruns(
         nonlocal total
         found = rows()
         if all(row.state.is_finished() for row in found.values()) and len(found) < total:
-            if (rung := next_rung(record, total)) is None:
-                total = len(found)
-            else:
+            rung = next_rung(record, total)
+            if rung and rung.runs:
                 settle_rung(record, rung)
+            elif rung:
+                total = len(found)
         queue_reruns(record)
         return sum(row.state == TrialState.WAITING for row in rows().values())
 

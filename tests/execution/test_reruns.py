@@ -9,14 +9,16 @@ import sqlite3
 import subprocess
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
 import pytest
 import torch
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nas_mnist.execution.estimates import estimates, front, next_rung
+from nas_mnist.execution.optuna_internals import trial_id
 from nas_mnist.execution.records import StudyRecord, load_study
 from nas_mnist.execution.reruns import (
     finished_reruns,
@@ -129,13 +131,9 @@ def test_one_is_that_of_its_seed_and_fold(folder: Path, digits: Dataset) -> None
     assert accuracies == [entry["val_accuracy"] for entry in row.user_attrs["curve"]]
 
 
-@pytest.mark.parametrize("count", [1, 7, 1797])
+@pytest.mark.parametrize("count", [6, 7, 1000])
 def test_every_image_is_held_out_once(digits: Dataset, count: int) -> None:
-    if count < 6:
-        pytest.skip("six folds take six images")
-    some = Dataset(
-        **{**vars(digits), "train": digits.train.at(torch.arange(min(count, len(digits.train))))}
-    )
+    some = replace(digits, train=digits.train.at(torch.arange(count)))
     folds = [split_dataset(some, 3, None, fold) for fold in range(6)]
     held_out = torch.cat([held.images for _, held in folds])
     assert len(held_out) == 6 * (count // 6)
@@ -166,10 +164,9 @@ def test_a_search_goes_on_and_sees_the_means(copy: Path) -> None:
     for shown in ({}, means, {**means, 0: 1.0}):
         sampler = SearchSampler("tpe", 0, DEFAULT, record.spec.limit(), means=shown)
         study = optuna.load_study(study_name="demo", storage=record.storage, sampler=sampler)
-        seen: list[list[float]] = []
-        trial = study.ask()
-        draws.append(DEFAULT.suggest(trial))
-        seen.append([draws[-1]["peak_learning_rate"]])
+        running = create_trial(state=TrialState.RUNNING)
+        running.number = TRIALS + 2
+        draws.append(sampler.sample_relative(study, running, {}))
     assert len({str(draw) for draw in draws}) > 1
 
 
@@ -244,7 +241,7 @@ def test_ctrl_c_gives_them_back(trials_alone: Path, tmp_path: Path) -> None:
     assert search.returncode == 130, err
     assert "the same command goes on" in err and "Traceback" not in err
     assert not workers_of(folder)
-    assert {row.state for row in rows(folder)} == {TrialState.COMPLETE, TrialState.WAITING}
+    assert {row.state for row in rows(folder)} <= {TrialState.COMPLETE, TrialState.WAITING}
 
 
 def test_what_diverges_once_is_not_relied_on(copy: Path) -> None:
@@ -270,10 +267,10 @@ def test_a_rung_is_settled_once(copy: Path) -> None:
     assert rung is not None
     settle_rung(record, rung)
     assert next_rung(record, TOTAL + 5) is None  # it is not run yet
-    before = len(settled_rungs(record))
-    name = f"rung-{before - 1}"
-    study = optuna.load_study(study_name="demo" + RERUNS, storage=record.storage)
-    assert study.user_attrs[name]["runs"] == [list(key) for key in rung.runs]
+    settled = settled_rungs(record)
+    assert settled[-1] == rung
+    settle_rung(record, rung._replace(runs=[(0, 99)]))
+    assert settled_rungs(record) == settled
 
 
 def test_names_and_numbers_that_are_refused(tmp_path: Path) -> None:
