@@ -41,7 +41,7 @@ def field(count: int, *, points: bool = True) -> list[LearningCurve]:
             "peak_learning_rate": 0.05 * 16 ** draws.random(),
         }
         size = round(1000 * 8 ** draws.random())
-        found.append(run(number, size, draws.gauss(0, 0.08), point if points else {}))
+        found.append(run(number, size, abs(draws.gauss(0, 0.2)), point if points else {}))
     return found
 
 
