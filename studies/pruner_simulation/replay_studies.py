@@ -45,11 +45,11 @@ from nas_mnist.search.pruner import (
     scaled_rungs,
 )
 from nas_mnist.search.space import DEFAULT
+from nas_mnist.training.datasets import load_dataset, split_dataset
 
 _CATCH_UPS = (0.8, 0.5, 0.3, 0.2, 0.15, 0.0)
 _DEVIATIONS = (0.25, 0.5, 0.75, 1.0, 1.5)
 _DRAWS = 200  # of the posterior, for the error of a front
-_VALIDATION_IMAGES = 10_000  # of MNIST, whatever a search trains on
 
 
 class Runs(NamedTuple):
@@ -267,7 +267,8 @@ def _of_study(record: StudyRecord) -> Runs:
     ]
     notations = [trial.user_attrs["notation"] for trial in trials]
     spec = record.spec
-    return Runs(record.name, spec.budget, spec.epochs, _VALIDATION_IMAGES, curves, notations)
+    _, validation = split_dataset(load_dataset(spec.dataset), spec.seed, spec.train_samples)
+    return Runs(record.name, spec.budget, spec.epochs, len(validation), curves, notations)
 
 
 def _of_table(file: Path) -> Runs:
