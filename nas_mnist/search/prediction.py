@@ -38,7 +38,7 @@ class PredictionPruner:
 
     epochs: int
     before: _Rule
-    deviations: float = 0.75
+    deviations: float = 1.0
     least: int = 20
 
     @property

@@ -28,7 +28,7 @@ class DominancePruner:
     The first term is chance, for both networks: the relative standard deviation of an error on the
     validation images, and between seeds. The second is what the trial could still make good in the
     share of its epochs that remains. Replayed on complete runs (results/pruning/replay.csv) the
-    defaults cost the posterior front no more than its own error, on average over their orders.
+    defaults cost the posterior front about its own error or less, on average over their orders.
     """
 
     epochs: int
