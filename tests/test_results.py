@@ -100,6 +100,16 @@ def test_the_readme_has_what_the_last_steps_came_to() -> None:
     assert f"| {'; '.join(shown)} |" in readme
 
 
+def test_the_replayed_pruners_came_to_what_is_shown_of_them() -> None:
+    rows = pd.read_csv(RESULTS / "pruning" / "replay.csv")
+    shown = rows[rows.pruner.isin(["dominance", "prediction"]) & (rows.setting != 0.5)]
+    assert len(shown) > 10
+    for row in shown.itertuples():
+        spent = f"{row.epochs:.1f} ± {row.epochs_sd:.1f}"
+        kept = f"{row.hypervolume:.2f} ± {row.hypervolume_sd:.2f} | {row.hypervolume_min:.2f}"
+        assert f"| {spent} | {kept} |" in TEXT
+
+
 KERNELS = RESULTS / "speed" / "kernels"
 TEXT = (RESULTS / "README.md").read_text("utf-8")
 

@@ -153,13 +153,14 @@ class SearchJob(OfSearch):
         if len(run.curve) not in self.pruner.rungs or run.spared:
             return True
         rivals = [
-            _curve(trial.number, trial.user_attrs["parameters"], trial.user_attrs["curve"])
+            _curve(trial, trial.user_attrs["parameters"], trial.user_attrs["curve"])
             for trial in self.storage.get_all_trials(self.study_id, deepcopy=False)
             if trial.number != run.number
             and trial.state != TrialState.FAIL  # a network that diverged leads nobody
             and "curve" in trial.user_attrs
         ]
-        own = _curve(run.number, run.member.architecture.parameters, run.curve)
+        trial = self.storage.get_trial(run.trial_id)
+        own = _curve(trial, run.member.architecture.parameters, run.curve)
         why = self.pruner.stop(own, rivals)
         if why is None:
             return True
@@ -175,8 +176,9 @@ class SearchJob(OfSearch):
         return values, {"test_accuracy": self.tested(network), **self.kept(network, run)}
 
 
-def _curve(number: int, parameters: int, curve: list[dict[str, float]]) -> LearningCurve:
-    return LearningCurve(number, parameters, [entry["val_accuracy"] for entry in curve])
+def _curve(trial: FrozenTrial, parameters: int, curve: list[dict[str, float]]) -> LearningCurve:
+    accuracies = [entry["val_accuracy"] for entry in curve]
+    return LearningCurve(trial.number, parameters, accuracies, trial.params)
 
 
 JOBS: dict[str, type[Job]] = {"search": SearchJob, "rerun": RerunJob, "confirm": ConfirmJob}

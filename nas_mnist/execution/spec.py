@@ -84,7 +84,9 @@ class StudySpec(BaseModel):
         "tpe-spread",
         description="tpe-spread, tpe-log, tpe, tpe-multivariate, nsga2, gp, random, or your own.",
     )
-    pruner: str = Field("dominance", description="dominance, median, one-epoch, none, or your own.")
+    pruner: str = Field(
+        "dominance", description="dominance, prediction, median, one-epoch, none, or your own."
+    )
     space: str = Field("default", description="The choices that are drawn: default, or your own.")
     precision: str = Field(
         AUTO, description="auto (what the device is best at), float32 or bfloat16."

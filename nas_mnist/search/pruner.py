@@ -2,31 +2,20 @@
 small end of the front; dominance compares a network only with those no larger."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from nas_mnist.errors import RequestError
 from nas_mnist.lookup import find
+from nas_mnist.search.curve import (
+    LearningCurve as LearningCurve,
+    PruneReason as PruneReason,
+    scaled_rungs as scaled_rungs,
+)
+from nas_mnist.search.prediction import PredictionPruner
 
 EXEMPT_SHARE = 0.05  # of trials that are never stopped, so that wrongful stops can be counted
-
-
-class LearningCurve(NamedTuple):
-    """How far a trial has come."""
-
-    trial: int
-    parameters: int
-    accuracies: Sequence[float]  # on the validation images, in percent, by epoch
-
-
-class PruneReason(NamedTuple):
-    """Why a trial should end at this epoch."""
-
-    epoch: int
-    accuracy: float
-    needed: float  # accuracy in percent that would have let it go on
-    rival: int | None  # the trial that leads it most; None where no single one decides
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +27,15 @@ class DominancePruner:
 
     The first term is chance, for both networks: the relative standard deviation of an error on the
     validation images, and between seeds. The second is what the trial could still make good in the
-    share of its epochs that remains. On recorded curves (results/simulation/pruners.csv) the
-    defaults kept 99.6% of the hypervolume for two fifths of the epochs.
+    share of its epochs that remains. Replayed on complete runs (results/pruning/replay.csv) the
+    defaults cost the posterior front about its own error or less, on average over their orders.
     """
 
     epochs: int
     validation_images: int
     deviations: float = 1.0
     seed_deviation: float = 0.1  # of the natural logarithm of the error, between seeds
-    catch_up: float = 0.8  # natural logarithm of what a trial could gain on its rival in a run
+    catch_up: float = 0.3  # natural logarithm of what a trial could gain on its rival in a run
 
     @property
     def rungs(self) -> tuple[int, ...]:
@@ -98,12 +87,13 @@ class QuantilePruner:
         return PruneReason(epoch, accuracy, needed, None) if accuracy < needed else None
 
 
-Pruner: TypeAlias = DominancePruner | QuantilePruner
+Pruner: TypeAlias = DominancePruner | PredictionPruner | QuantilePruner
 """A user's own has `rungs` and `stop` as these do, and decides from recorded curves alone, so that
 a resumed search decides as an uninterrupted one."""
 
 PRUNERS: dict[str, Callable[[int, int], Pruner]] = {
     "dominance": DominancePruner,
+    "prediction": lambda epochs, images: PredictionPruner(epochs, DominancePruner(epochs, images)),
     "median": lambda epochs, _: QuantilePruner(scaled_rungs(epochs)),
     "one-epoch": lambda epochs, _: QuantilePruner(scaled_rungs(epochs)[:1]),
     "none": lambda epochs, _: QuantilePruner(()),
@@ -122,9 +112,3 @@ def make_pruner(text: str, epochs: int, validation_images: int) -> Pruner:
     except (TypeError, AttributeError) as error:
         raise RequestError(f"--pruner {text!r}: {' '.join(str(error).split())}") from None
     return pruner
-
-
-def scaled_rungs(epochs: int) -> tuple[int, ...]:
-    """Epochs 1, 2, 4 and 8 of 15, scaled to a run of `epochs`, without its last."""
-    scaled = {max(1, round(rung * epochs / 15)) for rung in (1, 2, 4, 8)}
-    return tuple(sorted(rung for rung in scaled if rung < epochs))

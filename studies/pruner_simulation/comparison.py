@@ -26,7 +26,7 @@ from nas_mnist.search.pruner import (
 )
 
 # Settings at which the pruners are tried.
-_CATCH_UPS = (0.0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2)
+_CATCH_UPS = (0.0, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2)
 _QUANTILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.9)
 # How many times the trials random search is given: it is asked how many it needs.
 _RANDOM_TRIALS = 4

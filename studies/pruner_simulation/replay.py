@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import optuna
@@ -55,12 +55,13 @@ class Search:
         pruner: Pruner,
         *,
         exempt: bool,
+        point: Mapping[str, Any] | None = None,
     ) -> bool:
         """Run a trial along its recorded curve; whether it was stopped.
 
         `counted`: test accuracy in percent that counts if the network is on the front.
         """
-        full = LearningCurve(len(self._curves), parameters, curve.validation)
+        full = LearningCurve(len(self._curves), parameters, curve.validation, point or {})
         stop_at = next(
             (epoch for epoch in pruner.rungs if pruner.stop(_after(full, epoch), self._curves)),
             None,
@@ -147,7 +148,7 @@ def simulate_search(
         size = architecture.parameters
         curve, expected = surrogate.drawn(architecture, point["peak_learning_rate"], noise)
         exempt = noise.random() < EXEMPT_SHARE
-        if search.run(size, curve, expected.test, pruner, exempt=exempt):
+        if search.run(size, curve, expected.test, pruner, exempt=exempt, point=point):
             study.tell(trial, state=TrialState.PRUNED)
         else:
             study.tell(trial, [size, curve.validation[-1]])

@@ -75,6 +75,17 @@ def test_packs_share_their_topology_and_end_whole(tmp_path: Path) -> None:
             assert other.params["fill"] != first.params["fill"]
 
 
+def test_trials_are_stopped_by_what_is_predicted(tmp_path: Path) -> None:
+    """From the curves and choices of twenty that ended."""
+    request = ("--trials", "28", "--workers", "1", "--epochs", "2", "--pruner", "prediction")
+    done = runner(tmp_path)(*DIGITS, *request)
+    assert done.code == 0, done.err
+    check_finished(url_of(tmp_path), 28, epochs=2)
+    why = [trial.user_attrs.get("pruned") for trial in trials(url_of(tmp_path))[20:]]
+    assert any(why)
+    assert all(0 <= one["accuracy"] < one["needed"] <= 100 for one in why if one)
+
+
 def test_one_seed_gives_one_study(tmp_path: Path) -> None:
     """With one worker, stopped and resumed or not."""
     whole, parts = tmp_path / "whole", tmp_path / "parts"

@@ -113,7 +113,13 @@ def test_the_quantile_is_numpys(quantile: float) -> None:
 
 @pytest.mark.parametrize(
     ("name", "rungs"),
-    [("dominance", (1, 2, 4, 8)), ("median", (1, 2, 4, 8)), ("one-epoch", (1,)), ("none", ())],
+    [
+        ("dominance", (1, 2, 4, 8)),
+        ("prediction", (1, 2, 4, 8)),
+        ("median", (1, 2, 4, 8)),
+        ("one-epoch", (1,)),
+        ("none", ()),
+    ],
 )
 def test_pruners_by_name(name: str, rungs: tuple[int, ...]) -> None:
     pruner = make_pruner(name, 15, 10_000)
@@ -146,7 +152,10 @@ def test_a_pruner_of_the_users_own() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nosuch", "--pruner 'nosuch' is not one of dominance, median, one-epoch, none"),
+        (
+            "nosuch",
+            "--pruner 'nosuch' is not one of dominance, prediction, median, one-epoch, none",
+        ),
         ("no_module:Pruner", "add --plugin no_module"),
         ("builtins:divmod", "--pruner 'builtins:divmod': "),
         (f"{__name__}:FIELD", "is not callable"),

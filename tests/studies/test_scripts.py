@@ -10,6 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tests.conftest import Search
+
 ROOT = Path(__file__).parents[2]
 SIMULATION = ROOT / "studies" / "pruner_simulation"
 CURVES = ROOT / "results" / "curves" / "mnist-8000.csv"
@@ -52,6 +54,26 @@ def test_the_published_comparison_of_pruners(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(found, published)
 
 
+def test_studies_are_replayed(tmp_path: Path, digits_search: Search) -> None:
+    """A study, and a table of curves: by every rule in every order, and neither is changed."""
+    (tmp_path / "few.csv").write_text("\n".join(CURVES.read_text().splitlines()[:42]) + "\n")
+    study = digits_search.folder / "studies" / "demo.db"
+    before = study.read_bytes()
+    script = SIMULATION / "replay_studies.py"
+    done = run(tmp_path, script, study, "few.csv", "-o", "replay.csv", "--orders", 2)
+    assert done.returncode == 0, done.stderr
+    assert study.read_bytes() == before
+    table = pd.read_csv(tmp_path / "replay.csv", keep_default_na=False)
+    rows = table.set_index(["study", "pruner"])
+    assert set(table.study) == {"demo", "few"}
+    assert len(table[table.study == "demo"]) == len(table[table.study == "few"]) > 10
+    for study_name in ("demo", "few"):
+        assert rows.loc[(study_name, "none"), ["epochs", "hypervolume"]].tolist() == [100, 100]
+    assert table.epochs.between(0, 100).all() and table.hypervolume.between(0, 100.0001).all()
+    assert (table.wrongful <= table.spared).all()
+    assert rows.loc[("few", "median")].epochs < 100
+
+
 def test_searches_are_simulated(tmp_path: Path) -> None:
     """On every sixth of the published curves, and the table says which choices it was drawn from:
     one that came later has no column."""
@@ -84,6 +106,8 @@ def test_a_file_that_is_no_table(tmp_path: Path, text: str) -> None:
         ("simulate.py", ("no.csv", "--figures", "gif"), 2, "must be .html, .png or .svg"),
         ("simulate.py", ("no.csv", "--figures", "../x.svg"), 2, "is not html, png or svg"),
         ("simulate.py", ("no.csv", "--seeds", "1"), 2, "--seeds"),
+        ("replay_studies.py", ("no.db", "-o", "x.csv"), 1, "no.db: No such file"),
+        ("replay_studies.py", ("no.db",), 2, "--output"),
         ("record_curves.py", (), 2, "--output"),
         ("record_curves.py", ("-o", "t.csv", "--networks", "2"), 2, "--networks"),
         ("record_curves.py", ("-o", "t.db"), 2, "is not a file name that ends in .csv"),
