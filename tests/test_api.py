@@ -146,7 +146,7 @@ def test_a_study_of_the_command_line(digits_search: Search, tmp_path: Path) -> N
     ("settings", "message"),
     [
         ({"dataset": "minst"}, "dataset 'minst' is not one of mnist"),
-        ({"pruner": "nosuch"}, "--pruner 'nosuch' is not one of dominance"),
+        ({"pruner": "nosuch"}, "--pruner 'nosuch' is not one of prediction"),
         ({"sampler": "nosuch"}, "--sampler 'nosuch' is not one of tpe-spread"),
         ({"sampler": "no_such_module:thing"}, "module 'no_such_module' cannot be imported"),
         ({"sampler": "optuna.samplers:Nothing"}, "optuna.samplers has no 'Nothing'"),

@@ -27,6 +27,8 @@ FIRST = "first"
 # Every process reads a trial that has not ended again and again: only so many wait at a time,
 # not a search's thousands.
 _QUEUED = 16
+# Settings whose defaults have changed: the command that made a study goes on with it.
+_AS_MADE = ("pruner",)
 # The options that say a setting, where they are not called as it is.
 _FLAGS = {"limits": "limit", "classes": "dataset and --data-dir"}
 # What a setting that is None means, where it is not all.
@@ -94,7 +96,7 @@ def resolve_request(preset: Path | None, overrides: Mapping[str, Any]) -> Search
             raise  # a file that was moved or renamed, or that is another program's
         return config
     if "study" not in config.model_fields_set:
-        stored = {name: stored[name] for name in spec.ASKED}
+        stored = {name: stored[name] for name in (*spec.ASKED, *_AS_MADE)}
     return resolve_config(preset, overrides, stored)
 
 

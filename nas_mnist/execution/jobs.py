@@ -15,7 +15,8 @@ from nas_mnist.execution.job import Job, Run
 from nas_mnist.execution.reruns import fold_of, mean_accuracies, rows_by_key
 from nas_mnist.execution.spec import CONFIRMATION, RERUNS, SearchConfig
 from nas_mnist.networks.architecture import format_notation
-from nas_mnist.search.pruner import EXEMPT_SHARE, LearningCurve, make_pruner
+from nas_mnist.search.curve import LearningCurve
+from nas_mnist.search.pruner import EXEMPT_SHARE, make_pruner
 from nas_mnist.search.sampler import SearchSampler
 from nas_mnist.search.space import find_space
 from nas_mnist.training.datasets import Images, first_train_samples, split_dataset

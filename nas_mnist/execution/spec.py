@@ -85,7 +85,7 @@ class StudySpec(BaseModel):
         description="tpe-spread, tpe-log, tpe, tpe-multivariate, nsga2, gp, random, or your own.",
     )
     pruner: str = Field(
-        "dominance", description="dominance, prediction, median, one-epoch, none, or your own."
+        "prediction", description="prediction, dominance, median, one-epoch, none, or your own."
     )
     space: str = Field("default", description="The choices that are drawn: default, or your own.")
     precision: str = Field(

@@ -71,6 +71,21 @@ class PredictionPruner:
         return PruneReason(epoch, curve.accuracies[-1], needed, leader.trial)
 
 
+def final_error(
+    curve: LearningCurve, finished: Sequence[LearningCurve]
+) -> tuple[float, float] | None:
+    """The logarithm of the error that an unfinished run would end at, by its curve and its size
+    alone, and the variance of that; None with few finished runs, which go to one more epoch at
+    least."""
+    if len(finished) < _NOISE_RUNS or not curve.accuracies:
+        return None
+    alike = [own._replace(point={}) for own in (*finished, curve)]
+    inputs, loose = _inputs(alike, len(curve.accuracies))
+    finals = np.array([_log_errors(own)[-1] for own in finished])
+    fitted, deviation, _ = _predicted(inputs, loose, finals)
+    return float(fitted[-1]), deviation**2
+
+
 def _predicted(inputs: Floats, loose: int, finals: Floats) -> tuple[Floats, float, float]:
     """For each row of `inputs` the final log error, of which the last row's is not known; that
     one's standard deviation; and what a unit of its log error so far changes."""

@@ -8,11 +8,7 @@ from typing import TypeAlias
 
 from nas_mnist.errors import RequestError
 from nas_mnist.lookup import find
-from nas_mnist.search.curve import (
-    LearningCurve as LearningCurve,
-    PruneReason as PruneReason,
-    scaled_rungs as scaled_rungs,
-)
+from nas_mnist.search.curve import LearningCurve, PruneReason, scaled_rungs
 from nas_mnist.search.prediction import PredictionPruner
 
 EXEMPT_SHARE = 0.05  # of trials that are never stopped, so that wrongful stops can be counted
@@ -92,8 +88,8 @@ Pruner: TypeAlias = DominancePruner | PredictionPruner | QuantilePruner
 a resumed search decides as an uninterrupted one."""
 
 PRUNERS: dict[str, Callable[[int, int], Pruner]] = {
-    "dominance": DominancePruner,
     "prediction": lambda epochs, images: PredictionPruner(epochs, DominancePruner(epochs, images)),
+    "dominance": DominancePruner,
     "median": lambda epochs, _: QuantilePruner(scaled_rungs(epochs)),
     "one-epoch": lambda epochs, _: QuantilePruner(scaled_rungs(epochs)[:1]),
     "none": lambda epochs, _: QuantilePruner(()),

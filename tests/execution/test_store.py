@@ -40,7 +40,7 @@ def test_resuming_adds_only_what_is_missing(record: StudyRecord, tmp_path: Path)
         ({"dataset": "digits"}, "made with dataset mnist, not digits"),
         ({"epochs": 3}, "made with epochs 15, not 3"),
         ({"seed": 1}, "made with seed 0, not 1; give the same --seed"),
-        ({"pruner": "none"}, "made with pruner dominance, not none"),
+        ({"pruner": "none"}, "made with pruner prediction, not none"),
         ({"train_samples": 100}, "all, not 100; leave out --train-samples to continue it, or"),
         ({"limits": {"macs": 900_000}}, "limits none, not macs=900000; leave out --limit to con"),
         ({"classes": 9}, "classes 10, not 9; give the same --dataset and --data-dir to continue"),
