@@ -24,6 +24,7 @@ _PRECISION = "auto (what the device is best at), float32 or bfloat16."
 _TARGET = "A notation, a reference's name, or STUDY:TRIAL."
 _MOST_ACCURATE = "Confirm also the N networks most accurate by validation."
 _AT_LEAST = "The smallest network with this accuracy, %, by validation."
+_ALSO = "Confirm this completed trial too; repeatable."
 _GOAL = "Accuracy to hold, in percent."
 _RAY = "Let Ray place the workers: auto, or HOST:PORT of a cluster's head."
 _SPLIT = "Hold out and judge by the validation images, with the trial's own seed unless given."
@@ -63,6 +64,7 @@ _OPTIONS: dict[str, Any] = {
     "most_accurate": Option(
         min=0, metavar="N", help=_MOST_ACCURATE, show_default="as the search was asked"
     ),
+    "confirm_trials": Option("--trial", min=0, metavar="N", help=_ALSO),
     "confirm.goal": Option(min=0, max=100, help=_GOAL, show_default="as it was asked last"),
     "most_parameters": Option(
         min=1, help="Leave out steps with larger networks.", show_default="none"

@@ -88,6 +88,7 @@ def confirm(
     study: str,
     seeds: int = 5,
     most_accurate: int | None = None,
+    confirm_trials: list[int] | None = None,
     goal: float | None = None,
     confirm_samples: int | None = None,
     workers: int | None = None,
@@ -111,7 +112,8 @@ def confirm(
     with _launching(ray, worker_gpus) as launcher:
         given = {"workers": workers or launcher.slots, "results_dir": results_dir or "runs"}
         where = {"device": device, "data_dir": data_dir and str(data_dir)}
-        what = {"seeds": seeds, "confirm_samples": confirm_samples, "plugins": tuple(plugins or ())}
+        what: dict[str, Any] = {"seeds": seeds, "confirm_samples": confirm_samples}
+        what |= {"plugins": tuple(plugins or ()), "confirm_trials": tuple(confirm_trials or ())}
         settings = record.request(**what, **where, **given, timeout=seconds)
         _finish(record, settings, launcher, as_json, settings.deadline(began))
 

@@ -116,8 +116,9 @@ def confirmed(record: StudyRecord) -> list[Confirmed]:
 
 
 def networks_to_confirm(record: StudyRecord, config: SearchConfig) -> list[TrialRecord]:
-    """Those of the front that are better than the next smaller one by more than doubt, and the
-    `config.most_accurate` that are estimated to be most accurate; best first."""
+    """Those of the front that are better than the next smaller one by more than doubt, the
+    `config.most_accurate` that are estimated to be most accurate, and `config.confirm_trials`; best
+    first. StudyError if one of these is not complete."""
     from nas_mnist.search.selection import apart
 
     shown, known = front(record), estimates(record)
@@ -126,6 +127,7 @@ def networks_to_confirm(record: StudyRecord, config: SearchConfig) -> list[Trial
     chosen = {shown[index].number for index in apart(means, deviations, _APART)}
     best_first = sorted(known, key=lambda number: -known[number].mean)
     chosen |= set(best_first[: config.most_accurate])
+    chosen |= {record.trial(number).number for number in config.confirm_trials}
     return record.records([number for number in best_first if number in chosen])
 
 

@@ -46,7 +46,7 @@ class Estimated(NamedTuple):
 
 def estimates(record: StudyRecord) -> dict[int, Estimated]:
     """Of all completed trials, by number. StorageError if what they are of is damaged."""
-    evidence = _evidence(record)
+    evidence = evidence_of(record)
     return _estimated(evidence) if evidence.networks else {}
 
 
@@ -54,7 +54,7 @@ def front(record: StudyRecord) -> list[TrialRecord]:
     """The networks that no other beats in size and estimated accuracy, from the fewest parameters
     up; those that diverged in a rerun are not on it."""
     # In this order: trials that end meanwhile are known too.
-    evidence, known, left_out = _evidence(record), estimates(record), diverged_trials(record)
+    evidence, known, left_out = evidence_of(record), estimates(record), diverged_trials(record)
     numbers = [number for number in evidence.networks if number not in left_out]
     points = [(evidence.networks[n].parameters, known[n].mean) for n in numbers]
     return record.records([numbers[index] for index in front_indices(points)])
@@ -77,7 +77,7 @@ def next_rung(record: StudyRecord, total: int) -> Rung | None:
     if index >= len(rungs(bracket)):
         bracket, index = total - len(keys), 0
     runs, most = rungs(bracket)[index]
-    evidence, left_out = _evidence(record), diverged_trials(record)
+    evidence, left_out = evidence_of(record), diverged_trials(record)
     numbers = [number for number in evidence.networks if number not in left_out]
     if not numbers:
         return Rung(len(settled), bracket, index, [])
@@ -93,8 +93,8 @@ def next_rung(record: StudyRecord, total: int) -> Rung | None:
 
 
 @dataclass(frozen=True)
-class _Evidence:
-    """What a posterior is fitted to. Two of the same key are the same."""
+class Evidence:
+    """All that a study knows of its networks. Two of the same key are the same."""
 
     key: Any
     networks: dict[int, Network] = field(compare=False)
@@ -103,7 +103,7 @@ class _Evidence:
     distributions: dict[str, Any] = field(compare=False)
 
 
-def _evidence(record: StudyRecord) -> _Evidence:
+def evidence_of(record: StudyRecord) -> Evidence:
     from nas_mnist.search.posterior import Network, Observation
 
     points = record.points()
@@ -125,7 +125,7 @@ def _evidence(record: StudyRecord) -> _Evidence:
             observed.append(Observation(networks[rerun.trial], rerun.accuracy, rerun.fold))
     ids = tuple(trial_id(trial) for trial in complete)
     key = record.url, ids, tuple((own.accuracy, own.fold) for own in observed)
-    return _Evidence(key, networks, observed, kinds)
+    return Evidence(key, networks, observed, kinds)
 
 
 def _unfinished(
@@ -155,14 +155,14 @@ def _unfinished(
 
 
 @lru_cache(maxsize=4)
-def _fitted(evidence: _Evidence) -> Posterior:
+def _fitted(evidence: Evidence) -> Posterior:
     from nas_mnist.search.posterior import Posterior
 
     return Posterior(evidence.observed, evidence.distributions)
 
 
 @lru_cache(maxsize=4)
-def _estimated(evidence: _Evidence) -> dict[int, Estimated]:
+def _estimated(evidence: Evidence) -> dict[int, Estimated]:
     found = _fitted(evidence).estimates([*evidence.networks.values()])
     counts = Counter(own.network.key for own in evidence.observed)
     return {
