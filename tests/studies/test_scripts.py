@@ -134,3 +134,27 @@ def test_what_a_study_costs(tmp_path: Path) -> None:
     assert large["trial"] == pytest.approx(sum(large[part] for part in parts), abs=0.01)
     assert all(large[part] > 0 for part in (*parts, "resume", "front", "poll"))
     assert not list(tmp_path.iterdir())
+
+
+def test_estimates_are_held_against_a_confirmation(tmp_path: Path) -> None:
+    """Of the published study, the estimate tells more of the confirmed means than a single run."""
+    url = f"sqlite:///{ROOT}/results/mnist-8k/study.db"
+    script = ROOT / "studies" / "posterior" / "evaluate.py"
+    done = run(tmp_path, script, "mnist-8k", "--storage", url, "-o", "found.json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["networks"] == len(found["confirmed"]) == 26
+    assert found["estimate_correlation"] > found["single_run_correlation"]
+    gap, _ = found["confirmed_minus_expected_test"]
+    assert abs(gap) < 0.03 < abs(found["confirmed_minus_single_run"][0])
+    assert "rmse_of_log_error" not in found  # no loss was recorded then
+
+
+def test_first_shapes_are_compared(tmp_path: Path) -> None:
+    url = f"sqlite:///{ROOT}/results/mnist-8k/study.db"
+    script = ROOT / "studies" / "first_trials" / "compare.py"
+    done = run(tmp_path, script, "mnist-8k", "--storage", url, "-o", "found.json", "--draws", 50)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "found.json").read_text())
+    assert len(rows) == len(done.stdout.splitlines()) == 9
+    assert all(95 < row["validation"] < 100 and 0 <= row["draws_below"] <= 1 for row in rows)
