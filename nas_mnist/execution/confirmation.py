@@ -131,10 +131,9 @@ def networks_to_confirm(record: StudyRecord, config: SearchConfig) -> list[Trial
     return record.records([number for number in best_first if number in chosen])
 
 
-def wanted_runs(record: StudyRecord, config: SearchConfig) -> dict[RunKey, TrialRecord]:
-    """All runs of a confirmation, and the networks of `networks_to_confirm` that they are of."""
+def wanted_runs(config: SearchConfig, networks: Sequence[TrialRecord]) -> dict[RunKey, TrialRecord]:
+    """All runs of a confirmation of these networks, and which network each is of."""
     seeds = confirmation_seeds(config.seed, config.seeds)
-    networks = networks_to_confirm(record, config)
     images = config.confirmation_images() or 0
     return {(trial.number, seed, images): trial for trial in networks for seed in seeds}
 
@@ -147,7 +146,8 @@ def confirmation_seconds(record: StudyRecord, config: SearchConfig) -> float:
         return 0.0
     rows = confirmation_rows(record)
     ended = {key for key, row in rows.items() if row.state.is_finished()}
-    missing = Counter(key[0] for key in wanted_runs(record, config).keys() - ended)
+    wanted = wanted_runs(config, networks_to_confirm(record, config))
+    missing = Counter(key[0] for key in wanted.keys() - ended)
     runs = max(missing.total() / config.workers, max(missing.values(), default=0))
     return runs and 1.2 * runs * record.mean_seconds() + START_SECONDS
 

@@ -13,9 +13,9 @@ from optuna.trial import TrialState, create_trial
 
 from nas_mnist.errors import OthersError, StudyError
 from nas_mnist.execution import spec
-from nas_mnist.execution.confirmation import confirmation_rows, wanted_runs
+from nas_mnist.execution.confirmation import RunKey, confirmation_rows
 from nas_mnist.execution.optuna_internals import add_waiting, describe_study, study_id
-from nas_mnist.execution.records import StudyRecord, load_study
+from nas_mnist.execution.records import StudyRecord, TrialRecord, load_study
 from nas_mnist.execution.spec import SearchConfig, StudySpec, resolve_config
 from nas_mnist.execution.store import open_storage, storage_errors
 from nas_mnist.search.space import find_space
@@ -111,7 +111,7 @@ def fill_queue(record: StudyRecord, config: SearchConfig) -> int:
     return waiting
 
 
-def queue_confirmation(record: StudyRecord, config: SearchConfig) -> int:
+def queue_confirmation(record: StudyRecord, wanted: Mapping[RunKey, TrialRecord]) -> int:
     """The id of the confirmation's study, with a trial for every run that is wanted."""
     name = record.name + spec.CONFIRMATION
     own: dict[str, Any] = {"direction": StudyDirection.MAXIMIZE, "load_if_exists": True}
@@ -119,7 +119,7 @@ def queue_confirmation(record: StudyRecord, config: SearchConfig) -> int:
         study = optuna.create_study(study_name=name, storage=record.storage, **own)
         study.set_user_attr("confirms", record.name)
         have = confirmation_rows(record)
-        for key, trial in wanted_runs(record, config).items():
+        for key, trial in wanted.items():
             if key not in have:
                 attrs: dict[str, Any] = {"trial": key[0], "seed": key[1], "images": key[2]}
                 attrs |= {"notation": trial.notation, "parameters": trial.architecture.parameters}

@@ -37,7 +37,8 @@ class ConfirmJob(Job):
 
     def __init__(self, config: SearchConfig, keep_going: Callable[[], None]) -> None:
         super().__init__(config, keep_going)
-        self.wanted = wanted_runs(self.record, config)
+        # Settled by who started it: on another processor an estimate may round otherwise.
+        self.wanted = wanted_runs(config, self.record.records(config.confirm_trials))
         images = first_train_samples(self.dataset, config.confirmation_images()).train
         self.data = images.to(self.device), self.dataset.test.to(self.device)
 

@@ -15,6 +15,7 @@ from nas_mnist.execution.confirmation import (
     RunKey,
     confirmation_rows,
     confirmation_seconds,
+    networks_to_confirm,
     wanted_runs,
 )
 from nas_mnist.execution.creation import fill_queue, make_study, queue_confirmation
@@ -107,8 +108,9 @@ def run_confirmation(
 ) -> Generator[Progress]:
     """Retrain `networks_to_confirm` with `config.seeds` seeds; otherwise as `run_search`. With
     more seeds, or a front that has grown, only what is missing is run."""
-    study_id = queue_confirmation(record, config)
-    wanted = wanted_runs(record, config)
+    networks = networks_to_confirm(record, config)
+    wanted = wanted_runs(config, networks)
+    study_id = queue_confirmation(record, wanted)
     until = config.deadline() if deadline is None else deadline
 
     def wanted_rows() -> dict[RunKey, FrozenTrial]:
@@ -122,7 +124,8 @@ def run_confirmation(
     progress = _by_epochs(
         "confirmation", wanted_rows, config, lambda: len(wanted), lambda: until - time.monotonic()
     )
-    config = config.changed(classes=record.spec.classes)
+    chosen = tuple(trial.number for trial in networks)
+    config = config.changed(classes=record.spec.classes, confirm_trials=chosen)
     workers = Workers(launcher or Launcher(), config, "confirm")
     return supervise(record, study_id, workers, progress, waiting)
 

@@ -148,7 +148,7 @@ class SearchConfig(StudySpec):
         None, ge=0, le=10**9, description="Training images of a confirmation; 0 is all."
     )
     confirm: bool = Field(True, description="Retrain the front with fresh seeds at the end.")
-    confirm_trials: tuple[int, ...] = ()
+    confirm_trials: tuple[int, ...] = ()  # besides; to a worker, all
     workers: int = Field(
         default_factory=available_cores, ge=1, le=256, description="Processes of one thread."
     )
