@@ -22,7 +22,10 @@ _ESTIMATES = (
     "Validation: estimated from all runs of the study, mean over seeds ± how sure that is. "
     "Expected test: the same, at the share of these mistakes that is made on test images."
 )
-_LEFT_OUT_FIRST = ("MACs", "receptive field", "notation", "runs", "gap", "seeds")
+_LEFT_OUT_FIRST = (
+    *("MACs", "receptive field", "notation", "runs", "gap", "seeds"),
+    *("validation %", "lowest of last 4 %"),
+)
 _FINDINGS = ("last4_min", "goal_met", "diverged", "on_front")
 _ESTIMATED = ("estimate", "estimate_sd", "own_runs", "expected_test", "expected_test_sd")
 _CSV_COLUMNS = (
