@@ -154,7 +154,7 @@ def test_a_pruner_of_the_users_own() -> None:
     [
         (
             "nosuch",
-            "--pruner 'nosuch' is not one of dominance, prediction, median, one-epoch, none",
+            "--pruner 'nosuch' is not one of prediction, dominance, median, one-epoch, none",
         ),
         ("no_module:Pruner", "add --plugin no_module"),
         ("builtins:divmod", "--pruner 'builtins:divmod': "),
