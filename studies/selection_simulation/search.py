@@ -13,8 +13,8 @@ import optuna
 from hypervolume import hypervolume
 from optuna.distributions import BaseDistribution
 
-from nas_mnist.execution.creation import DIRECTIONS
 from nas_mnist.execution.records import StudyRecord
+from nas_mnist.execution.reruns import fold_of
 from nas_mnist.networks.architecture import Limit, format_notation
 from nas_mnist.search.front import front_indices, on_log_scale
 from nas_mnist.search.posterior import Network, Observation, Posterior
@@ -22,7 +22,6 @@ from nas_mnist.search.sampler import SearchSampler
 from nas_mnist.search.selection import contenders, rungs
 from nas_mnist.search.space import DEFAULT
 
-_FOLDS = 6
 _REFERENCE_ACCURACY = 10.0  # of a hypervolume, as in pruner_simulation
 _OWN, _FOLD, _ORDER = range(-1, -4, -1)  # what random numbers are for, beside runs
 
@@ -34,7 +33,8 @@ class Noise(NamedTuple):
 
 
 class Truth:
-    """The logarithm of any network's error: the mean that a real study's posterior has of it."""
+    """The logarithm of any network's error: the mean that a real study's posterior has of one with
+    its choices that was not observed, and so has nothing of its own."""
 
     def __init__(self, record: StudyRecord) -> None:
         trials = record.trials(optuna.trial.TrialState.COMPLETE)
@@ -45,7 +45,6 @@ class Truth:
         self._posterior = Posterior(runs, self.kinds)
 
     def log_error(self, network: Network) -> float:
-        # As one that was not observed: with nothing of its own.
         return float(self._posterior.moments([network._replace(key="")])[0][0])
 
 
@@ -53,8 +52,7 @@ class Truth:
 class Search:
     """Networks tried, in order, with a run of each; and runs made since."""
 
-    budget: int
-    kinds: dict[str, BaseDistribution]
+    truth: Truth
     noise: Noise
     seed: int
     networks: list[Network] = field(default_factory=list)
@@ -63,29 +61,29 @@ class Search:
 
     def until(self, trials: int) -> Search:
         own = (self.networks[:trials], self.truths[:trials], self.runs[:trials])
-        return Search(self.budget, self.kinds, self.noise, self.seed, *own)
+        return Search(self.truth, self.noise, self.seed, *own)
 
     def run(self, at: int) -> None:
         """Of the network at this index, once more: its second run is the same whoever asks for it,
         so that the rules are compared on the same luck."""
         number = sum(own.network.key == at for own in self.runs)
-        fold = number % _FOLDS
+        fold = fold_of(number)
         shift = self.noise.fold * _draws(self.seed, _FOLD, fold).normal()
         error = self.truths[at] + shift + self.noise.run * _draws(self.seed, at, number).normal()
         self.runs.append(Observation(self.networks[at], 100 - min(math.exp(error), 100.0), fold))
 
     def means(self) -> list[float]:
-        known = Posterior(self.runs, self.kinds).estimates(self.networks)
-        return [own.mean for own in known]
+        posterior = Posterior(self.runs, self.truth.kinds)
+        return [own.mean for own in posterior.estimates(self.networks)]
 
     def front(self, accuracies: Sequence[float]) -> list[int]:
-        sizes = [own.parameters for own in self.networks]
-        return front_indices(list(zip(sizes, accuracies, strict=True)))
+        pairs = zip(self.networks, accuracies, strict=True)
+        return front_indices([(own.parameters, accuracy) for own, accuracy in pairs])
 
     def counted(self, accuracies: Sequence[float], sizes: Sequence[int]) -> dict[str, float]:
-        """What the choice by these accuracies is truly worth: for each size the error of the most
-        accurate network no larger, and how far its logarithm is above that of the best one tried;
-        the geometric mean of these errors; and the hypervolume of the front."""
+        """True values of the choice by these accuracies: for each size the error of the best of the
+        front, and how far its logarithm is above the least one tried; the geometric mean of these
+        errors; and the hypervolume of the front."""
         front, found = self.front(accuracies), dict[str, float]()
         for size in sizes:
             chosen = [at for at in front if self.networks[at].parameters <= size][-1]
@@ -94,7 +92,7 @@ class Search:
             found[f"regret_{size}"] = self.truths[chosen] - min(self.truths[at] for at in fits)
         found["error"] = math.exp(np.mean([math.log(found[f"error_{size}"]) for size in sizes]))
         shown = [(self.networks[at].parameters, 100 - math.exp(self.truths[at])) for at in front]
-        found["hypervolume"] = hypervolume(shown, (2 * self.budget, _REFERENCE_ACCURACY))
+        found["hypervolume"] = hypervolume(shown, (2 * self.truth.budget, _REFERENCE_ACCURACY))
         return found
 
 
@@ -102,10 +100,10 @@ def searched(truth: Truth, name: str, trials: int, seed: int, noise: Noise) -> S
     """A whole search as `search` does it without a pruner; "gp-log" is "gp" that is shown
     logarithms."""
     limit, on_logarithms = Limit(truth.budget), name == "gp-log"
-    search = Search(truth.budget, truth.kinds, noise, seed)
+    search = Search(truth, noise, seed)
     sampler = SearchSampler("gp" if on_logarithms else name, seed, DEFAULT, limit)
-    directions = ["minimize"] * 2 if on_logarithms else [*DIRECTIONS]
-    study = optuna.create_study(directions=directions, sampler=sampler)
+    aims = ["minimize", "minimize" if on_logarithms else "maximize"]
+    study = optuna.create_study(directions=aims, sampler=sampler)
     for point in DEFAULT.first_points(limit)[:trials]:
         study.enqueue_trial(point)
     for number in range(trials):
@@ -114,10 +112,10 @@ def searched(truth: Truth, name: str, trials: int, seed: int, noise: Noise) -> S
         architecture = DEFAULT.decode(point, limit)
         size, notation = architecture.parameters, format_notation(architecture)
         trial.set_user_attr("notation", notation)
-        network = Network(number, {name: point[name] for name in truth.kinds}, size)
+        trial.set_constraint("parameters", size - truth.budget)
         own = _draws(seed, _OWN, crc32(f"{notation} {point['peak_learning_rate']}".encode()))
-        search.networks.append(network)
-        search.truths.append(truth.log_error(network) + noise.own * own.normal())
+        search.networks.append(Network(number, {name: point[name] for name in truth.kinds}, size))
+        search.truths.append(truth.log_error(search.networks[-1]) + noise.own * own.normal())
         search.run(number)
         values = size, search.runs[-1].accuracy
         study.tell(trial, on_log_scale(*values) if on_logarithms else values)
@@ -129,14 +127,12 @@ def _by_gain(search: Search, reruns: int) -> None:
     sizes = np.log([float(own.parameters) for own in search.networks])
     while reruns:
         for runs, most in rungs(reruns):
-            posterior = Posterior(search.runs, search.kinds)
+            posterior = Posterior(search.runs, search.truth.kinds)
             known = posterior.moments(search.networks)
             chosen = contenders(sizes, *known, posterior.noise, runs, most)
             reruns -= len(chosen)
             for at in chosen:
                 search.run(at)
-        if not chosen:
-            return
 
 
 def _at_random(search: Search, reruns: int) -> None:

@@ -22,7 +22,7 @@ from nas_mnist.report import writing
 
 _SIZES = (1000, 2000, 4000, 8000)
 _ONE_IN = (12, 6, 3)  # trials, for each rerun
-_KEYS = ["sampler", "choice", "reruns"]
+_KEYS, _SHOWN = ["sampler", "choice", "reruns"], "sampler|choice|reruns|^error(_gain|_se|$)"
 _COMPARED = ("tpe-spread", "tpe-log", "tpe-multivariate", "random")
 
 
@@ -47,14 +47,13 @@ def main() -> None:
     for seed in range(asked.seeds):
         for sampler in asked.samplers:
             search = searched(truth, sampler, asked.total, seed, noise)
-            for row in _choices(search, every=sampler == asked.samplers[0]):
-                rows.append({"sampler": sampler, "seed": seed, **row})
+            found = _choices(search, every=sampler == asked.samplers[0])
+            rows += [{"sampler": sampler, "seed": seed, **row} for row in found]
             print(f"{sampler}, seed {seed}", file=sys.stderr)
         with writing(asked.output / "searches.csv"):
             write_frame(pd.DataFrame(rows), asked.output / "searches.csv")
             write_frame(_summary(pd.DataFrame(rows)), asked.output / "summary.csv")
-    shown = _summary(pd.DataFrame(rows)).filter(regex="|".join([*_KEYS, "^error(_gain|_se|$)"]))
-    print(shown.round(4).to_string(index=False))
+    print(_summary(pd.DataFrame(rows)).filter(regex=_SHOWN).round(4).to_string(index=False))
 
 
 def _choices(whole: Search, every: bool) -> Iterator[dict[str, Any]]:
@@ -76,8 +75,7 @@ def _summary(searches: pd.DataFrame) -> pd.DataFrame:
     """Means and standard errors over seeds; `_gain` is the difference to the first sampler without
     reruns (posterior), paired by seed. Errors fall, and hypervolume rises."""
     values = [name for name in searches if name not in (*_KEYS, "seed")]
-    first = searches["sampler"].iloc[0]
-    base = searches[(searches["sampler"] == first) & (searches["choice"] == "posterior")]
+    base = searches[searches["choice"] == "posterior"].drop_duplicates("seed")
     base = base.set_index("seed")[values]
     rows = []
     for key, group in searches.groupby(_KEYS, sort=False):
