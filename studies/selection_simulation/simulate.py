@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("study", type=Path, help="SQLite file of the study that says the truth")
     parser.add_argument("--name", default="mnist-8k", help="of that study")
     parser.add_argument("-o", "--output", type=Path, default=Path("selection"), help="folder")
-    parser.add_argument("--total", type=at_least(24), default=70, help="trials and reruns")
+    parser.add_argument("--total", type=at_least(14), default=70, help="trials and reruns")
     parser.add_argument("--seeds", type=at_least(2), default=20, help="searches of each sampler")
     parser.add_argument("--samplers", nargs="+", default=_COMPARED, metavar="NAME")
     # Of three seeds of the 26 networks that mnist-8k confirmed: 0.098 within a network, and 0.039
