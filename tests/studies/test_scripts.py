@@ -68,22 +68,6 @@ def test_searches_are_simulated(tmp_path: Path) -> None:
     assert (tmp_path / "made" / "searches.html").exists()
 
 
-def test_searches_with_reruns_are_simulated(tmp_path: Path) -> None:
-    """All choices of a search cost the same, and the truth that they are counted by is the same."""
-    script, study = ROOT / "studies/selection_simulation/simulate.py", ROOT / "results/mnist-8k"
-    arguments = ("--total", 14, "--seeds", 2, "--samplers", "tpe-spread", "gp-log")
-    done = run(tmp_path, script, study / "study.db", "-o", "made", *arguments)
-    assert done.returncode == 0, done.stderr
-    searches = pd.read_csv(tmp_path / "made" / "searches.csv")
-    assert len(searches) == 2 * (11 + 3)
-    assert set(searches.reruns) == {0, 1, 2, 4}
-    assert (searches.filter(like="regret") >= 0).all(axis=None)
-    assert searches.error_1000.between(0.5, 5).all()
-    summary = pd.read_csv(tmp_path / "made" / "summary.csv")
-    first = summary[(summary.sampler == "tpe-spread") & (summary.choice == "posterior")]
-    assert (first.filter(like="_gain") == 0).all(axis=None)
-
-
 @pytest.mark.parametrize("text", ["", "# {}\nnothing\n1\n", "# no json\n"])
 def test_a_file_that_is_no_table(tmp_path: Path, text: str) -> None:
     (tmp_path / "bad.csv").write_text(text)
