@@ -75,8 +75,8 @@ def test_a_study_has_what_is_shown_of_it(file: Path, tmp_path: Path) -> None:
 
 
 def test_the_readme_leads_with_what_the_front_has() -> None:
-    """Of the networks within a size, the one most accurate on the validation images."""
-    front = pd.read_csv(RESULTS / "mnist-8k" / "front.csv")
+    """Of the confirmed networks within a size, the one whose single validation run was best."""
+    front = pd.read_csv(RESULTS / "mnist-8k" / "front.csv").dropna(subset=["seeds"])
     readme = (RESULTS.parent / "README.md").read_text()
     shown = re.findall(r"^\| ([\d,]+) \| ([\d,]+ \| [\d.]+ ± [\d.]+ \| [\d.]+) \|", readme, re.M)
     assert len(shown) > 2
