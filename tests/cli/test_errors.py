@@ -176,7 +176,7 @@ def test_a_study_of_another_request(copied_search: Search, change: list[str], me
         (["front", "other", "--storage", "sqlite:///studies/demo.db"], 2, "it has 'demo'"),
         (["inspect", "demo:99"], 2, "has no network of a trial 99"),
         (["export", "demo", "-o", "w.py", "--trial", "99"], 2, "has no completed trial 99"),
-        (["export", "demo", "-o", "w.py", "--at-least", "100"], 2, "no network that has 100% on validation images"),
+        (["export", "demo", "-o", "w.py", "--at-least", "100"], 2, "no network that has 100% on"),
         (["export", "demo", "-o", "studies/demo.db/w.py"], 2, "studies/demo.db"),
         (["front", "demo", "--figure", "x.gif"], 2, "must be .html, .png or .svg"),
         (["front", "demo", "--reproduced", "s.json"], 2, "--reproduced goes with --figure"),
