@@ -15,7 +15,6 @@ from nas_mnist.errors import StudyError
 from nas_mnist.execution.estimates import Estimated, estimates, front
 from nas_mnist.execution.records import TIME, StudyRecord, TrialRecord, percent, reading
 from nas_mnist.execution.spec import CONFIRMATION, SearchConfig
-from nas_mnist.execution.store import storage_errors
 from nas_mnist.networks.architecture import Architecture
 from nas_mnist.training.recipe import derived_seed
 from nas_mnist.training.runs import LAST_EPOCHS, mean_and_sd
@@ -167,12 +166,7 @@ def choose_run(
 
 def confirmation_rows(record: StudyRecord) -> dict[RunKey, FrozenTrial]:
     """The runs of a study's confirmation; none before it has begun."""
-    with storage_errors(record.url):
-        try:
-            study_id = record.storage.get_study_id_from_name(record.name + CONFIRMATION)
-        except KeyError:
-            return {}
-        return runs_by_key(record.storage.get_all_trials(study_id, deepcopy=False))
+    return runs_by_key(record.runs_beside(CONFIRMATION)[0])
 
 
 def runs_by_key(trials: Sequence[FrozenTrial]) -> dict[RunKey, FrozenTrial]:

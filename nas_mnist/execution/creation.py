@@ -113,10 +113,8 @@ def fill_queue(record: StudyRecord, config: SearchConfig) -> int:
 
 def queue_confirmation(record: StudyRecord, wanted: Mapping[RunKey, TrialRecord]) -> int:
     """The id of the confirmation's study, with a trial for every run that is wanted."""
-    name = record.name + spec.CONFIRMATION
-    own: dict[str, Any] = {"direction": StudyDirection.MAXIMIZE, "load_if_exists": True}
+    study = record.study_beside(spec.CONFIRMATION)
     with storage_errors(record.url):
-        study = optuna.create_study(study_name=name, storage=record.storage, **own)
         study.set_user_attr("confirms", record.name)
         have = confirmation_rows(record)
         for key, trial in wanted.items():

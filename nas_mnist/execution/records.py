@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 import optuna
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from nas_mnist.errors import OthersError, RequestError, StorageError, StudyError
@@ -163,6 +164,23 @@ class StudyRecord:
         """Parameters, and validation accuracy in percent, of all completed trials, by number.
         StorageError if one is damaged."""
         return {trial.number: _point(self.name, trial) for trial in self._kept()}
+
+    def runs_beside(self, ending: str) -> tuple[list[FrozenTrial], dict[str, Any]]:
+        """The trials of the study beside this one whose name has that ending, and its attributes;
+        none before it is made."""
+        with storage_errors(self.url):
+            try:
+                found = self.storage.get_study_id_from_name(self.name + ending)
+            except KeyError:
+                return [], {}
+            trials = self.storage.get_all_trials(found, deepcopy=False)
+            return trials, self.storage.get_study_user_attrs(found)
+
+    def study_beside(self, ending: str) -> optuna.Study:
+        """That study, which is made if it is missing; an accuracy is its objective."""
+        own: dict[str, Any] = {"direction": StudyDirection.MAXIMIZE, "load_if_exists": True}
+        with storage_errors(self.url):
+            return optuna.create_study(study_name=self.name + ending, storage=self.storage, **own)
 
     def mean_seconds(self) -> float:
         """Of a completed trial; 0 if there is none."""

@@ -12,19 +12,16 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-import optuna
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nas_mnist.execution.optuna_internals import describe_study, study_id
 from nas_mnist.execution.records import StudyRecord, percent, reading
 from nas_mnist.execution.spec import RERUNS, SearchConfig
 from nas_mnist.execution.store import storage_errors
-from nas_mnist.training.recipe import derived_seed
+from nas_mnist.training.recipe import FOLDS, derived_seed
 
 RerunKey: TypeAlias = tuple[int, int]
 """of a run: its trial's number, and which rerun of that trial it is, from 1"""
-FOLDS = 6
 _RUNG = "rung-{}"
 
 
@@ -64,10 +61,7 @@ def rerun_seed(trial_seed: int, run: int) -> int:
 def rerun_rows(record: StudyRecord) -> dict[RerunKey, FrozenTrial]:
     """The runs by their keys; none before there are reruns. Two machines may have queued the same
     run: the first counts, and the other is never taken."""
-    with storage_errors(record.url):
-        found = _study_id(record)
-        trials = [] if found is None else record.storage.get_all_trials(found, deepcopy=False)
-    return rows_by_key(trials)
+    return rows_by_key(record.runs_beside(RERUNS)[0])
 
 
 def rows_by_key(trials: Sequence[FrozenTrial]) -> dict[RerunKey, FrozenTrial]:
@@ -114,27 +108,17 @@ def rerun_seconds(record: StudyRecord, config: SearchConfig) -> float:
 def settled_rungs(record: StudyRecord) -> list[Rung]:
     """The rungs so far, in their order."""
     found: list[Rung] = []
-    with storage_errors(record.url):
-        own = _study_id(record)
-        attrs = {} if own is None else record.storage.get_study_user_attrs(own)
+    _, attrs = record.runs_beside(RERUNS)
     while (kept := attrs.get(_RUNG.format(len(found)))) is not None:
         found.append(Rung(**{**kept, "runs": [(trial, run) for trial, run in kept["runs"]]}))
     return found
 
 
-def rerun_study(record: StudyRecord) -> int:
-    """The id of the study of the reruns, which is made if there is none."""
-    own: dict[str, Any] = {"direction": StudyDirection.MAXIMIZE, "load_if_exists": True}
-    with storage_errors(record.url):
-        name = record.name + RERUNS
-        return study_id(optuna.create_study(study_name=name, storage=record.storage, **own))
-
-
 def settle_rung(record: StudyRecord, rung: Rung) -> None:
     """Keep the next rung, unless another search has settled it meanwhile."""
-    name, study = _RUNG.format(rung.number), rerun_study(record)
+    name, study = _RUNG.format(rung.number), record.study_beside(RERUNS)
     with storage_errors(record.url):
-        describe_study(record.storage, study, {name: rung._asdict()}, unless=name)
+        describe_study(record.storage, study_id(study), {name: rung._asdict()}, unless=name)
 
 
 def queue_reruns(record: StudyRecord) -> None:
@@ -145,8 +129,8 @@ def queue_reruns(record: StudyRecord) -> None:
         return
     numbers = sorted({trial for trial, _ in wanted})
     trials = dict(zip(numbers, record.records(numbers), strict=True))
+    study = record.study_beside(RERUNS)
     with storage_errors(record.url):
-        study = optuna.load_study(study_name=record.name + RERUNS, storage=record.storage)
         for number, run in wanted:
             trial = trials[number]
             seed = rerun_seed(trial.seed, run)
@@ -154,10 +138,3 @@ def queue_reruns(record: StudyRecord) -> None:
             attrs |= {"notation": trial.notation, "parameters": trial.architecture.parameters}
             attrs |= {"peak_learning_rate": trial.peak_learning_rate}
             study.add_trial(create_trial(state=TrialState.WAITING, user_attrs=attrs))
-
-
-def _study_id(record: StudyRecord) -> int | None:
-    try:
-        return record.storage.get_study_id_from_name(record.name + RERUNS)
-    except KeyError:
-        return None

@@ -21,16 +21,16 @@ from nas_mnist.execution.confirmation import (
 from nas_mnist.execution.creation import fill_queue, make_study, queue_confirmation
 from nas_mnist.execution.estimates import next_rung
 from nas_mnist.execution.launcher import Launcher
+from nas_mnist.execution.optuna_internals import study_id
 from nas_mnist.execution.records import StudyRecord, counts_of
 from nas_mnist.execution.reruns import (
     RerunKey,
     queue_reruns,
     rerun_rows,
     rerun_seconds,
-    rerun_study,
     settle_rung,
 )
-from nas_mnist.execution.spec import SearchConfig
+from nas_mnist.execution.spec import RERUNS, SearchConfig
 from nas_mnist.execution.supervision import Progress, Workers, supervise
 from nas_mnist.search.front import front_indices
 
@@ -110,7 +110,7 @@ def run_confirmation(
     more seeds, or a front that has grown, only what is missing is run."""
     networks = networks_to_confirm(record, config)
     wanted = wanted_runs(config, networks)
-    study_id = queue_confirmation(record, wanted)
+    beside = queue_confirmation(record, wanted)
     until = config.deadline() if deadline is None else deadline
 
     def wanted_rows() -> dict[RunKey, FrozenTrial]:
@@ -127,7 +127,7 @@ def run_confirmation(
     chosen = tuple(trial.number for trial in networks)
     config = config.changed(classes=record.spec.classes, confirm_trials=chosen)
     workers = Workers(launcher or Launcher(), config, "confirm")
-    return supervise(record, study_id, workers, progress, waiting)
+    return supervise(record, beside, workers, progress, waiting)
 
 
 def run_reruns(
@@ -138,7 +138,7 @@ def run_reruns(
 ) -> Generator[Progress]:
     """Train networks of a search again, as many times as `config.total_reruns()` says in all, where
     that tells most of the front; otherwise as `run_search`. Fewer if there is none to train."""
-    total, study_id = config.total_reruns(), rerun_study(record)
+    total, beside = config.total_reruns(), study_id(record.study_beside(RERUNS))
     until = config.deadline() if deadline is None else deadline
 
     def time_left() -> float:
@@ -163,7 +163,7 @@ def run_reruns(
     progress = _by_epochs("reruns", rows, config, lambda: total, time_left)
     config = config.changed(classes=record.spec.classes)
     workers = Workers(launcher or Launcher(), config, "rerun")
-    return supervise(record, study_id, workers, progress, fill)
+    return supervise(record, beside, workers, progress, fill)
 
 
 def _by_epochs(

@@ -16,7 +16,7 @@ from nas_mnist.errors import DataError, NasMnistError, RequestError, reason
 from nas_mnist.lookup import find
 from nas_mnist.networks.layers import INPUT_SHAPE, MAX_CLASSES, shortened
 from nas_mnist.training.idx_files import check_folder, read_files
-from nas_mnist.training.recipe import DATASETS
+from nas_mnist.training.recipe import DATASETS, FOLDS
 
 _WANTED = "give uint8 images of shape (n, 28, 28), and as many whole-number labels from 0"
 
@@ -120,13 +120,13 @@ def split_dataset(
     six validates, 10,000 of MNIST's, others for each `fold` from 0 to 5; of the rest
     `train_samples` train, all if None, and it is a RequestError if there are fewer, and a
     DataError if none can validate."""
-    if len(dataset.train) < 6:
+    if len(dataset.train) < FOLDS:
         there = f"{len(dataset.train)} training images are too few for a search"
         raise DataError(
-            f"--dataset {dataset.name}: {there}, which holds one in six out; 6 at least"
+            f"--dataset {dataset.name}: {there}, which holds one in six out; {FOLDS} at least"
         )
     order = _shuffled(dataset.train, seed)
-    held_out = len(order) // 6
+    held_out = len(order) // FOLDS
     before, validation, after = order.tensor_split([fold * held_out, (fold + 1) * held_out])
     train = torch.cat([before, after])
     return dataset.train.at(_first(train, train_samples)), dataset.train.at(validation)

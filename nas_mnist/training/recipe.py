@@ -187,6 +187,10 @@ def _cosine(first: float, last: float, share: float) -> float:
     return last + (first - last) * (1 + math.cos(math.pi * share)) / 2
 
 
+FOLDS = 6
+"""one in so many training images is held out to validate"""
+
+
 def derived_seed(*parts: int) -> int:
     """A seed of its own for each tuple of numbers, below 2**31, the same on every machine."""
     digest = hashlib.sha256(repr(parts).encode()).digest()

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import NullPool
 from sqlalchemy.exc import SQLAlchemyError
 
+from nas_mnist.execution.records import StudyRecord, load_study
 from nas_mnist.execution.store import open_storage, read_weights
 from nas_mnist.networks.architecture import parse_notation
 from tests.conftest import command
@@ -26,6 +27,15 @@ DIGITS = (
 
 def url_of(folder: Path) -> str:
     return f"sqlite:///{folder}/studies/demo.db"
+
+
+def study_in(folder: Path) -> StudyRecord:
+    return load_study("demo", url_of(folder))
+
+
+def runs_beside(folder: Path, ending: str) -> list[FrozenTrial]:
+    """The reruns or the confirmation of the search in that folder, as plain Optuna reads them."""
+    return optuna.load_study(study_name="demo" + ending, storage=url_of(folder)).trials
 
 
 def trials(url: str) -> list[FrozenTrial]:

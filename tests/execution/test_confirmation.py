@@ -9,7 +9,6 @@ import subprocess
 import time
 from pathlib import Path
 
-import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -22,25 +21,19 @@ from nas_mnist.execution.confirmation import (
     confirmed,
 )
 from nas_mnist.execution.estimates import estimates, front
-from nas_mnist.execution.records import StudyRecord, load_study
 from nas_mnist.execution.spec import CONFIRMATION
 from nas_mnist.training.datasets import Dataset, first_train_samples
 from nas_mnist.training.device import resolve_device, resolve_precision
 from nas_mnist.training.runs import train_runs
 from tests.conftest import CommandLine, command, runner
+from tests.execution.finished import runs_beside, study_in
 
 OPTIONS = ("confirm", "demo", "--seeds", "2", "--workers", "2", "--json")
 EPOCHS = 8
 
 
-def load(folder: Path) -> StudyRecord:
-    return load_study("demo", f"sqlite:///{folder}/studies/demo.db")
-
-
 def rows(folder: Path) -> list[FrozenTrial]:
-    """The confirmation as plain Optuna reads it."""
-    url = f"sqlite:///{folder}/studies/demo.db"
-    return optuna.load_study(study_name="demo" + CONFIRMATION, storage=url).trials
+    return runs_beside(folder, CONFIRMATION)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = runner(folder)("confirm", "demo", "--seeds", "1", "--workers", "2")
     assert done.code == 0, done.err
     first = rows(folder)
-    assert [row.state for row in first] == [TrialState.COMPLETE] * len(front(load(folder)))
+    assert [row.state for row in first] == [TrialState.COMPLETE] * len(front(study_in(folder)))
 
     # One worker, whose two networks take seconds: a slow look finds it at work.
     second = subprocess.Popen(
@@ -89,11 +82,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def networks(folder: Path) -> list[Confirmed]:
-    return confirmed(load(folder))
+    return confirmed(study_in(folder))
 
 
 def test_every_network_of_the_front_is_confirmed(folder: Path, networks: list[Confirmed]) -> None:
-    record = load(folder)
+    record = study_in(folder)
     assert [found.trial for found in networks] == front(record)
     seeds = confirmation_seeds(record.spec.seed, 2)
     assert not set(seeds) & {trial.seed for trial in record.complete()}
@@ -126,7 +119,7 @@ def test_a_run_is_that_of_its_seed(
     networks: list[Confirmed], folder: Path, digits: Dataset
 ) -> None:
     """Trained again from the record alone, on as many images as a trial."""
-    record, found = load(folder), networks[-1]
+    record, found = study_in(folder), networks[-1]
     device = resolve_device("cpu")
     digits = first_train_samples(digits, 200)
     recipe = record.spec.trial_recipe(found.trial.peak_learning_rate)
@@ -143,7 +136,7 @@ def test_more_seeds_add_what_is_missing(folder: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     before = rows(copy)
-    study, elsewhere = load(copy).study, str(tmp_path / "elsewhere")
+    study, elsewhere = study_in(copy).study, str(tmp_path / "elsewhere")
     hostile = {**study.user_attrs["config"], "results_dir": elsewhere, "artifact_dir": elsewhere}
     study.set_user_attr("config", hostile)
     done = runner(copy)("confirm", "demo", "--seeds", "3", "--workers", "1", "--json")
@@ -162,7 +155,7 @@ def test_networks_beside_the_front(folder: Path, tmp_path: Path) -> None:
     """The most accurate are confirmed too, whatever their size, and shown for what they are."""
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
-    record = load(copy)
+    record = study_in(copy)
     of_front = [trial.number for trial in front(record)]
     beside = {trial.number for trial in record.complete()} - set(of_front)
     assert beside, "every trial is on the front: this shows nothing"
@@ -182,13 +175,13 @@ def test_networks_beside_the_front(folder: Path, tmp_path: Path) -> None:
     assert "*: not on the search's front" in said
     assert len((copy / "front.csv").read_text().splitlines()) == 1 + len(sizes)
     # The winner is whoever is most accurate by validation.
-    assert chosen(record).trial == chosen(load(folder)).trial
+    assert chosen(record).trial == chosen(study_in(folder)).trial
 
 
 def test_the_exported_winner_is_the_first_seeds(folder: Path, networks: list[Confirmed]) -> None:
     done = runner(folder)("export", "demo", "-o", "made/best.py")
     assert done.code == 0, done.err
-    known = estimates(load(folder))
+    known = estimates(study_in(folder))
     best = max(networks, key=lambda found: known[found.trial.number].mean)
     text = (folder / "made" / "best.py").read_text()
     assert f"trial {best.trial.number}, confirmed with seed {best.runs[0].seed}" in text
@@ -199,7 +192,7 @@ def test_the_exported_winner_is_the_first_seeds(folder: Path, networks: list[Con
 
 
 def test_the_smallest_of_an_accuracy(folder: Path, networks: list[Confirmed]) -> None:
-    record = load(folder)
+    record = study_in(folder)
     known = estimates(record)
     best = known[networks[-1].trial.number]
     sure = [found for found in networks if known[found.trial.number].probability(10) >= 0.9]
@@ -270,7 +263,7 @@ def test_other_images_are_refused(folder: Path, tmp_path: Path) -> None:
     """A front is confirmed on the images that it was found on."""
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
-    record = load(copy)
+    record = study_in(copy)
     record.study.set_user_attr("normalization", [0.1, 0.2])
     done = runner(copy)("confirm", "demo")
     assert done.code == 2
@@ -292,11 +285,11 @@ def test_a_confirmation_is_that_which_the_search_was_asked_for(tmp_path: Path) -
 def test_a_confirmation_has_as_many_images_as_a_trial_unless_told(folder: Path) -> None:
     """So that its gap compares like with like; and then those on more images count."""
     assert {row.user_attrs["images"] for row in rows(folder)} == {200}
-    before = confirmed(load(folder))
+    before = confirmed(study_in(folder))
     assert {found.images for found in before} == {200}
     done = runner(folder)(*OPTIONS, "--seeds", "1", "--confirm-samples", "300")
     assert done.code == 0, done.err
     assert "on 300 training images" in done.err
-    after = confirmed(load(folder))
+    after = confirmed(study_in(folder))
     assert {found.images for found in after} == {300}
     assert [found.trial for found in after] == [found.trial for found in before]

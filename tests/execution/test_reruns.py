@@ -19,7 +19,6 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nas_mnist.execution.estimates import estimates, front, next_rung
 from nas_mnist.execution.optuna_internals import trial_id
-from nas_mnist.execution.records import StudyRecord, load_study
 from nas_mnist.execution.reruns import (
     finished_reruns,
     mean_accuracies,
@@ -35,6 +34,7 @@ from nas_mnist.training.datasets import Dataset, split_dataset
 from nas_mnist.training.pack import Member, Pack
 from nas_mnist.training.recipe import derived_seed
 from tests.conftest import command, runner
+from tests.execution.finished import runs_beside, study_in
 from tests.execution.test_survival import kill, kill_some, workers_of
 
 TRIALS, TOTAL = 9, 10
@@ -44,14 +44,8 @@ SEARCH = (
 )
 
 
-def load(folder: Path) -> StudyRecord:
-    return load_study("demo", f"sqlite:///{folder}/studies/demo.db")
-
-
 def rows(folder: Path) -> list[FrozenTrial]:
-    """The reruns as plain Optuna reads them."""
-    url = f"sqlite:///{folder}/studies/demo.db"
-    return optuna.load_study(study_name="demo" + RERUNS, storage=url).trials
+    return runs_beside(folder, RERUNS)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +77,7 @@ def copy(folder: Path, tmp_path: Path) -> Path:
 
 def check_reruns(folder: Path, total: int) -> None:
     """Exactly so many, each once, in settled rungs, as they were settled."""
-    record, found = load(folder), rows(folder)
+    record, found = study_in(folder), rows(folder)
     keys = [(row.user_attrs["trial"], row.user_attrs["run"]) for row in found]
     assert len(set(keys)) == len(keys) == total
     assert {row.state for row in found} == {TrialState.COMPLETE}
@@ -104,7 +98,7 @@ def check_reruns(folder: Path, total: int) -> None:
 
 def test_they_stand_beside_the_trials(folder: Path, trials_alone: Path) -> None:
     check_reruns(folder, TOTAL)
-    before, after = load(trials_alone), load(folder)
+    before, after = study_in(trials_alone), study_in(folder)
     assert [t.user_attrs for t in after.trials()] == [t.user_attrs for t in before.trials()]
     assert [len(rung.runs) for rung in settled_rungs(after)] == [runs for runs, _ in rungs(TOTAL)]
     values = runner(folder)("front", "demo", "--json").json
@@ -116,7 +110,7 @@ def test_they_stand_beside_the_trials(folder: Path, trials_alone: Path) -> None:
 
 
 def test_one_is_that_of_its_seed_and_fold(folder: Path, digits: Dataset) -> None:
-    record = load(folder)
+    record = study_in(folder)
     row = max(rows(folder), key=lambda row: row.user_attrs["run"])
     trial, run = row.user_attrs["trial"], row.user_attrs["run"]
     assert run > 1
@@ -154,11 +148,11 @@ def test_more_of_them_add_to_those(copy: Path) -> None:
 
 def test_a_search_goes_on_and_sees_the_means(copy: Path) -> None:
     """More trials after reruns: the sampler is shown the mean of a network's runs."""
-    means = mean_accuracies(load(copy))
-    assert means.keys() == {run.trial for run in finished_reruns(load(copy))}
+    means = mean_accuracies(study_in(copy))
+    assert means.keys() == {run.trial for run in finished_reruns(study_in(copy))}
     done = runner(copy)(*SEARCH[:-1], str(TRIALS + 2), "--reruns", str(TOTAL))
     assert done.code == 0, done.err
-    record = load(copy)
+    record = study_in(copy)
     assert record.counts().complete == TRIALS + 2
     draws = []
     for shown in ({}, means, {**means, 0: 1.0}):
@@ -245,7 +239,7 @@ def test_ctrl_c_gives_them_back(trials_alone: Path, tmp_path: Path) -> None:
 
 
 def test_what_diverges_once_is_not_relied_on(copy: Path) -> None:
-    record = load(copy)
+    record = study_in(copy)
     best = front(record)[-1].number
     assert next_rung(record, TOTAL) is None  # all are done
     for row in rerun_rows(record).values():
@@ -253,7 +247,7 @@ def test_what_diverges_once_is_not_relied_on(copy: Path) -> None:
             with sqlite3.connect(copy / "studies" / "demo.db") as database:
                 one = f"WHERE trial_id = {trial_id(row)}"
                 database.execute(f"UPDATE trials SET state = 'FAIL' {one}")
-    record = load(copy)
+    record = study_in(copy)
     if any(row.user_attrs["trial"] == best for row in rows(copy)):
         assert best not in [trial.number for trial in front(record)]
         rung = next_rung(record, TOTAL + 5)
@@ -262,7 +256,7 @@ def test_what_diverges_once_is_not_relied_on(copy: Path) -> None:
 
 def test_a_rung_is_settled_once(copy: Path) -> None:
     """Two machines may come to different ones: the first counts."""
-    record = load(copy)
+    record = study_in(copy)
     rung = next_rung(record, TOTAL + 5)
     assert rung is not None
     settle_rung(record, rung)
