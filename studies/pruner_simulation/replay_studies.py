@@ -117,9 +117,11 @@ class Truth:
         self.means = [estimate.mean for estimate in posterior.estimates(networks)]
         self.front = front_indices(list(zip(self._sizes, self.means, strict=True)))
         self.whole = self.hypervolume(range(len(networks)))
-        draws = posterior.draws([networks[index] for index in self.front], _DRAWS, seed=0)
+        means, covariance = posterior.moments([networks[index] for index in self.front])
+        errors = np.random.default_rng(0).multivariate_normal(means, covariance, _DRAWS)
         sizes = [self._sizes[index] for index in self.front]
-        areas = [hypervolume(zip(sizes, drawn, strict=True), self._reference) for drawn in draws]
+        draws = [zip(sizes, 100 - np.exp(drawn), strict=True) for drawn in errors]
+        areas = [hypervolume(drawn, self._reference) for drawn in draws]
         self.error = 100 * statistics.stdev(areas) / self.whole
 
     def hypervolume(self, kept: Iterable[int]) -> float:

@@ -23,6 +23,7 @@ from optuna.trial import TrialState
 from sqlalchemy import Engine, insert
 from sqlalchemy.orm import Session
 
+from nas_mnist.execution import estimates
 from nas_mnist.execution.creation import fill_queue, make_study
 from nas_mnist.execution.jobs import SearchJob
 from nas_mnist.execution.queue import finish, give_back_abandoned
@@ -87,7 +88,7 @@ def measure(folder: Path, finished: int) -> StudyCost:
         fill_queue(record, config)
 
     resume, record = _timed(lambda: make_study(config, _NORMALIZATION))
-    front, _ = _timed(lambda: load_study(config.study, config.storage).front())
+    front, _ = _timed(lambda: estimates.front(load_study(config.study, config.storage)))
     polled, _ = _timed(poll)
     job = SearchJob(config, lambda: None)
     trials = [_trial(job) for _ in range(MEASURED)]
