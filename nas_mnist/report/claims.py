@@ -6,6 +6,7 @@ make about a fifth fewer mistakes on the latter. So an estimate of validation ac
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from optuna.trial import TrialState
 
 from nas_mnist.execution.estimates import estimates
 from nas_mnist.execution.records import StudyRecord, percent, reading
-from nas_mnist.search.front import on_log_scale
+from nas_mnist.search.front import MIN_LOGGED_ERROR
 
 
 class Claim(NamedTuple):
@@ -25,16 +26,27 @@ class Claim(NamedTuple):
 
 
 def claims(record: StudyRecord) -> dict[int, Claim]:
-    """Of all completed trials, by number: the estimated error on validation images, times what
-    test errors are of validation errors, as the geometric mean over the completed trials."""
+    """Of all completed trials, by number: the estimated odds of a mistake on validation images,
+    times the ratio of test odds to validation odds, the geometric mean over the completed trials.
+    Odds of small errors are the errors, and whatever they are multiplied by stays below 100%."""
     known, points, ratios = estimates(record), record.points(), []
     for trial in record.trials(TrialState.COMPLETE):
         if trial.number in points:
             with reading(record.name, trial, "test_accuracy"):
-                tested = on_log_scale(1, percent(trial.user_attrs["test_accuracy"]))[1]
-            ratios.append(tested - on_log_scale(*points[trial.number])[1])
+                tested = percent(trial.user_attrs["test_accuracy"])
+            ratios.append(_log_odds(tested) - _log_odds(points[trial.number][1]))
     ratio = float(np.exp(np.mean(ratios))) if ratios else 1.0
-    return {
-        number: Claim(max(0.0, 100 - (100 - own.mean) * ratio), own.sd * ratio)
-        for number, own in known.items()
-    }
+    claimed = {}
+    for number, own in known.items():
+        error = min(100 - own.mean, 100.0)
+        whole = 100 - error + ratio * error
+        claimed[number] = Claim(
+            100 - 100 * ratio * error / whole, own.sd * ratio * (100 / whole) ** 2
+        )
+    return claimed
+
+
+def _log_odds(accuracy: float) -> float:
+    """Of a mistake."""
+    error = min(max(100 - accuracy, MIN_LOGGED_ERROR), 100 - MIN_LOGGED_ERROR)
+    return math.log(error / (100 - error))

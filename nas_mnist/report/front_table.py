@@ -20,7 +20,7 @@ from nas_mnist.report.tables import counted, last_epochs_text, picked, spread_te
 UNCONFIRMED = "This front is unconfirmed: no network has been retrained with fresh seeds yet."
 _ESTIMATES = (
     "Validation: estimated from all runs of the study, mean over seeds ± how sure that is. "
-    "Expected test: the same, at the share of these mistakes that is made on test images."
+    "Expected test: the same for test images, by how the trials did on both."
 )
 _LEFT_OUT_FIRST = (
     *("MACs", "receptive field", "notation", "runs", "gap", "seeds"),

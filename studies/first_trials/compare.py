@@ -6,13 +6,13 @@ python studies/first_trials/compare.py mnist-8k --storage sqlite:///results/mnis
 from __future__ import annotations
 
 import json
-import random
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from optuna.distributions import CategoricalDistribution
+import optuna
+from optuna.samplers import RandomSampler
 
 sys.path.append(str(Path(__file__).parents[1] / "pruner_simulation"))
 
@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--draws", type=at_least(1), default=2000, help="networks at each size")
     parser.add_argument("-o", "--output", type=Path, help="file for all that was found, .json")
     asked = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     rows = compared(StudyRecord.load(asked.study, asked.storage), asked.draws)
     if asked.output:
         with writing(asked.output):
@@ -56,7 +57,7 @@ def compared(record: StudyRecord, count: int) -> list[dict[str, Any]]:
     if not evidence.observed:
         raise RequestError(f"study {record.name!r} has no completed trial")
     posterior = Posterior(evidence.observed, evidence.distributions)
-    limit, rows, draws = Limit(record.spec.budget), [], random.Random(0)
+    limit, rows = Limit(record.spec.budget), []
 
     def network(point: dict[str, Any]) -> Network:
         parameters = DEFAULT.decode(point, limit).parameters
@@ -73,10 +74,8 @@ def compared(record: StudyRecord, count: int) -> list[dict[str, Any]]:
             "point": point,
         }
 
-    drawn = [
-        {name: _drawn(kind, draws) for name, kind in DEFAULT.distributions.items()}
-        for _ in range(count)
-    ]
+    study = optuna.create_study(sampler=RandomSampler(seed=0))
+    drawn = [study.ask(DEFAULT.distributions).params for _ in range(count)]
     by_fill: dict[float, tuple[list[dict[str, Any]], list[Estimate]]] = {}
     for point in DEFAULT.first_points(limit):
         if point["fill"] not in by_fill:
@@ -93,16 +92,6 @@ def compared(record: StudyRecord, count: int) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def _drawn(kind: Any, draws: random.Random) -> Any:
-    if isinstance(kind, CategoricalDistribution):
-        return draws.choice(kind.choices)
-    if isinstance(kind.low, int):
-        return draws.randrange(kind.low, kind.high + 1, kind.step)
-    if kind.log:
-        return kind.low * (kind.high / kind.low) ** draws.random()
-    return draws.uniform(kind.low, kind.high)
 
 
 if __name__ == "__main__":
