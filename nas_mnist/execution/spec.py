@@ -82,7 +82,8 @@ class StudySpec(BaseModel):
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Fixes split, weights, order and sampler.")
     sampler: str = Field(
         "tpe-spread",
-        description="tpe-spread, tpe-log, tpe, tpe-multivariate, nsga2, gp, random, or your own.",
+        description="tpe-spread, tpe-log, tpe, tpe-multivariate, gp-log, gp, nsga2, random, or "
+        "your own.",
     )
     pruner: str = Field(
         "prediction", description="prediction, dominance, median, one-epoch, none, or your own."

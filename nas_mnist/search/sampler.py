@@ -28,13 +28,14 @@ SAMPLERS: dict[str, Callable[..., BaseSampler]] = {  # what makes each of `seed=
     "tpe": TPESampler,
     "tpe-multivariate": partial(TPESampler, multivariate=True),
     "nsga2": NSGAIISampler,
+    "gp-log": partial(GPSampler, warn_independent_sampling=False),
     "gp": partial(GPSampler, warn_independent_sampling=False),
     "random": RandomSampler,
 }
-# TPE ranks trials by the hypervolume that they add, which on plain scales is nearly all at the
-# large and the inaccurate end of the front: these are shown logarithms. And it settles on some
-# sizes, while every size has its place: "tpe-spread" spreads `fill` evenly over its range.
-_ON_LOGARITHMS = ("tpe-spread", "tpe-log")
+# Hypervolume on plain scales is nearly all at the large and the inaccurate end of the front: these
+# are shown logarithms. And TPE settles on some sizes, while every size has its place: "tpe-spread"
+# spreads `fill` evenly over its range.
+_ON_LOGARITHMS = ("tpe-spread", "tpe-log", "gp-log")
 
 
 def find_sampler(text: str) -> Any:
@@ -100,7 +101,8 @@ class SearchSampler(BaseSampler):
 
 class _View(InMemoryStorage):
     """The trials of a study as they are now, with these mean accuracies in place of single runs',
-    and the logarithms of parameters and error if that is asked for."""
+    and the logarithms of parameters and error if that is asked for. All keep the budget: a Gaussian
+    process that is told so learns where it may end, and keeps away."""
 
     name = "view"
 
@@ -110,6 +112,7 @@ class _View(InMemoryStorage):
         super().__init__()
         self._shown = [copy.copy(trial) for trial in study.get_trials(deepcopy=False)]
         for trial in self._shown:
+            trial.system_attrs = {}
             if trial.state == TrialState.COMPLETE:
                 parameters, accuracy = trial.values
                 accuracy = means.get(trial.number, accuracy)
@@ -117,6 +120,9 @@ class _View(InMemoryStorage):
                 trial.values = list(pair[0 if on_logarithms else 1])
         directions = [StudyDirection.MINIMIZE] * 2 if on_logarithms else study.directions
         self.create_new_study(directions, self.name)
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """What a sampler notes for others, they see in the study."""
 
     def get_all_trials(self, study_id: int, deepcopy: bool = True, states: Any = None) -> Any:
         trials = [trial for trial in self._shown if states is None or trial.state in states]

@@ -12,6 +12,7 @@ import numpy as np
 import optuna
 from hypervolume import hypervolume
 from optuna.distributions import BaseDistribution
+from sklearn.ensemble import ExtraTreesRegressor
 
 from nas_mnist.execution.records import StudyRecord
 from nas_mnist.execution.reruns import fold_of
@@ -22,6 +23,7 @@ from nas_mnist.search.sampler import SearchSampler
 from nas_mnist.search.selection import contenders, rungs
 from nas_mnist.search.space import DEFAULT
 
+_TREES, _LEAF = 300, 3  # of a forest: how many, and networks in a leaf at least
 _REFERENCE_ACCURACY = 10.0  # of a hypervolume, as in pruner_simulation
 _OWN, _FOLD, _ORDER = range(-1, -4, -1)  # what random numbers are for, beside runs
 
@@ -34,18 +36,31 @@ class Noise(NamedTuple):
 
 class Truth:
     """The logarithm of any network's error: the mean that a real study's posterior has of one with
-    its choices that was not observed, and so has nothing of its own."""
+    its choices that was not observed, and so has nothing of its own. If `forest`, what a forest of
+    random trees says, which is no Gaussian process, as are the choice and one of the samplers."""
 
-    def __init__(self, record: StudyRecord) -> None:
+    def __init__(self, record: StudyRecord, forest: bool = False) -> None:
         trials = record.trials(optuna.trial.TrialState.COMPLETE)
         self.kinds: dict[str, BaseDistribution] = trials[-1].distributions
         self.budget = record.spec.budget
         networks = [Network(own.number, own.params, int(own.values[0])) for own in trials]
         runs = [Observation(n, own.values[1]) for n, own in zip(networks, trials, strict=True)]
-        self._posterior = Posterior(runs, self.kinds)
+        self._posterior = None if forest else Posterior(runs, self.kinds)
+        self._forest = ExtraTreesRegressor(_TREES, min_samples_leaf=_LEAF, random_state=0)
+        if forest:
+            errors = [on_log_scale(1, own.accuracy)[1] for own in runs]
+            self._forest.fit([self._inputs(network) for network in networks], errors)
 
     def log_error(self, network: Network) -> float:
-        return float(self._posterior.moments([network._replace(key="")])[0][0])
+        if self._posterior:
+            return float(self._posterior.moments([network._replace(key="")])[0][0])
+        return float(self._forest.predict([self._inputs(network)])[0])
+
+    def _inputs(self, network: Network) -> list[float]:
+        values = [math.log(network.parameters)]
+        for name, kind in self.kinds.items():
+            values.append(kind.to_internal_repr(network.point[name]))
+        return values
 
 
 @dataclass
@@ -97,13 +112,10 @@ class Search:
 
 
 def searched(truth: Truth, name: str, trials: int, seed: int, noise: Noise) -> Search:
-    """A whole search as `search` does it without a pruner; "gp-log" is "gp" that is shown
-    logarithms."""
-    limit, on_logarithms = Limit(truth.budget), name == "gp-log"
-    search = Search(truth, noise, seed)
-    sampler = SearchSampler("gp" if on_logarithms else name, seed, DEFAULT, limit)
-    aims = ["minimize", "minimize" if on_logarithms else "maximize"]
-    study = optuna.create_study(directions=aims, sampler=sampler)
+    """A whole search as `search` does it without a pruner."""
+    limit, search = Limit(truth.budget), Search(truth, noise, seed)
+    sampler = SearchSampler(name, seed, DEFAULT, limit)
+    study = optuna.create_study(directions=["minimize", "maximize"], sampler=sampler)
     for point in DEFAULT.first_points(limit)[:trials]:
         study.enqueue_trial(point)
     for number in range(trials):
@@ -117,8 +129,7 @@ def searched(truth: Truth, name: str, trials: int, seed: int, noise: Noise) -> S
         search.networks.append(Network(number, {name: point[name] for name in truth.kinds}, size))
         search.truths.append(truth.log_error(search.networks[-1]) + noise.own * own.normal())
         search.run(number)
-        values = size, search.runs[-1].accuracy
-        study.tell(trial, on_log_scale(*values) if on_logarithms else values)
+        study.tell(trial, (size, search.runs[-1].accuracy))
     return search
 
 

@@ -39,9 +39,11 @@ def main() -> None:
     parser.add_argument("--noise", type=float, default=0.1, help="sd of a run's log error")
     parser.add_argument("--own", type=float, default=0.04, help="sd of what is a network's own")
     parser.add_argument("--fold", type=float, default=0.05, help="sd between folds")
+    parser.add_argument("--forest", action="store_true", help="the truth of a forest, no process")
     asked = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    truth = Truth(StudyRecord.load(asked.name, f"sqlite:///{asked.study.resolve()}"))
+    record = StudyRecord.load(asked.name, f"sqlite:///{asked.study.resolve()}")
+    truth = Truth(record, asked.forest)
     noise = Noise(asked.noise, asked.own, asked.fold)
     rows: list[dict[str, Any]] = []
     for seed in range(asked.seeds):

@@ -17,8 +17,8 @@ from nas_mnist.search.space import DEFAULT
 from tests.conftest import named
 
 BUDGET = 1000
-# Trials after which every sampler draws from what it has seen.
-PAST_STARTUP = 13
+# Trials, a third of them pruned, after which every sampler draws from what it has seen.
+PAST_STARTUP = 17
 
 
 DEFAULT_SAMPLER = "tpe-spread"
@@ -48,7 +48,7 @@ def drawn(name: str, trials: int, seed: int, *, budget: int = BUDGET) -> list[st
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_no_network_is_drawn_twice(name: str) -> None:
-    networks = drawn(name, PAST_STARTUP, seed=0)
+    networks = drawn(name, PAST_STARTUP, seed=0, budget=3 * BUDGET)
     assert len(set(networks)) == len(networks)
 
 
@@ -89,6 +89,21 @@ def test_every_sampler_keeps_to_the_smallest(name: str, smallest: int) -> None:
         study.tell(trial, [parameters, 90 + 1000 / parameters])  # the smallest are the best
 
 
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_means_of_reruns_are_seen(name: str) -> None:
+    """They stand in for single runs, and steer all samplers but those that learn nothing."""
+    points = []
+    for means in ({}, dict.fromkeys(range(0, PAST_STARTUP, 2), 99.9)):
+        sampler = SearchSampler(named(name), 0, DEFAULT, Limit(BUDGET), means=means)
+        study = optuna.create_study(directions=list(DIRECTIONS), sampler=sampler)
+        for _ in range(PAST_STARTUP + 1):
+            trial = study.ask()
+            parameters = decoded(trial).parameters
+            study.tell(trial, [parameters, 90 + parameters / 1000])
+        points.append(study.trials[-1].params)
+    assert (points[0] == points[1]) == (name == "random" or name == "nsga2")
+
+
 def test_where_there_is_but_one_network_it_is_repeated() -> None:
     """The smallest budget has one network and its dropout rates; then repeats are replicates."""
     networks = drawn("random", 20, seed=0, budget=144)
@@ -110,19 +125,21 @@ def test_only_a_network_that_diverged_may_be_drawn_again(state: TrialState, agai
     assert (format_notation(network) == point) == again
 
 
-def test_tpe_log_sees_logarithms() -> None:
-    """It draws as TPE would in a study whose objectives are logarithms."""
-    sampler = SearchSampler("tpe-log", 5, DEFAULT, Limit(BUDGET), distinct=False)
+@pytest.mark.parametrize("name", ["tpe", "gp"])
+def test_on_logarithms(name: str) -> None:
+    """It draws as the plain sampler would in a study whose objectives are logarithms."""
+    sampler = SearchSampler(f"{name}-log", 5, DEFAULT, Limit(BUDGET), distinct=False)
     plain = optuna.create_study(directions=list(DIRECTIONS), sampler=sampler)
     logs = optuna.create_study(
         directions=["minimize", "minimize"],
-        sampler=SearchSampler("tpe", 5, DEFAULT, Limit(BUDGET), distinct=False),
+        sampler=SearchSampler(name, 5, DEFAULT, Limit(BUDGET), distinct=False),
     )
-    for _ in range(20):
+    for _ in range(PAST_STARTUP):
         for study, logarithmic in ((plain, False), (logs, True)):
             trial = study.ask()
             parameters = decoded(trial).parameters
             error = 1 + 1000 / parameters + trial.params["dropout"]
+            error = round(1024 * error) / 1024  # what 100 - (100 - error) is, to the last bit
             values = (
                 [math.log(parameters), math.log(error)]
                 if logarithmic
