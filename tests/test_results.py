@@ -148,3 +148,27 @@ def test_the_bench_of_the_kernels_is_what_the_table_says() -> None:
         row = max(own[:2]), own[2], *own[3:]
         assert f"| {' | '.join(f'{rate:,.0f}' for rate in row)} |" in TEXT
         assert f"| {values['ratio_to_usual']['median']} (" in TEXT
+
+
+@pytest.mark.parametrize("study", ["mnist-8k", "unpruned"])
+def test_what_estimates_are_worth_is_what_was_found(study: str) -> None:
+    """The figures of its column in `results/README.md`, to the last digit."""
+    found = json.loads((RESULTS / study / "estimates.json").read_text())
+    readme = (RESULTS / "README.md").read_text()
+    rows = [line.split("|")[1:-1] for line in readme.splitlines() if line.startswith("|")]
+    start = next(i for i, row in enumerate(rows) if "`unpruned`" in row[-1] and len(row) == 3)
+    column = rows[start].index(f" `{study}` ")
+    said = [row[column].strip() for row in rows[start + 2 : start + 7]]
+
+    def correlation(name: str) -> str:
+        low, high = found[f"{name}_90"]
+        return f"{found[name]:.2f} ({low:.2f} to {high:.2f})"
+
+    assert said == [
+        f"{found['networks']}, {found['seeds']}",
+        *map(correlation, ("single_run_correlation", "estimate_correlation")),
+        *(
+            "{:+.2f} ± {:.2f}".format(*found[f"confirmed_minus_{name}"])
+            for name in ("single_run", "expected_test")
+        ),
+    ]

@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--noise", type=float, default=0.1, help="sd of a run's log error")
     parser.add_argument("--own", type=float, default=0.04, help="sd of what is a network's own")
     parser.add_argument("--fold", type=float, default=0.05, help="sd between folds")
+    parser.add_argument("--brief", action="store_true", help="no other reruns than by gain")
     parser.add_argument("--forest", action="store_true", help="the truth of a forest, no process")
     asked = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -49,7 +50,7 @@ def main() -> None:
     for seed in range(asked.seeds):
         for sampler in asked.samplers:
             search = searched(truth, sampler, asked.total, seed, noise)
-            found = _choices(search, every=sampler == asked.samplers[0])
+            found = _choices(search, every=sampler == asked.samplers[0] and not asked.brief)
             rows += [{"sampler": sampler, "seed": seed, **row} for row in found]
             print(f"{sampler}, seed {seed}", file=sys.stderr)
         with writing(asked.output / "searches.csv"):
