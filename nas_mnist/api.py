@@ -150,7 +150,7 @@ def search(
     until = request.deadline(began)
     stages = [show_progress(run.run_search(record, request, None, until), quiet=not progress)]
     if not record.points() and stages[0].done:
-        raise NasMnistError("no trial completed: every network diverged; lower the learning rate")
+        raise NasMnistError(run.NOTHING_COMPLETED)
     if request.total_reruns() and record.points() and stages[0].done:
         reruns = run.run_reruns(record, request, None, until)
         stages.append(show_progress(reruns, quiet=not progress))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import subprocess
 import sys
@@ -140,6 +141,9 @@ def test_a_study_of_the_command_line(digits_search: Search, tmp_path: Path) -> N
         winner.export(tmp_path / "made.txt")
     with pytest.raises(StudyError, match="no network that has 100%"):
         study.winner(at_least=100)
+    for no_percentage in ("x", True, -5, 200, math.nan):
+        with pytest.raises(RequestError, match="at_least must be a percentage from 0 to 100"):
+            study.winner(at_least=no_percentage)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

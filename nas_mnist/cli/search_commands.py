@@ -32,7 +32,8 @@ def search(
 ) -> None:
     """Search, or go on with a search: the same command resumes it."""
     from nas_mnist.execution.creation import resolve_request
-    from nas_mnist.execution.run import prepare_search, run_reruns, run_search
+    from nas_mnist.execution.reruns import finished_reruns
+    from nas_mnist.execution.run import NOTHING_COMPLETED, prepare_search, run_reruns, run_search
     from nas_mnist.execution.store import shown
     from nas_mnist.report.progress import show_progress, time_is_up
     from nas_mnist.report.tables import counted
@@ -62,6 +63,7 @@ def search(
             f"study {record.name}: {trials} within {request.budget:,} parameters, {workers}; "
             f"watch it with `nas-mnist dashboard {record.name}{where}`"
         )
+        reruns = 0
         try:
             stages = [show_progress(run_search(record, request, launcher, deadline))]
             reruns = request.total_reruns() if record.points() and stages[0].done else 0
@@ -72,6 +74,7 @@ def search(
             if record.points():
                 print_front(record, as_json)
             done = f"{record.counts().finished} of {request.trials} trials are finished"
+            done += f", and {len(finished_reruns(record))} of {reruns} reruns" if reruns else ""
             note(f"interrupted: {done}; the same command goes on")
             raise
         if not record.points() and (said := time_is_up(*stages)):
@@ -79,8 +82,7 @@ def search(
                 print_front(record, as_json)
             return note(said)
         if not record.points():
-            said = "no trial completed: every network diverged; lower the learning rate"
-            raise NasMnistError(said)
+            raise NasMnistError(NOTHING_COMPLETED)
         _finish(record, request, launcher, as_json, deadline, *stages)
 
 

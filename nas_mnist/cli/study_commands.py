@@ -90,7 +90,8 @@ def export(
 
     weights = export_network(record, network, output)
     found, known, confirmed = network
-    said = f"test {found.test_accuracy:.2f} % (one run, unconfirmed)"
+    said = f"test {found.test_accuracy:.2f} % in one run, unconfirmed: `nas-mnist confirm {study}"
+    said += f" --trial {found.number}` retrains it"
     said = f"confirmed {confirmed_text(confirmed)}" if confirmed else said
     size, validation = f"{found.architecture.parameters:,} parameters", spread_text(*known[:2])
     note(f"trial {found.number}: {size}, validation {validation} %, {said}")

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeAlias
 
 from optuna.trial import FrozenTrial, TrialState
 
-from nas_mnist.errors import StudyError
+from nas_mnist.errors import RequestError, StudyError
 from nas_mnist.execution.estimates import Estimated, estimates, front
 from nas_mnist.execution.records import TIME, StudyRecord, TrialRecord, percent, reading
 from nas_mnist.execution.spec import CONFIRMATION, SearchConfig
@@ -213,19 +213,24 @@ def candidates(record: StudyRecord) -> list[Candidate]:
 def chosen(
     record: StudyRecord, trial: int | None = None, at_least: float | None = None
 ) -> Candidate:
-    """The completed trial of that number; or the smallest network whose validation accuracy is
-    `at_least` so many percent with a probability of 90%; or the one whose estimated validation
-    accuracy is highest. StudyError if there is none.
-
-    Once some are confirmed, only those can be chosen but by their number; what their confirmation
-    found has no part in it.
+    """The completed trial of that number; or the smallest network of the front whose validation
+    accuracy is `at_least` so many percent with a probability of 90%; or the one whose estimated
+    validation accuracy is highest. Whether it is confirmed, and what that found, has no part in it.
+    StudyError if there is none, RequestError for no percentage.
     """
+    if at_least is not None and not (
+        isinstance(at_least, int | float)
+        and not isinstance(at_least, bool)
+        and 0 <= at_least <= 100
+    ):
+        raise RequestError(f"at_least must be a percentage from 0 to 100, not {at_least!r}")
     shown = candidates(record)
     if trial is not None:
         found = record.trial(trial)
         known = {entry.trial.number: entry for entry in shown}
         return known.get(trial) or Candidate(found, estimates(record)[trial], None)
-    shown = [entry for entry in shown if entry.confirmed] or shown
+    on_front = {own.number for own in front(record)}
+    shown = [entry for entry in shown if entry.trial.number in on_front]
     if not shown:
         raise StudyError("the study has no completed trial yet; let search run on")
     best = max(shown, key=lambda entry: entry.estimate.mean)

@@ -10,7 +10,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -241,6 +241,13 @@ def read(file: Path) -> list[Runs]:
     """The studies of a database, or a table of curves. Neither is written to."""
     if file.suffix == ".csv":
         return [_of_table(file)]
+    with loaded(file) as records:
+        return [_of_study(record) for record in records]
+
+
+@contextmanager
+def loaded(file: Path) -> Iterator[list[StudyRecord]]:
+    """The studies of a copy of a database."""
     if not file.is_file():
         raise DataError(f"{file}: No such file")
     with tempfile.TemporaryDirectory() as folder:
@@ -253,7 +260,7 @@ def read(file: Path) -> list[Runs]:
                 source.backup(target)
         except sqlite3.Error as error:
             raise DataError(f"{file}: {error}") from None
-        return [_of_study(record) for record in load_studies(f"sqlite:///{copy}")]
+        yield load_studies(f"sqlite:///{copy}")
 
 
 def _of_study(record: StudyRecord) -> Runs:

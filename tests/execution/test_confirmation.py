@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shutil
 import signal
+import sqlite3
 import statistics
 import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from nas_mnist.execution.confirmation import (
     confirmed,
 )
 from nas_mnist.execution.estimates import estimates, front
+from nas_mnist.execution.optuna_internals import trial_id
 from nas_mnist.execution.spec import CONFIRMATION
 from nas_mnist.training.datasets import Dataset, first_train_samples
 from nas_mnist.training.device import resolve_device, resolve_precision
@@ -189,6 +192,27 @@ def test_the_exported_winner_is_the_first_seeds(folder: Path, networks: list[Con
     assert f"test:       {best.runs[0].test_accuracy:.2f} % with this seed" in text
     weights = folder / "studies" / "demo" / "artifacts" / best.runs[0].weights
     assert (folder / "made" / "best.pt").read_bytes() == weights.read_bytes()
+
+
+def test_the_winner_need_not_be_confirmed(
+    folder: Path, networks: list[Confirmed], tmp_path: Path
+) -> None:
+    """A search that has gone on may have found a better one."""
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    best = networks[-1].trial
+    with closing(sqlite3.connect(copy / "studies" / "demo.db")) as database, database:
+        for row in rows(copy):
+            if row.user_attrs["trial"] == best.number:
+                one = f"WHERE trial_id = {trial_id(row)}"
+                database.execute(f"UPDATE trials SET state = 'WAITING' {one}")
+    record = study_in(copy)
+    assert [found.trial for found in confirmed(record)] == [own.trial for own in networks[:-1]]
+    winner = chosen(record)
+    assert winner.trial == chosen(study_in(folder)).trial == best and not winner.confirmed
+    done = runner(copy)("export", "demo", "-o", "w.py")
+    assert done.code == 0, done.err
+    assert f"unconfirmed: `nas-mnist confirm demo --trial {best.number}` retrains it" in done.err
 
 
 def test_the_smallest_of_an_accuracy(folder: Path, networks: list[Confirmed]) -> None:

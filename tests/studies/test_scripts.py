@@ -108,6 +108,7 @@ def test_a_file_that_is_no_table(tmp_path: Path, text: str) -> None:
         ("simulate.py", ("no.csv", "--seeds", "1"), 2, "--seeds"),
         ("replay_studies.py", ("no.db", "-o", "x.csv"), 1, "no.db: No such file"),
         ("replay_studies.py", ("no.db",), 2, "--output"),
+        ("compare_studies.py", ("no.db", "no.db"), 1, "no.db: No such file"),
         ("record_curves.py", (), 2, "--output"),
         ("record_curves.py", ("-o", "t.csv", "--networks", "2"), 2, "--networks"),
         ("record_curves.py", ("-o", "t.db"), 2, "is not a file name that ends in .csv"),
@@ -122,6 +123,25 @@ def test_bad_requests(
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: ") and message in line
     assert not list(tmp_path.iterdir())
+
+
+def test_two_studies_are_compared(tmp_path: Path, digits_search: Search) -> None:
+    """A study with itself: nothing is gained, whatever is drawn of the posterior."""
+    study = digits_search.folder / "studies" / "demo.db"
+    script = SIMULATION / "compare_studies.py"
+    done = run(tmp_path, script, study, study, "-o", "found.json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found == json.loads(done.stdout)
+    mine, its = found["studies"]
+    assert mine == its
+    assert 0 < mine["epochs_percent"] <= 100 and 0 < mine["front"] <= mine["trials"]
+    assert found["change_percent"] == 0 < found["front_error_percent"]
+    assert found["change_sd_percent"] < 1e-3
+    other = f"{ROOT}/results/mnist-8k/study.db"
+    done = run(tmp_path, script, study, other)
+    assert done.returncode == 2
+    assert "error: the studies differ in their dataset: digits and mnist" in done.stderr
 
 
 def test_what_a_study_costs(tmp_path: Path) -> None:
