@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from optuna.trial import FrozenTrial, TrialState
 
 from nas_mnist.execution.optuna_internals import trial_id
-from nas_mnist.execution.records import StudyRecord, TrialRecord, percent, reading
+from nas_mnist.execution.records import StudyRecord, TrialRecord, reading
 from nas_mnist.execution.reruns import (
     RerunKey,
     Rung,
@@ -23,7 +21,6 @@ from nas_mnist.execution.reruns import (
     rerun_rows,
     settled_rungs,
 )
-from nas_mnist.search.curve import LearningCurve
 from nas_mnist.search.front import front_indices
 
 if TYPE_CHECKING:  # scikit-learn takes a second
@@ -105,6 +102,7 @@ class Evidence:
 
 def evidence_of(record: StudyRecord) -> Evidence:
     from nas_mnist.search.posterior import Network, Observation
+    from nas_mnist.search.prediction import expected_ends
 
     points = record.points()
     complete = [t for t in record.trials(TrialState.COMPLETE) if t.number in points]
@@ -118,7 +116,12 @@ def evidence_of(record: StudyRecord) -> Evidence:
             return Network(trial.number, own, points[trial.number][0])
 
     networks = {trial.number: network(trial) for trial in complete}
-    observed = _unfinished(record, complete, kinds)
+    observed = []
+    for trial, error, variance in expected_ends([*complete, *record.trials(TrialState.PRUNED)]):
+        if kinds.keys() <= trial.params.keys():
+            size = trial.user_attrs["parameters"]
+            own = Network(trial.number, {name: trial.params[name] for name in kinds}, size)
+            observed.append(Observation(own, 100 - math.exp(error), variance=variance))
     observed += [Observation(networks[n], accuracy) for n, (_, accuracy) in points.items()]
     for rerun in finished_reruns(record):
         if rerun.trial in networks:
@@ -126,32 +129,6 @@ def evidence_of(record: StudyRecord) -> Evidence:
     ids = tuple(trial_id(trial) for trial in complete)
     key = record.url, ids, tuple((own.accuracy, own.fold) for own in observed)
     return Evidence(key, networks, observed, kinds)
-
-
-def _unfinished(
-    record: StudyRecord, complete: Sequence[FrozenTrial], kinds: Mapping[str, Any]
-) -> list[Observation]:
-    """What pruned trials showed: where they would have ended, by their curves."""
-    from nas_mnist.search.posterior import Network, Observation
-    from nas_mnist.search.prediction import final_error
-
-    def curve(trial: FrozenTrial) -> LearningCurve:
-        accuracies = [percent(entry["val_accuracy"]) for entry in trial.user_attrs["curve"]]
-        return LearningCurve(trial.number, int(trial.user_attrs["parameters"]), accuracies)
-
-    found, finished = [], list[LearningCurve]()
-    with suppress(KeyError, TypeError, ValueError):  # the curve of a trial that still counts
-        finished = [curve(trial) for trial in complete]
-    for trial in record.trials(TrialState.PRUNED):
-        with suppress(KeyError, TypeError, ValueError):  # it is damaged, and decides little
-            own = curve(trial)
-            longer = [other for other in finished if len(other.accuracies) > len(own.accuracies)]
-            point = {name: trial.params[name] for name in kinds}
-            network = Network(trial.number, point, own.parameters)
-            if ends := final_error(own, longer):
-                error, variance = ends
-                found.append(Observation(network, 100 - math.exp(error), variance=variance))
-    return found
 
 
 @lru_cache(maxsize=4)

@@ -155,14 +155,13 @@ class SearchJob(OfSearch):
         if len(run.curve) not in self.pruner.rungs or run.spared:
             return True
         rivals = [
-            _curve(trial, trial.user_attrs["parameters"], trial.user_attrs["curve"])
+            LearningCurve.of(trial)
             for trial in self.storage.get_all_trials(self.study_id, deepcopy=False)
             if trial.number != run.number
             and trial.state != TrialState.FAIL  # a network that diverged leads nobody
             and "curve" in trial.user_attrs
         ]
-        trial = self.storage.get_trial(run.trial_id)
-        own = _curve(trial, run.member.architecture.parameters, run.curve)
+        own = LearningCurve.of(self.storage.get_trial(run.trial_id))
         why = self.pruner.stop(own, rivals)
         if why is None:
             return True
@@ -176,11 +175,6 @@ class SearchJob(OfSearch):
     def results(self, run: Run, network: nn.Module) -> tuple[list[float], dict[str, Any]]:
         values = [run.member.architecture.parameters, run.curve[-1]["val_accuracy"]]
         return values, {"test_accuracy": self.tested(network), **self.kept(network, run)}
-
-
-def _curve(trial: FrozenTrial, parameters: int, curve: list[dict[str, float]]) -> LearningCurve:
-    accuracies = [entry["val_accuracy"] for entry in curve]
-    return LearningCurve(trial.number, parameters, accuracies, trial.params)
 
 
 JOBS: dict[str, type[Job]] = {"search": SearchJob, "rerun": RerunJob, "confirm": ConfirmJob}

@@ -34,11 +34,9 @@ from nas_mnist.execution.spec import RERUNS, SearchConfig
 from nas_mnist.execution.supervision import Progress, Workers, supervise
 from nas_mnist.search.front import front_indices
 
-# In a search each trial draws its learning rate, so that there is none to lower.
-NOTHING_COMPLETED = (
-    "no trial completed: every network diverged; ask for more --trials, or make a new --study "
-    "with a gentler recipe, such as --recipe momentum=0.8"
-)
+# Each trial draws its learning rate, so that there is none to lower.
+NOTHING_COMPLETED = "no trial completed: every network diverged; ask for more --trials, or make a "
+NOTHING_COMPLETED += "new --study with a gentler recipe, such as --recipe momentum=0.8"
 
 
 def prepare_search(

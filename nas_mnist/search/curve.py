@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 
 class LearningCurve(NamedTuple):
@@ -12,6 +12,15 @@ class LearningCurve(NamedTuple):
     parameters: int
     accuracies: Sequence[float]  # on the validation images, in percent, by epoch
     point: Mapping[str, Any] = MappingProxyType({})  # its choices, as far as they are known
+
+    @classmethod
+    def of(cls, trial: Any) -> Self:
+        """Of an Optuna trial of a search; KeyError, TypeError or ValueError if it has none."""
+        accuracies = [float(entry["val_accuracy"]) for entry in trial.user_attrs["curve"]]
+        if not all(0 <= accuracy <= 100 for accuracy in accuracies):
+            raise ValueError("an accuracy is no percentage")
+        parameters = int(trial.user_attrs["parameters"])
+        return cls(trial.number, parameters, accuracies, trial.params)
 
 
 class PruneReason(NamedTuple):

@@ -1,12 +1,14 @@
 """Stops a trial by where it will end: predicted from its curve so far, its size and its choices."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from optuna.trial import FrozenTrial, TrialState
 
 from nas_mnist.search.curve import LearningCurve, PruneReason, scaled_rungs
 from nas_mnist.search.front import on_log_scale
@@ -75,8 +77,8 @@ def final_error(
     curve: LearningCurve, finished: Sequence[LearningCurve]
 ) -> tuple[float, float] | None:
     """The logarithm of the error that an unfinished run would end at, by its curve and its size
-    alone, and the variance of that; None with few finished runs, which go to one more epoch at
-    least."""
+    alone, and the variance of that; None with few finished runs that went further."""
+    finished = [own for own in finished if len(own.accuracies) > len(curve.accuracies)]
     if len(finished) < _NOISE_RUNS or not curve.accuracies:
         return None
     alike = [own._replace(point={}) for own in (*finished, curve)]
@@ -84,6 +86,20 @@ def final_error(
     finals = np.array([_log_errors(own)[-1] for own in finished])
     fitted, deviation, _ = _predicted(inputs, loose, finals)
     return float(fitted[-1]), deviation**2
+
+
+def expected_ends(trials: Sequence[FrozenTrial]) -> Iterator[tuple[FrozenTrial, float, float]]:
+    """Of these trials the pruned ones, with the logarithm of the error that each would have ended
+    at, and its variance; what is damaged decides little, and is left out."""
+    curves = {}
+    for trial in trials:
+        with suppress(KeyError, TypeError, ValueError):
+            curves[trial.number] = LearningCurve.of(trial)
+    known = [trial for trial in trials if trial.number in curves]
+    finished = [curves[own.number] for own in known if own.state == TrialState.COMPLETE]
+    for trial in (own for own in known if own.state == TrialState.PRUNED):
+        if end := final_error(curves[trial.number], finished):
+            yield trial, *end
 
 
 def _predicted(inputs: Floats, loose: int, finals: Floats) -> tuple[Floats, float, float]:

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -17,9 +17,8 @@ from optuna.trial import FrozenTrial, TrialState
 from nas_mnist.errors import RequestError
 from nas_mnist.lookup import find
 from nas_mnist.networks.architecture import Limit, format_notation
-from nas_mnist.search.curve import LearningCurve
 from nas_mnist.search.front import on_log_scale
-from nas_mnist.search.prediction import final_error
+from nas_mnist.search.prediction import expected_ends
 from nas_mnist.search.space import Space
 from nas_mnist.training.recipe import derived_seed
 
@@ -39,10 +38,7 @@ SAMPLERS: dict[str, Callable[..., BaseSampler]] = {  # what makes each of `seed=
 # are shown logarithms. And TPE settles on some sizes, while every size has its place: "tpe-spread"
 # spreads `fill` evenly over its range.
 _ON_LOGARITHMS = ("tpe-spread", "tpe-log", "gp-log")
-# TPE counts a pruned trial as a bad one. Optuna's Gaussian process does not see it, and would draw
-# the like again: it is shown where the trial would have ended.
-_SEES_PRUNED = ("gp-log",)
-_SEEN = 300  # finished trials, the last, that it is shown: with 1,000, a draw takes half a minute
+_SEEN = 300  # trials, the last, that "gp-log" is shown: with 1,000, a draw takes half a minute
 
 
 def find_sampler(text: str) -> Any:
@@ -87,7 +83,7 @@ class SearchSampler(BaseSampler):
         tried = {own.user_attrs.get("notation") for own in begun}
         on_logarithms = self.name in _ON_LOGARITHMS
         if on_logarithms or self.means:
-            view = _View(study, self.means, on_logarithms, self.name in _SEES_PRUNED)
+            view = _View(study, self.means, on_logarithms, self.name == "gp-log")
             study = optuna.load_study(study_name=_View.name, storage=view)
         for _ in range(_DRAWS):
             relative = sampler.infer_relative_search_space(study, trial)
@@ -108,24 +104,19 @@ class SearchSampler(BaseSampler):
 
 class _View(InMemoryStorage):
     """The trials of a study as they are now, with these mean accuracies in place of single runs',
-    and the logarithms of parameters and error if that is asked for. All keep the budget: a Gaussian
-    process that is told so learns where it may end, and keeps away. If `sees_pruned`, they are
-    finished where their curves point, and only the last `_SEEN` are there."""
+    and the logarithms of parameters and error if that is asked for. A `process` is shown the last
+    few, and where pruned ones would have ended, for it would draw the like again. It is not told
+    that all keep the budget: it would learn to keep away from it."""
 
     name = "view"
 
-    def __init__(
-        self,
-        study: optuna.Study,
-        means: Mapping[int, float],
-        on_logarithms: bool,
-        sees_pruned: bool,
-    ) -> None:
+    def __init__(self, study: Any, means: Mapping[int, float], logs: bool, process: bool) -> None:
         super().__init__()
         self._shown = [copy.copy(trial) for trial in study.get_trials(deepcopy=False)]
-        if sees_pruned:
+        if process:
             self._shown = self._shown[-_SEEN:]
-            for trial, values in expected_ends(self._shown):
+            for trial, error, _ in [*expected_ends(self._shown)]:
+                values = [trial.user_attrs["parameters"], 100 - math.exp(error)]
                 trial.state, trial.values = TrialState.COMPLETE, values
         for trial in self._shown:
             trial.system_attrs = {}
@@ -133,8 +124,8 @@ class _View(InMemoryStorage):
                 parameters, accuracy = trial.values
                 accuracy = means.get(trial.number, accuracy)
                 pair = on_log_scale(parameters, accuracy), (parameters, accuracy)
-                trial.values = list(pair[0 if on_logarithms else 1])
-        directions = [StudyDirection.MINIMIZE] * 2 if on_logarithms else study.directions
+                trial.values = list(pair[0 if logs else 1])
+        directions = [StudyDirection.MINIMIZE] * 2 if logs else study.directions
         self.create_new_study(directions, self.name)
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
@@ -143,25 +134,3 @@ class _View(InMemoryStorage):
     def get_all_trials(self, study_id: int, deepcopy: bool = True, states: Any = None) -> Any:
         trials = [trial for trial in self._shown if states is None or trial.state in states]
         return copy.deepcopy(trials) if deepcopy else trials
-
-
-def expected_ends(trials: Sequence[FrozenTrial]) -> list[tuple[FrozenTrial, list[float]]]:
-    """The pruned ones with their parameters and the accuracy that they would have ended at."""
-    curves = {
-        trial.number: LearningCurve(
-            trial.number,
-            trial.user_attrs["parameters"],
-            [entry["val_accuracy"] for entry in trial.user_attrs["curve"]],
-        )
-        for trial in trials
-        if trial.user_attrs.get("curve")
-    }
-    complete = [own for own in trials if own.state == TrialState.COMPLETE and own.number in curves]
-    finished, ends = [curves[own.number] for own in complete], []
-    for trial in trials:
-        if trial.state == TrialState.PRUNED and trial.number in curves:
-            own = curves[trial.number]
-            longer = [curve for curve in finished if len(curve.accuracies) > len(own.accuracies)]
-            if found := final_error(own, longer):
-                ends.append((trial, [own.parameters, 100 - math.exp(found[0])]))
-    return ends

@@ -10,7 +10,9 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
+from optuna.trial import TrialState, create_trial
 
+from nas_mnist.search.prediction import expected_ends
 from nas_mnist.search.pruner import LearningCurve, PruneReason, make_pruner
 
 PRUNER = make_pruner("prediction", 15, 10_000)
@@ -123,3 +125,38 @@ def test_a_decision_takes_milliseconds() -> None:
     for _ in range(5):
         decision(many, 0.8, GOOD, epochs=8)
     assert (time.perf_counter() - start) / 5 < 0.05
+
+
+DAMAGED: list[dict[str, Any]] = [
+    {"parameters": 100, "curve": [{"val_accuracy": 101}]},
+    {"parameters": 100, "curve": [{"val_accuracy": math.nan}]},
+    {"parameters": 100, "curve": [{}]},
+    {"parameters": "many", "curve": [{"val_accuracy": 90}]},
+    {"curve": 3},
+]
+
+
+def test_where_pruned_trials_would_have_ended() -> None:
+    """By the finished ones: here the error is halved, whatever the size. What has no curve, or was
+    finished or is running, is left alone."""
+    trials = []
+    for number, size in enumerate(range(100, 1000, 50)):
+        curve = [{"val_accuracy": 100 - error} for error in (2000 / size, 1000 / size)]
+        stopped, attrs = number % 4 == 3, {"parameters": size, "curve": curve}
+        trials.append(
+            create_trial(
+                state=TrialState.PRUNED if stopped else TrialState.COMPLETE,
+                values=None if stopped else [size, 100 - 1000 / size],
+                user_attrs=attrs | {"curve": curve[: 1 if stopped else 2]},
+            )
+        )
+    trials += [create_trial(state=TrialState.PRUNED, user_attrs={"curve": []})]
+    for number, trial in enumerate(trials):
+        trial.number = number
+    trials += [create_trial(state=TrialState.PRUNED, user_attrs=damaged) for damaged in DAMAGED]
+    ends = {trial.number: (error, variance) for trial, error, variance in expected_ends(trials)}
+    assert [*ends] == [3, 7, 11, 15]
+    for number, (error, variance) in ends.items():
+        size = trials[number].user_attrs["parameters"]
+        assert math.exp(error) == pytest.approx(1000 / size, rel=0.01)
+        assert 0 < variance < 0.1

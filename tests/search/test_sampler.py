@@ -12,7 +12,7 @@ from optuna.trial import TrialState, create_trial
 from nas_mnist.errors import RequestError
 from nas_mnist.execution.creation import DIRECTIONS
 from nas_mnist.networks.architecture import Architecture, Limit, format_notation
-from nas_mnist.search.sampler import SAMPLERS, SearchSampler, expected_ends
+from nas_mnist.search.sampler import SAMPLERS, SearchSampler
 from nas_mnist.search.space import DEFAULT
 from tests.conftest import named
 
@@ -102,30 +102,6 @@ def test_means_of_reruns_are_seen(name: str) -> None:
             study.tell(trial, [parameters, 90 + parameters / 1000])
         points.append(study.trials[-1].params)
     assert (points[0] == points[1]) == (name == "random" or name == "nsga2")
-
-
-def test_where_pruned_trials_would_have_ended() -> None:
-    """By the finished ones: here the error is halved, whatever the size. What has no curve, or was
-    finished or is running, is left alone."""
-    trials = []
-    for number, size in enumerate(range(100, 1000, 50)):
-        curve = [{"val_accuracy": 100 - error} for error in (2000 / size, 1000 / size)]
-        stopped, attrs = number % 4 == 3, {"parameters": size, "curve": curve}
-        trials.append(
-            create_trial(
-                state=TrialState.PRUNED if stopped else TrialState.COMPLETE,
-                values=None if stopped else [size, 100 - 1000 / size],
-                user_attrs=attrs | {"curve": curve[: 1 if stopped else 2]},
-            )
-        )
-    trials += [create_trial(state=TrialState.PRUNED, user_attrs={"curve": []})]
-    for number, trial in enumerate(trials):
-        trial.number = number
-    ends = {trial.number: values for trial, values in expected_ends(trials)}
-    assert [*ends] == [3, 7, 11, 15]
-    for number, (size, accuracy) in ends.items():
-        assert size == trials[number].user_attrs["parameters"]
-        assert 100 - accuracy == pytest.approx(1000 / size, rel=0.01)
 
 
 def test_where_there_is_but_one_network_it_is_repeated() -> None:
