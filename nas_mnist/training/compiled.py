@@ -102,10 +102,10 @@ class _RunStage(torch.autograd.Function):
         context.count = batch * run.folds * height * width
         low, floor = x.kind(stage.low), x.kind(stage.floor)
         if stage.norm:
-            scale, shift = own
-            assert shift is not None
-            bias = shift.detach().double().numpy()
-            weight = np.ones_like(bias) if scale is None else scale.detach().double().numpy()
+            scales, shifts = own
+            assert shifts is not None
+            bias = shifts.detach().double().numpy()
+            weight = np.ones_like(bias) if scales is None else scales.detach().double().numpy()
             running = [known.numpy() for known in state]
             mean, variance = (known.astype(np.float64) for known in running)
             if run.training:
