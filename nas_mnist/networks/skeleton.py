@@ -77,18 +77,19 @@ class Template:
     """A network whose widths are still to be found."""
 
     blocks: tuple[Block, ...] = (Block(),) * 4  # with a max-pool between, while there are pixels
+    entry: tuple[Layer, ...] = ()  # before them
     classes: int = CLASSES
     head_ratio: float = 0.0  # of a hidden 1×1 convolution to the average it reads; 0 is none
 
     def network(self, width: Width) -> Architecture:
         """The network in which each group has that many channels."""
-        layers: list[Layer] = []
+        layers = list(self.entry)
         side, read = INPUT_SHAPE[1], 1.0
         for number, block in enumerate(self.blocks, start=1):
-            if layers and side >= _MIN_SIDE:
+            if number > 1 and side >= _MIN_SIDE:
                 layers.append(op.MaxPool())
                 side //= 2
-            made, side = block.layers(number, read, side, width, first=not layers)
+            made, side = block.layers(number, read, side, width, first=number == 1)
             layers += made
             read *= block.ratio
         layers.append(op.GlobalAveragePool())

@@ -133,12 +133,14 @@ def module_source(
     kept, left_out = ("F|", "P|") if folder else ("P|", "F|")
     lines = template.splitlines(keepends=True)
     text = "".join(line.removeprefix(kept) for line in lines if not line.startswith(left_out))
+    functions = dict.fromkeys(filter(None, (layer.functions() for layer in network.layers)))
     title = f"A network of {network.parameters:,} parameters for the images of {dataset}."
     return Template(text).substitute(
         **{"title": _plain(title), "folder": folder, "table": "\n".join(table)},
         facts="\n".join(f"    {name + ':':<12}{_plain(text)}" for name, text in facts.items()),
         **{"classes": network.classes, "last": network.classes - 1},
         **{"mean": normalization[0], "std": normalization[1]},
+        functions="".join(f"\n\n{text}" for text in functions),
         layers=indent("\n".join(made), " " * 8),
         forward=indent("\n".join(forward_lines(network.layers)), " " * 8),
     )

@@ -27,7 +27,7 @@ class Stage(NamedTuple):
 
     layers: tuple[Layer, ...]  # as they stand in the network
     low: float  # 0 for a ReLU before the norm, else minus infinity
-    norm: bool
+    norm: BatchNorm | None
     floor: float  # 0 for a ReLU behind the norm
     rate: float  # of dropout
     side: int  # of the pool's window, 1 for none
@@ -45,11 +45,12 @@ class Stage(NamedTuple):
         rate = dropout.p if isinstance(dropout, Dropout) else 0.0
         side = pool.kernel if isinstance(pool, MaxPool) else 1
         low, floor = (0.0 if relu else -float("inf") for relu in (first, second))
-        return cls(taken, low, norm is not None, floor, rate, side) if taken else None
+        own = norm if isinstance(norm, BatchNorm) else None
+        return cls(taken, low, own, floor, rate, side) if taken else None
 
     def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
         state = [next(run.running), next(run.running)] if self.norm else []
-        trained = [next(run.parameters), next(run.parameters)] if self.norm else []
+        trained = self.norm.trained(run) if self.norm else ()
         output: Tensor = _RunStage.apply(values, self, run, state, *trained)
         return output
 
@@ -91,7 +92,7 @@ class _RunStage(torch.autograd.Function):
         stage: Stage,
         run: PackedRun,
         state: list[Tensor],
-        *own: Tensor,
+        *own: Tensor | None,
     ) -> Tensor:
         x = _Map(values)
         batch, channels, height, width = values.shape
@@ -101,7 +102,10 @@ class _RunStage(torch.autograd.Function):
         context.count = batch * run.folds * height * width
         low, floor = x.kind(stage.low), x.kind(stage.floor)
         if stage.norm:
-            weight, bias = (trained.detach().double().numpy() for trained in own)
+            scales, shifts = own
+            assert shifts is not None
+            bias = shifts.detach().double().numpy()
+            weight = np.ones_like(bias) if scales is None else scales.detach().double().numpy()
             running = [known.numpy() for known in state]
             mean, variance = (known.astype(np.float64) for known in running)
             if run.training:
@@ -150,7 +154,7 @@ class _RunStage(torch.autograd.Function):
                 np.stack((p, q, -p * total / context.count - q * mean)), context.repeats
             )
             for own, new in zip(context.trained, (along, total), strict=True):
-                gradients.append(torch.from_numpy(new).to(own.dtype))
+                gradients.append(None if own is None else torch.from_numpy(new).to(own.dtype))
         else:
             slopes = np.repeat([[1.0], [0.0], [0.0]], length, axis=1)
         kernels.backward(*seen[:2], *settings, slopes.astype(x.kind), seen[2])

@@ -55,6 +55,7 @@ def test_dashes_and_defaults_are_free(typed: str) -> None:
         "c8rn-[c8p1rn-dp1-c8k1rn]-m2-g-c10k1",
         "c8rn-[c8p1r-[dp1n]s4]rn-g-c10k1",
         "c8rn-w3c8p1b-w2dk1s2-g-c10k1",
+        "u-c8rn0s4-c6rn0-g-c10k1",
     ],
 )
 def test_composite_layers_round_trip(notation: str) -> None:

@@ -124,7 +124,7 @@ def test_every_reference_exports(name: str, tmp_path: Path) -> None:
         assert torch.equal(exported.eval()(images), network(images))
 
 
-COMPOSITE = "c6rn-[c6p1rn-[c6p1n]rx0.1-c6p1n]rn-m2-w2c6p1s2-c8-rn-g-c10k1"
+COMPOSITE = "u-c6rn-[c6p1rn-[c6p1n]rx0.1-c6p1n]rn0-m2-w2c6p1s2-c8-rn-g-c10k1"
 
 
 def test_composite_layers_export(tmp_path: Path) -> None:
@@ -138,7 +138,9 @@ def test_composite_layers_export(tmp_path: Path) -> None:
     with torch.inference_mode():
         expected = network.eval()((images.float() / 255 - 0.13) / 0.31)
     assert torch.equal(logits_of(file, images), expected)
+    assert 'self.norm2.register_parameter("weight", None)' in file.read_text()
     assert """
+        x = deskew(x)
         x = self.norm1(functional.relu(self.conv1(x)))
         y = self.residual1.norm1(functional.relu(self.residual1.conv1(x)))
         z = self.residual1.residual1.norm1(self.residual1.residual1.conv1(y))

@@ -29,6 +29,8 @@ NETWORKS = {
     "separable": "c6rn-dc9k1rn-m2-dp1rc8k1b-g-c10k1b",
     "5x5 separable": "c20rn-dk5c24k1rn-m2-dk5p2bc36k1rn-g-c10k1",
     "first of 5x5": "c7k5p2brn-m2-g-c10k1",
+    "norm without scale": "c6rn0-m2-dc9k1rn0-g-c10k1",
+    "deskewed": "u-c6rn-m2-g-c10k1",
 }
 
 

@@ -66,6 +66,7 @@ NOTATIONS = {
     "residual": ["c6rn-[c6p1rn-c6p1n]r-m2-g-c10k1", "c4rn-[c4p1rn-c4p1n]r-m2-g-c10k1"],
     "repeat": ["c6rn-w2c6p1-m2-w3dp1b-g-c10k1", "c5rn-w2c5p1-m2-w3dp1b-g-c10k1"],
     "fallback": ["c6rn-[q0.5c6p1n]-m2-c8rq2-g-c10k1", "c4rn-[q0.5c4p1n]-m2-c9rq2-g-c10k1"],
+    "deskewed, norms unscaled": ["u-c6rn0-m2-dc9k1rn0-g-c10k1", "u-c5rn0-m2-dc4k1rn0-g-c10k1"],
     "normed head": ["c4p1rn-m2-c6rn-g-c10k1-n", "c7p1rn-m2-c2rn-g-c10k1-n"],
 }
 RECIPES = {
@@ -121,6 +122,7 @@ def furthest(first: nn.Module, second: nn.Module) -> float:
         # Not with adamw: behind a norm a constant channel has no gradient but rounding, which
         # Adam divides by its own size, so that any two orders of summation part at once.
         *(("separable", "sgd"), ("normed head", "sgd")),
+        ("deskewed, norms unscaled", "sgd"),
         *(("squeeze-excite", "sgd"), ("residual", "sgd"), ("repeat", "sgd"), ("fallback", "sgd")),
     ],
 )

@@ -10,7 +10,7 @@ from nas_mnist.networks.layers import INPUT_SHAPE, MAX_CHANNELS, Layer, Shape, c
 from nas_mnist.networks.packing import PackedRun
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 # Four digits a number: enough for every legal value, and int() never meets a huge one.
 _WINDOW = r"(?:k(?P<kernel>\d{1,4}))?(?:p(?P<padding>\d{1,4}))?(?P<bias>b)?"
@@ -115,21 +115,44 @@ class ReLU(Layer):
 
 @dataclass(frozen=True, slots=True)
 class BatchNorm(Layer):
-    """Batch normalization with a trained scale and shift for each channel."""
+    """Batch normalization with a trained shift for each channel, and a trained scale unless the
+    convolution behind it is left to scale."""
 
     op, stem, torch_class = "batchnorm", "norm", "BatchNorm2d"
-    pattern = example = form = "n"
+    pattern, example = r"n(?P<unscaled>0)?", "n"
+    scale: bool = True
 
     def parameters(self, shape: Shape) -> int:
-        return 2 * shape[0]
+        return (1 + self.scale) * shape[0]
+
+    def notation(self) -> str:
+        return "n" if self.scale else "n0"
+
+    @classmethod
+    def from_match(cls, **groups: str | None) -> Layer:
+        return cls(scale=groups["unscaled"] is None)
 
     def arguments(self, shape: Shape) -> tuple[Any, ...]:
         return (shape[0],)
 
+    def module(self, shape: Shape) -> nn.Module:
+        norm = Layer.module(self, shape)
+        if not self.scale:
+            norm.register_parameter("weight", None)
+        return norm
+
+    def made(self, name: str, shape: Shape) -> list[str]:
+        lines = Layer.made(self, name, shape)
+        return lines if self.scale else [*lines, f'self.{name}.register_parameter("weight", None)']
+
+    def trained(self, run: PackedRun) -> tuple[Tensor | None, Tensor]:
+        """Scales, or None, and shifts, side by side."""
+        return next(run.parameters) if self.scale else None, next(run.parameters)
+
     def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
         from torch.nn import functional
 
-        state = next(run.running), next(run.running), next(run.parameters), next(run.parameters)
+        state = next(run.running), next(run.running), *self.trained(run)
         return run.by_pixel(lambda x: functional.batch_norm(x, *state, run.training), values)
 
 

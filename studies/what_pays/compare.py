@@ -1,0 +1,227 @@
+"""Try changes of layers or recipe at four sizes, paired by seed, on validation images.
+
+python studies/what_pays/compare.py deskew batch-64 -o results/what-pays/runs.csv
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import as_completed
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+sys.path.append(str(Path(__file__).parents[1] / "pruner_simulation"))
+
+from figures import write_frame
+from script import Parser, at_least, run
+
+from nas_mnist.errors import DivergedError, RequestError
+from nas_mnist.networks.architecture import Limit, format_notation
+from nas_mnist.networks.layers import convolution as op
+from nas_mnist.networks.layers.deskew import Deskew
+from nas_mnist.networks.skeleton import Template, fit
+from nas_mnist.processes import interrupts_held, process_pool
+from nas_mnist.report import writing
+from nas_mnist.search.space import DEFAULT
+from nas_mnist.training.recipe import Recipe, merged
+
+SIZES = (1000, 2000, 4000, 8000)
+# The shapes that a search begins with, which each change is made to.
+BASES: dict[str, tuple[dict[str, Any], float]] = {
+    "dense": (dict(width_ratio_2=1.5, width_ratio_3=1.17), 0.2),
+    "separable": (
+        dict(width_ratio_2=1.5, width_ratio_3=1.17, convolutions_3=2, convolution="separable"),
+        0.3,
+    ),
+}
+_COLUMNS = ["change", "base", "size", "seed", "parameters", "notation"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is done to a network before its widths are found, and to how it is trained."""
+
+    layers: Sequence[Callable[[Template], Template]] = ()
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    bases: Sequence[str] = tuple(BASES)
+
+    def __add__(self, other: Change) -> Change:
+        both = tuple(base for base in self.bases if base in other.bases)
+        return Change((*self.layers, *other.layers), merged(self.recipe, other.recipe), both)
+
+
+def _blocks(**settings: Any) -> Callable[[Template], Template]:
+    def changed(template: Template) -> Template:
+        return replace(template, blocks=tuple(replace(b, **settings) for b in template.blocks))
+
+    return changed
+
+
+def _depths(*depths: int) -> Callable[[Template], Template]:
+    def changed(template: Template) -> Template:
+        blocks = zip(template.blocks, depths, strict=False)
+        return replace(template, blocks=tuple(replace(b, depth=depth) for b, depth in blocks))
+
+    return changed
+
+
+def _wide_windows(template: Template) -> Template:
+    first, *others = template.blocks
+    return replace(template, blocks=(first, *(replace(block, kernel=5) for block in others)))
+
+
+def _deskewed(template: Template) -> Template:
+    return replace(template, entry=(Deskew(),))
+
+
+_UNSCALED = (op.ReLU(), op.BatchNorm(scale=False))
+_HARDER = {"augmentation": {"rotation": 5.0, "shift": 1.5, "scale": 0.12, "shear": 8.0}}
+CHANGES = {
+    "none": Change(),
+    "deskew": Change([_deskewed]),
+    "unscaled": Change([_blocks(tail=_UNSCALED)]),
+    "norm-first": Change([_blocks(tail=_UNSCALED[::-1])]),
+    "kernel-5": Change([_wide_windows], bases=("separable",)),
+    "residual": Change([_blocks(residual=True)]),
+    # Convolutions of each block; the dense base has 2, 2 and 1, the separable one 2, 2 and 2.
+    "depths-221": Change([_depths(2, 2, 1)], bases=("separable",)),
+    "depths-121": Change([_depths(1, 2, 1)], bases=("separable",)),
+    "depths-122": Change([_depths(1, 2, 2)], bases=("separable",)),
+    "depths-12": Change([_depths(1, 2)], bases=("separable",)),
+    "batch-64": Change(recipe={"batch_size": 64}),
+    "harder": Change(recipe=_HARDER),
+    "average-1": Change(recipe={"average_epochs": 1.0}),
+    "decay-0.001": Change(recipe={"weight_decay": 0.001}),
+    "decay-0.0002": Change(recipe={"weight_decay": 0.0002}),
+}
+
+
+def change_of(name: str) -> Change:
+    """Changes joined by `+` are made one after another. RequestError for one that is not known."""
+    made = Change()
+    for part in name.split("+"):
+        if part not in CHANGES:
+            raise RequestError(f"change {part!r} is not one of {', '.join(CHANGES)}")
+        made += CHANGES[part]
+    return made
+
+
+def main() -> None:
+    parser = Parser(description=str(__doc__).partition("\n")[0])
+    parser.add_argument("changes", nargs="+", help=f"of {', '.join(CHANGES)}, or several with +")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="all runs so far, .csv")
+    parser.add_argument("--against", default="none", help="what they are paired with")
+    parser.add_argument("--seeds", type=at_least(1), default=3)
+    parser.add_argument("--sizes", type=at_least(300), nargs="+", default=SIZES, metavar="N")
+    parser.add_argument("--bases", nargs="+", choices=BASES, default=[*BASES], metavar="BASE")
+    parser.add_argument("--epochs", type=at_least(1), default=15)
+    parser.add_argument("--dataset", default="mnist")
+    parser.add_argument("--train-samples", type=at_least(2))
+    parser.add_argument("--workers", type=at_least(1), default=2)
+    asked = parser.parse_args()
+    if asked.output.suffix != ".csv":
+        raise RequestError(f"-o {asked.output} is not a file name that ends in .csv")
+    known = pd.read_csv(asked.output) if asked.output.exists() else pd.DataFrame(columns=_COLUMNS)
+    names = dict.fromkeys([asked.against, *asked.changes])
+    settings = {"epochs": asked.epochs, "dataset": asked.dataset, "samples": asked.train_samples}
+    done = {(row.change, row.base, row.size, row.seed) for row in known.itertuples()}
+    # The largest last: what comes of an interrupted run is then of all changes.
+    tasks = [
+        (name, base, size, tuple(left))
+        for size in sorted(asked.sizes)
+        for name in names
+        for base in asked.bases
+        if base in change_of(name).bases
+        and (left := [n for n in range(asked.seeds) if (name, base, size, n) not in done])
+    ]
+    with process_pool(asked.workers) as pool:
+        with interrupts_held():
+            futures = [pool.submit(trained, *task, **settings) for task in tasks]
+        for number, future in enumerate(as_completed(futures), start=1):
+            rows = pd.DataFrame(future.result())
+            known = rows if known.empty else pd.concat([known, rows])
+            with writing(asked.output):
+                write_frame(known, asked.output)
+            print(f"{number} of {len(tasks)}: {rows.iloc[0].notation}", file=sys.stderr)
+    for name in asked.changes:
+        if name != asked.against:
+            print(compared(known, name, asked.against).round(3).to_string(index=False))
+
+
+def trained(
+    name: str,
+    base: str,
+    size: int,
+    seeds: Sequence[int],
+    epochs: int,
+    dataset: str,
+    samples: int | None,
+) -> list[dict[str, Any]]:
+    """A row a seed, of the final epoch; the test images are not looked at. All seeds hold the same
+    images out."""
+    from nas_mnist.training.datasets import load_dataset, split_dataset
+    from nas_mnist.training.device import keep_freed_memory, resolve_device
+    from nas_mnist.training.pack import Member, Pack
+
+    keep_freed_memory()
+    change, (point, rate) = change_of(name), BASES[base]
+    template = DEFAULT.template(DEFAULT.point(point))
+    for own in change.layers:
+        template = own(template)
+    network = fit(template, Limit(size))
+    data = load_dataset(dataset)
+    train, held_out = split_dataset(data, 0, samples)
+    recipe = Recipe(learning_rate=rate, epochs=epochs).changed(change.recipe)
+    members = [Member(network, recipe, seed) for seed in seeds]
+    where: Any = {"normalization": data.normalization, "device": resolve_device("cpu")}
+    *_, last = Pack(members, train, held_out, **where)
+    rows = []
+    for index, seed in enumerate(seeds):
+        record = last.get(index)
+        own = None if isinstance(record, DivergedError) else record
+        ended = {"val_accuracy": own and own.accuracy, "val_loss": own and own.loss}
+        ended |= {"train_loss": own and own.train_loss}
+        row = dict(zip(_COLUMNS, (name, base, size, seed, network.parameters), strict=False))
+        rows.append({**row, "notation": format_notation(network), **ended})
+    return rows
+
+
+def compared(runs: pd.DataFrame, name: str, against: str) -> pd.DataFrame:
+    """A row a base and size, then all together: accuracies without and with the change, and the
+    mean relative difference of the validation error and of the loss, paired by seed, in percent
+    (below 0 is better), with its standard error."""
+    key = ["base", "size", "seed"]
+    columns = [*key, "val_accuracy", "val_loss"]
+    without, with_it = (runs[runs.change == own][columns] for own in (against, name))
+    pairs = without.merge(with_it, on=key, suffixes=("", "_with")).dropna()
+    error, other = 100 - pairs.val_accuracy, 100 - pairs.val_accuracy_with
+    pairs["error"] = [math.log(b / a) for a, b in zip(error, other, strict=True)]
+    pairs["loss"] = [
+        math.log(b / a) for a, b in zip(pairs.val_loss, pairs.val_loss_with, strict=True)
+    ]
+    groups: Iterable[tuple[Any, pd.DataFrame]] = [
+        *pairs.groupby(["base", "size"]),
+        *((("all", size), own) for size, own in pairs.groupby("size")),
+        (("all", 0), pairs),
+    ]
+    return pd.DataFrame(
+        {
+            "change": name,
+            **dict(zip(("base", "size"), which, strict=True)),
+            "pairs": len(own),
+            "without": own.val_accuracy.mean(),
+            "with": own.val_accuracy_with.mean(),
+            **{"error %": 100 * own.error.mean(), "± ": 100 * own.error.sem()},
+            **{"loss %": 100 * own.loss.mean(), "±": 100 * own.loss.sem()},
+        }
+        for which, own in groups
+    )
+
+
+if __name__ == "__main__":
+    run(main)
