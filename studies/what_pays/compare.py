@@ -28,6 +28,7 @@ from nas_mnist.networks.skeleton import Template, fit
 from nas_mnist.processes import interrupts_held, process_pool
 from nas_mnist.report import writing
 from nas_mnist.search.space import DEFAULT
+from nas_mnist.training.device import keep_freed_memory
 from nas_mnist.training.recipe import Recipe, merged
 
 SIZES = (1000, 2000, 4000, 8000)
@@ -139,7 +140,7 @@ def main() -> None:
         if base in change_of(name).bases
         and (left := [n for n in range(asked.seeds) if (name, base, size, n) not in done])
     ]
-    with process_pool(asked.workers) as pool:
+    with process_pool(asked.workers, keep_freed_memory) as pool:
         with interrupts_held():
             futures = [pool.submit(trained, *task, **settings) for task in tasks]
         for number, future in enumerate(as_completed(futures), start=1):
@@ -165,10 +166,9 @@ def trained(
     """A row a seed, of the final epoch; the test images are not looked at. All seeds hold the same
     images out."""
     from nas_mnist.training.datasets import load_dataset, split_dataset
-    from nas_mnist.training.device import keep_freed_memory, resolve_device
+    from nas_mnist.training.device import resolve_device
     from nas_mnist.training.pack import Member, Pack
 
-    keep_freed_memory()
     change, (point, rate) = change_of(name), BASES[base]
     template = DEFAULT.template(DEFAULT.point(point))
     for own in change.layers:
