@@ -130,9 +130,10 @@ def test_no_file_name_is_used_on_two_floors() -> None:
 def test_rooms_are_small() -> None:
     """A file that outgrows this does two things, and so does a package."""
     assert {file.name: size for file, size in SIZES.items() if size > 300} == {}
-    # 8,000 and 60 held until the kernels came, the readers of pictures, and choice under noise.
-    assert sum(SIZES.values()) <= 10_300
-    assert len(MODULES) <= 70
+    # 8,000 and 60 held until the kernels came, the readers of pictures, choice under noise, and
+    # deskewing.
+    assert sum(SIZES.values()) <= 10_450
+    assert len(MODULES) <= 72
     assert sum(size for file, size in SIZES.items() if file.parent.name == "search") <= 1300
 
 

@@ -125,6 +125,28 @@ def test_bad_requests(
     assert not list(tmp_path.iterdir())
 
 
+def test_changes_are_tried(tmp_path: Path) -> None:
+    """Paired by seed, at the same budget; what is there is not trained again."""
+    script = ROOT / "studies" / "what_pays" / "compare.py"
+    small = ("--dataset", "digits", "--epochs", 1, "--sizes", 1000, "--train-samples", 300)
+    request = ("deskew+unscaled", "kernel-5", "-o", "runs.csv", "--bases", "separable", *small)
+    done = run(tmp_path, script, *request, "--seeds", 1)
+    assert done.returncode == 0, done.stderr
+    done = run(tmp_path, script, *request, "--seeds", 2)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count(" of 3: ") == 3
+    runs = pd.read_csv(tmp_path / "runs.csv")
+    assert sorted(zip(runs.change, runs.seed, strict=True)) == sorted(
+        (change, seed) for change in ("none", "deskew+unscaled", "kernel-5") for seed in (0, 1)
+    )
+    assert runs.parameters.between(900, 1000).all() and runs.val_accuracy.between(0, 100).all()
+    upright = runs[runs.change == "deskew+unscaled"].notation
+    assert upright.str.startswith("u-").all() and upright.str.contains("n0").all()
+    assert " 2 " in done.stdout and "kernel-5" in done.stdout
+    done = run(tmp_path, script, "nothing", "-o", "runs.csv")
+    assert done.returncode == 2 and "change 'nothing' is not one of none, deskew" in done.stderr
+
+
 def test_two_studies_are_compared(tmp_path: Path, digits_search: Search) -> None:
     """A study with itself: nothing is gained, whatever is drawn of the posterior."""
     study = digits_search.folder / "studies" / "demo.db"
