@@ -172,3 +172,20 @@ def test_what_estimates_are_worth_is_what_was_found(study: str) -> None:
             for name in ("single_run", "expected_test")
         ),
     ]
+
+
+def test_two_searches_came_to_what_the_table_says() -> None:
+    found = json.loads((RESULTS / "pruned" / "compared.json").read_text())
+    unpruned, pruned = found["studies"]
+    for head, own in (
+        ("trials, of which stopped", "{trials}, {pruned}"),
+        ("networks on the front", "{front}"),
+        ("hypervolume of the posterior front", "{hypervolume:.2f}"),
+        ("best estimate, validation %", "{best_estimate:.2f}"),
+    ):
+        assert f"| {head} | {own.format(**unpruned)} | {own.format(**pruned)} |" in TEXT
+    assert (
+        f"| epochs | {unpruned['epochs_percent']:.0f}% | {pruned['epochs_percent']:.1f}% |" in TEXT
+    )
+    change, sd = found["change_percent"], found["change_sd_percent"]
+    assert f"hypervolume by {change:+.2f}% with a standard deviation of {sd:.2f}%" in TEXT
