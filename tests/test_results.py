@@ -189,3 +189,27 @@ def test_two_searches_came_to_what_the_table_says() -> None:
     )
     change, sd = found["change_percent"], found["change_sd_percent"]
     assert f"hypervolume by {change:+.2f}% with a standard deviation of {sd:.2f}%" in TEXT
+
+
+@pytest.mark.parametrize(
+    ("folder", "truth", "sampler"),
+    [
+        ("process", "posterior", "gp-log"),
+        ("process-plain", "posterior", "gp"),
+        ("forest", "forest", "gp-log"),
+    ],
+)
+def test_a_process_came_to_what_the_table_says(folder: str, truth: str, sampler: str) -> None:
+    table = pd.read_csv(RESULTS / "selection" / folder / "summary.csv")
+    own = table[table.sampler == sampler].set_index(["choice", "reruns"])
+    cells = [
+        f"{row[f'{name}_gain']:+.{digits}f} ± {row[f'{name}_gain_se']:.{digits}f}"
+        for row, name, digits in (
+            (own.loc[("posterior", 0)], "error", 3),
+            (own.loc[("gain", 10)], "error", 3),
+            (own.loc[("posterior", 0)], "hypervolume", 2),
+        )
+    ]
+    seeds = own.seeds.iloc[0]
+    shown = f"| {truth} | {sampler} | {seeds} | {' | '.join(cells)} |".replace("-0", "−0")
+    assert shown in TEXT
