@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from nas_mnist.networks.architecture import parse_notation
-from nas_mnist.networks.deskewing import deskew
+from nas_mnist.networks.layers.deskew import deskew
 
 
 def moments(image: Tensor) -> tuple[float, float, float]:

@@ -13,6 +13,37 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
+_IMPORTS = """\
+    import torch
+    from torch.nn import functional
+
+"""
+
+
+def deskew(images: Tensor) -> Tensor:
+    """Each image moved so that its mass is in the middle, and sheared upright by its moments, as
+    LeCun et al. prepared digits (1998): (batch, channels, side, side). Its lowest value is taken
+    for the background."""
+    import torch
+    from torch.nn import functional
+
+    side = images.shape[-1]
+    background = images.amin((2, 3), keepdim=True)
+    ink = (images - background).flatten(0, 1)
+    # Centres of pixels, where -1 and 1 are the edges.
+    place = (2 * torch.arange(side, device=ink.device, dtype=ink.dtype) + 1) / side - 1
+    mass = ink.sum((1, 2)).clamp(min=1e-6)
+    by_row = ink @ place
+    x, y = by_row.sum(1) / mass, ink.sum(2) @ place / mass
+    covariance = by_row @ place / mass - x * y
+    variance = (ink.sum(2) @ place**2 / mass - y**2).clamp(min=1e-6)
+    one, zero = torch.ones_like(x), torch.zeros_like(x)
+    maps = torch.stack((one, covariance / variance, x, zero, one, y), dim=1).view(-1, 2, 3)
+    grid = functional.affine_grid(maps, [len(ink), 1, side, side], align_corners=False)
+    upright = functional.grid_sample(ink.unsqueeze(1), grid, align_corners=False)
+    return upright.view_as(images) + background
+
+
 @dataclass(frozen=True, slots=True)
 class Deskew(Layer):
     """Centres each image on its mass and shears it upright. It has no parameters. Receptive fields
@@ -24,8 +55,6 @@ class Deskew(Layer):
     def module(self, shape: Shape) -> nn.Module:
         from torch import nn
 
-        from nas_mnist.networks.deskewing import deskew
-
         class Module(nn.Module):
             def forward(self, x: Tensor) -> Tensor:
                 return deskew(x)
@@ -33,8 +62,6 @@ class Deskew(Layer):
         return Module()
 
     def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
-        from nas_mnist.networks.deskewing import deskew
-
         return deskew(values)
 
     def made(self, name: str, shape: Shape) -> list[str]:
@@ -44,6 +71,4 @@ class Deskew(Layer):
         return "deskew({})"
 
     def functions(self) -> str:
-        from nas_mnist.networks import deskewing
-
-        return inspect.getsource(deskewing.deskew)
+        return inspect.getsource(deskew).replace(_IMPORTS, "")  # the file has them at its top
