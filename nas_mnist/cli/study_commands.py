@@ -2,6 +2,7 @@
 
 import threading
 import time
+import warnings
 from contextlib import suppress
 from pathlib import Path
 from socketserver import ThreadingMixIn
@@ -173,6 +174,8 @@ def dashboard(
                         seen = now
 
     update()
+    # The dashboard keeps this warning back itself, but not from two of its threads at a time.
+    warnings.filterwarnings("ignore", message="PedAnovaImportanceEvaluator computes")
     # A storage of its own: the dashboard's threads must not wait for the updates.
     its_own = open_storage(records[0].url, create=False)
     app = optuna_dashboard.wsgi(its_own, artifact_store=StudyArtifacts(records))

@@ -20,6 +20,8 @@ MIN_WIDTH = 4  # narrower maps are not worth a layer; it also bounds the smalles
 # the global average: on a 1×1 map eight of nine weights would see only padding.
 _MIN_SIDE, _MIN_OUTPUT_SIDE = 4, 2
 
+_POOL = op.MaxPool()
+
 # Channels of a group of equally wide convolutions, of its name and its first relative width.
 Width: TypeAlias = Callable[[str, float], int]
 
@@ -76,8 +78,9 @@ class Block:
 class Template:
     """A network whose widths are still to be found."""
 
-    blocks: tuple[Block, ...] = (Block(),) * 4  # with a max-pool between, while there are pixels
+    blocks: tuple[Block, ...] = (Block(),) * 4  # with a pool between, while there are pixels
     entry: tuple[Layer, ...] = ()  # before them
+    pool: Layer = _POOL  # between them
     classes: int = CLASSES
     head_ratio: float = 0.0  # of a hidden 1×1 convolution to the average it reads; 0 is none
 
@@ -87,7 +90,7 @@ class Template:
         side, read = INPUT_SHAPE[1], 1.0
         for number, block in enumerate(self.blocks, start=1):
             if number > 1 and side >= _MIN_SIDE:
-                layers.append(op.MaxPool())
+                layers.append(self.pool)
                 side //= 2
             made, side = block.layers(number, read, side, width, first=number == 1)
             layers += made

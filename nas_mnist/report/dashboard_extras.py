@@ -12,7 +12,7 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 
 from nas_mnist.errors import StorageError
 from nas_mnist.execution.confirmation import candidates, chosen
-from nas_mnist.execution.optuna_internals import forget_artifact
+from nas_mnist.execution.optuna_internals import forget_artifact, store_figure
 from nas_mnist.execution.records import StudyRecord
 from nas_mnist.execution.store import artifact_store, storage_errors
 from nas_mnist.report.export import export_network, trained_run
@@ -56,7 +56,7 @@ def update_dashboard(record: StudyRecord) -> None:
         curves = curves_figure(record).update_layout(title="Learning curves of the front")
         for name, figure in (("front", front_figure(record)), ("learning-curves", curves)):
             figure.update_layout(height=_FIGURE_PIXELS, margin={"t": 70, "b": 60})
-            optuna_dashboard.save_plotly_graph_object(record.study, figure, graph_object_id=name)
+            store_figure(record.storage, record.study_id, name, str(figure.to_json()))
         _keep_winner(record)
 
 

@@ -22,9 +22,11 @@ from script import Parser, at_least, run
 
 from nas_mnist.errors import DivergedError, RequestError
 from nas_mnist.networks.architecture import Limit, format_notation
-from nas_mnist.networks.layers import convolution as op
+from nas_mnist.networks.layers import Layer, convolution as op
+from nas_mnist.networks.layers.composite import Repeat, Residual
 from nas_mnist.networks.layers.deskew import Deskew
-from nas_mnist.networks.skeleton import Template, fit
+from nas_mnist.networks.layers.smooth import AntiAliasedPool, SiLU
+from nas_mnist.networks.skeleton import Block, Template, fit
 from nas_mnist.processes import interrupts_held, process_pool
 from nas_mnist.report import writing
 from nas_mnist.search.space import DEFAULT
@@ -71,9 +73,35 @@ def _depths(*depths: int) -> Callable[[Template], Template]:
     return changed
 
 
-def _wide_windows(template: Template) -> Template:
-    first, *others = template.blocks
-    return replace(template, blocks=(first, *(replace(block, kernel=5) for block in others)))
+def _windows(*sides: int) -> Callable[[Template], Template]:
+    def changed(template: Template) -> Template:
+        blocks = zip(template.blocks, sides, strict=False)
+        return replace(template, blocks=tuple(replace(b, kernel=side) for b, side in blocks))
+
+    return changed
+
+
+@dataclass(frozen=True, slots=True)
+class _Repeating(Block):
+    """Applies its last convolution twice, padded, if it has two or more."""
+
+    def layers(self, *where: Any, first: bool) -> tuple[list[Layer], int]:
+        made, side = Block.layers(replace(self, residual=self.depth > 1), *where, first=first)
+        return [_twice(layer) if isinstance(layer, Residual) else layer for layer in made], side
+
+
+def _twice(residual: Residual) -> Repeat:
+    *_, last = (own for own in residual.layers if isinstance(own, op.Conv))
+    return Repeat(2, (last, op.ReLU(), op.BatchNorm()))
+
+
+def _repeating(template: Template) -> Template:
+    blocks = (_Repeating(block.depth, block.ratio) for block in template.blocks)
+    return replace(template, blocks=tuple(blocks))
+
+
+def _smoothly_pooled(template: Template) -> Template:
+    return replace(template, pool=AntiAliasedPool())
 
 
 def _deskewed(template: Template) -> Template:
@@ -81,14 +109,19 @@ def _deskewed(template: Template) -> Template:
 
 
 _UNSCALED = (op.ReLU(), op.BatchNorm(scale=False))
+_WEAKER = {"augmentation": {"rotation": 5.0, "shift": 0.7, "scale": 0.03}}
 _HARDER = {"augmentation": {"rotation": 5.0, "shift": 1.5, "scale": 0.12, "shear": 8.0}}
 CHANGES = {
     "none": Change(),
     "deskew": Change([_deskewed]),
     "unscaled": Change([_blocks(tail=_UNSCALED)]),
     "norm-first": Change([_blocks(tail=_UNSCALED[::-1])]),
-    "kernel-5": Change([_wide_windows], bases=("separable",)),
+    "kernel-5": Change([_windows(3, 5, 5)], bases=("separable",)),
+    "kernel-7": Change([_windows(3, 7, 5)], bases=("separable",)),
     "residual": Change([_blocks(residual=True)]),
+    "repeat": Change([_repeating], bases=("dense",)),
+    "anti-aliased": Change([_smoothly_pooled]),
+    "silu": Change([_blocks(tail=(SiLU(), op.BatchNorm()))]),
     # Convolutions of each block; the dense base has 2, 2 and 1, the separable one 2, 2 and 2.
     "depths-221": Change([_depths(2, 2, 1)], bases=("separable",)),
     "depths-121": Change([_depths(1, 2, 1)], bases=("separable",)),
@@ -96,6 +129,7 @@ CHANGES = {
     "depths-12": Change([_depths(1, 2)], bases=("separable",)),
     "batch-64": Change(recipe={"batch_size": 64}),
     "harder": Change(recipe=_HARDER),
+    "weaker": Change(recipe=_WEAKER),
     "average-1": Change(recipe={"average_epochs": 1.0}),
     "decay-0.001": Change(recipe={"weight_decay": 0.001}),
     "decay-0.0002": Change(recipe={"weight_decay": 0.0002}),

@@ -13,6 +13,9 @@ from optuna.storages import RDBStorage
 from optuna.storages._cached_storage import _CachedStorage
 from optuna.storages._rdb import models
 from optuna.trial import TrialState
+from optuna_dashboard import save_plotly_graph_object
+from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
+from plotly.graph_objects import Figure
 
 from nas_mnist.execution.optuna_internals import (
     fix_point,
@@ -20,6 +23,7 @@ from nas_mnist.execution.optuna_internals import (
     locked_trial,
     open_trial,
     stale_trials,
+    store_figure,
     study_id,
     trial_id,
 )
@@ -57,6 +61,20 @@ def test_its_columns() -> None:
     value = set(models.TrialValueModel.__table__.columns.keys())
     assert {"trial_id", "number", "study_id", "state"} <= trial
     assert {"objective", "value", "value_type"} <= value
+
+
+def test_the_dashboard_reads_a_figure_of_one_piece(record: StudyRecord) -> None:
+    """No page sees half of it, and what earlier versions left in pieces is gone."""
+    long = Figure().add_scatter(x=list(range(9000)), y=list(range(9000)))
+    save_plotly_graph_object(record.study, long, graph_object_id="front")
+    for points in (5000, 5):
+        made = str(Figure().add_scatter(x=list(range(points))).to_json())
+        store_figure(record.storage, record.study_id, "front", made)
+        kept = record.storage.get_study_system_attrs(record.study_id)
+        assert get_plotly_graph_objects(kept) == {"front": made}
+        assert [key for key, piece in kept.items() if ":front:" in key and piece] == [
+            "dashboard:plot_data:front:0"
+        ]
 
 
 def test_what_is_written_is_what_optuna_reads(record: StudyRecord) -> None:

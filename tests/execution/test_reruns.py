@@ -156,7 +156,8 @@ def test_a_search_goes_on_and_sees_the_means(copy: Path) -> None:
     record = study_in(copy)
     assert record.counts().complete == TRIALS + 2
     draws = []
-    for shown in ({}, means, {**means, 0: 1.0}):
+    upside_down = {number: 100 - accuracy for number, (_, accuracy) in record.points().items()}
+    for shown in ({}, means, upside_down):
         sampler = SearchSampler("tpe", 0, DEFAULT, record.spec.limit(), means=shown)
         study = optuna.load_study(study_name="demo", storage=record.storage, sampler=sampler)
         running = create_trial(state=TrialState.RUNNING)

@@ -24,6 +24,7 @@ from nas_mnist.networks.layers.convolution import (
     MaxPool,
     ReLU,
 )
+from nas_mnist.networks.layers.smooth import AntiAliasedPool, SiLU
 from nas_mnist.networks.references import references
 
 PUBLISHED = {
@@ -88,10 +89,12 @@ def architectures(draw: st.DrawFn) -> Architecture:
                 SqueezeExcite(width),
                 Residual(inner),
                 Residual(nested),
-                Repeat(draw(st.integers(1, 3)), Conv(channels, **same)),
-                Repeat(draw(st.integers(1, 3)), DepthwiseConv(kernel=1)),
+                Repeat(draw(st.integers(1, 3)), (Conv(channels, **same), ReLU(), BatchNorm())),
+                Repeat(draw(st.integers(1, 3)), (DepthwiseConv(**same), SiLU(), BatchNorm(False))),
+                Repeat(2, (DepthwiseConv(**same), Conv(width, kernel=1), Conv(channels, **same))),
             ]
         if side >= 2:
+            choices.append(AntiAliasedPool())
             choices.append(MaxPool(draw(st.integers(2, min(3, side)))))
         layer = draw(st.sampled_from(choices))
         channels, side, _ = layer.output_shape((channels, side, side))
@@ -154,6 +157,13 @@ def test_a_repeated_convolution_sees_as_far_as_several() -> None:
     assert repeated.costs[2].macs == sum(cost.macs for cost in several.costs[2:5])
 
 
+def test_what_is_repeated_counts_once_but_for_its_norms() -> None:
+    network = parse_notation("c6-w3[dp1c6k1rn0-m2]-g-c10k1")
+    assert network.costs[1].output_shape == (6, 3, 3)
+    assert network.costs[1].parameters == 6 * 9 + 6 * 6 + 3 * 6
+    assert network.parameters == sum(w.numel() for w in build_network(network).parameters())
+
+
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
@@ -170,10 +180,12 @@ def test_a_repeated_convolution_sees_as_far_as_several() -> None:
         ((Residual(()),), "layer 1 (residual): a residual has layers within"),
         ((Residual((Conv(1),)),), "its layers make 1×26×26 values of 1×28×28; pad them"),
         ((Residual((Conv(2, padding=1),)),), "its layers make 2×28×28 values of 1×28×28"),
-        ((Repeat(2, Conv(2)),), "keeps its width: 1 channels, not 2"),
-        ((Repeat(0, Conv(1)),), "0 times is not within 1 to 16"),
-        ((Repeat(2, ReLU()),), "only a convolution is repeated, not relu"),
-        ((Repeat(14, Conv(1)),), "layer 1 (repeat): kernel 3 does not fit a 2×2 map"),
+        ((Repeat(2, (Conv(2),)),), "keeps its width: 1 channels, not 2"),
+        ((Repeat(0, (Conv(1),)),), "0 times is not within 1 to 16"),
+        ((Repeat(2, ()),), "a repeat has layers within"),
+        ((Repeat(2, (SqueezeExcite(2),)),), "layer 'squeeze-excite' cannot be repeated"),
+        ((AntiAliasedPool(),) * 5, "layer 5 (antialiased): anti-aliased pool 2 does not fit"),
+        ((Repeat(14, (Conv(1),)),), "layer 1 (repeat): kernel 3 does not fit a 2×2 map"),
         ((SqueezeExcite(0),), "width 0 is not within"),
         ((Conv(10),), "ends in 10×26×26 values, not in scores of 2 to 100 classes"),
         ((Conv(1), GlobalAveragePool()), "ends in 1×1×1 values"),

@@ -55,6 +55,8 @@ def test_dashes_and_defaults_are_free(typed: str) -> None:
         "c8rn-[c8p1rn-dp1-c8k1rn]-m2-g-c10k1",
         "c8rn-[c8p1r-[dp1n]s4]rn-g-c10k1",
         "c8rn-w3c8p1b-w2dk1s2-g-c10k1",
+        "c8rn-w3[dp1-c8k1rn0-m2]-w2[dk1x0.1]-g-c10k1",
+        "c8in-a2-[w2[c8p1n]r]-g-c10k1",
         "u-c8rn0s4-c6rn0-g-c10k1",
     ],
 )
@@ -69,6 +71,7 @@ def test_composite_layers_round_trip(notation: str) -> None:
         ("c4]", "no layer starts with ']' at character 3"),
         ("c4[c4p1-]-g-c10k1", "no layer starts with '-]-g-c10k1' at character 8"),
         ("c4w2r", "no layer starts with 'w2r' at character 3"),
+        ("c4-w2[c4p1", "no ']' at its end"),
         ("[" * 20, "nested more than 8 deep"),
         ("", "0 layers are not within"),
         ("c4rn-q-c10k1", "no layer starts with 'q-c10k1' at character 6"),

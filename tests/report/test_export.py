@@ -124,7 +124,7 @@ def test_every_reference_exports(name: str, tmp_path: Path) -> None:
         assert torch.equal(exported.eval()(images), network(images))
 
 
-COMPOSITE = "u-c6rn-[c6p1rn-[c6p1n]rx0.1-c6p1n]rn0-m2-w2c6p1s2-c8-rn-g-c10k1"
+COMPOSITE = "u-c6rn-[c6p1rn-[c6p1n]rx0.1-c6p1n]rn0-m2-w2c6p1s2-w2[dp1-c6k1rn-a2]-c8p1in-g-c10k1"
 
 
 def test_composite_layers_export(tmp_path: Path) -> None:
@@ -150,8 +150,8 @@ def test_composite_layers_export(tmp_path: Path) -> None:
         x = x + y
         x = self.norm2(functional.relu(x))
         x = functional.max_pool2d(x, 2)
-        x = self.repeat1.norm1(functional.relu(self.repeat1.conv(x)))
-        x = self.repeat1.norm2(functional.relu(self.repeat1.conv(x)))
+        x = self.repeat1.norm1(functional.relu(self.repeat1.conv1(x)))
+        x = self.repeat1.norm2(functional.relu(self.repeat1.conv1(x)))
         gate = functional.relu(self.excite1.reduce(functional.adaptive_avg_pool2d(x, 1)))
         x = x * torch.sigmoid(self.excite1.expand(gate))
         x = self.norm3(functional.relu(self.conv2(x)))

@@ -30,6 +30,8 @@ NETWORKS = {
     "5x5 separable": "c20rn-dk5c24k1rn-m2-dk5p2bc36k1rn-g-c10k1",
     "first of 5x5": "c7k5p2brn-m2-g-c10k1",
     "norm without scale": "c6rn0-m2-dc9k1rn0-g-c10k1",
+    "smooth": "c6in-a2-c4rn-a2-c5p1-g-c10k1",
+    "repeated": "c6rn-w3[dp1-c6k1rn0-m2]-w2c6p1-g-c10k1",
     "deskewed": "u-c6rn-m2-g-c10k1",
 }
 

@@ -64,9 +64,14 @@ NOTATIONS = {
     "separable": ["c6rn-dc9k1rn-m2-dbc8k1-g-c10k1b", "c1rn-dc4k1rn-m2-dbc12k1-g-c10k1b"],
     "squeeze-excite": ["c6rn-s3-m2-c8rns2-g-c10k1", "c5rn-s1-m2-c9rns4-g-c10k1"],
     "residual": ["c6rn-[c6p1rn-c6p1n]r-m2-g-c10k1", "c4rn-[c4p1rn-c4p1n]r-m2-g-c10k1"],
-    "repeat": ["c6rn-w2c6p1-m2-w3dp1b-g-c10k1", "c5rn-w2c5p1-m2-w3dp1b-g-c10k1"],
+    "repeat": ["c6rn-w2c6p1-m2-w2dp1b-g-c10k1", "c5rn-w2c5p1-m2-w2dp1b-g-c10k1"],
+    "repeat of several": [
+        "c6rn0-m2-w3[dp1-c6k1rn0-m2]-w2[dk1c3k1-c6k1]-g-c10k1",
+        "c5rn0-m2-w3[dp1-c5k1rn0-m2]-w2[dk1c7k1-c5k1]-g-c10k1",
+    ],
     "fallback": ["c6rn-[q0.5c6p1n]-m2-c8rq2-g-c10k1", "c4rn-[q0.5c4p1n]-m2-c9rq2-g-c10k1"],
     "deskewed, norms unscaled": ["u-c6rn0-m2-dc9k1rn0-g-c10k1", "u-c5rn0-m2-dc4k1rn0-g-c10k1"],
+    "smooth": ["c6in0-a2-dc9k1in-g-c10k1", "c4in0-a2-dc3k1in-g-c10k1"],
     "normed head": ["c4p1rn-m2-c6rn-g-c10k1-n", "c7p1rn-m2-c2rn-g-c10k1-n"],
 }
 RECIPES = {
@@ -122,8 +127,14 @@ def furthest(first: nn.Module, second: nn.Module) -> float:
         # Not with adamw: behind a norm a constant channel has no gradient but rounding, which
         # Adam divides by its own size, so that any two orders of summation part at once.
         *(("separable", "sgd"), ("normed head", "sgd")),
-        ("deskewed, norms unscaled", "sgd"),
-        *(("squeeze-excite", "sgd"), ("residual", "sgd"), ("repeat", "sgd"), ("fallback", "sgd")),
+        *(("deskewed, norms unscaled", "sgd"), ("smooth", "sgd")),
+        *(
+            ("squeeze-excite", "sgd"),
+            ("residual", "sgd"),
+            ("repeat", "sgd"),
+            ("repeat of several", "sgd"),
+            ("fallback", "sgd"),
+        ),
     ],
 )
 @pytest.mark.parametrize(

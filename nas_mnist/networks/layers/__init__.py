@@ -199,12 +199,17 @@ def layer_names(layers: Sequence[Layer]) -> list[str]:
 
 
 def forward_lines(
-    layers: Sequence[Layer], reads: str = "x", writes: str = "x", prefix: str = ""
+    layers: Sequence[Layer],
+    reads: str = "x",
+    writes: str = "x",
+    prefix: str = "",
+    names: Sequence[str] = (),
 ) -> list[str]:
-    """Statements of an exported file that apply the layers, one a unit, as a person would write."""
+    """Statements of an exported file that apply the layers, one a unit, as a person would write.
+    `names`: of their modules, unless those of `layer_names`."""
     lines: list[str] = []
     expression = ""
-    for name, layer in zip(layer_names(layers), layers, strict=True):
+    for name, layer in zip(names or layer_names(layers), layers, strict=True):
         own = layer.forward_lines(prefix + name, writes if lines or expression else reads, writes)
         call = "" if own is not None else layer.called(prefix + name)
         too_long = len(expression) + len(call) > _EXPRESSION

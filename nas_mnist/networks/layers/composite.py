@@ -5,22 +5,26 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial, reduce
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from nas_mnist.errors import ArchitectureError
 from nas_mnist.networks import layers as runs
 from nas_mnist.networks.layers import Layer, Shape, wider, with_shapes
-from nas_mnist.networks.layers.convolution import BatchNorm, Conv, Convolution, DepthwiseConv
+from nas_mnist.networks.layers.convolution import (
+    BatchNorm,
+    Conv,
+    Convolution,
+    DepthwiseConv,
+    ReLU,
+)
 from nas_mnist.networks.packing import PackedRun
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 MAX_TIMES = 16
-# Either kind's pattern, with groups that have no names.
-_CONVOLUTION = "|".join(re.sub(r"\?P<\w+>", "?:", kind.pattern) for kind in (Conv, DepthwiseConv))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,58 +123,104 @@ class Residual(Composite):
 
 @dataclass(frozen=True, slots=True)
 class Repeat(Composite):
-    """The same convolution applied `times`, each time with ReLU and a normalization of its own."""
+    """The same layers applied `times`, with the same filters, but each time with normalizations of
+    their own (Guo et al.: Dynamic Recursive Neural Network, 2019)."""
 
     op, example = "repeat", "w2c16p1"
-    pattern = rf"w(?P<times>\d{{1,4}})(?P<convolution>{_CONVOLUTION})"
     times: int
-    convolution: Layer
+    layers: tuple[Layer, ...]  # convolutions, normalizations, and what has no parameters
 
     def check(self, shape: Shape) -> None:
         if not 1 <= self.times <= MAX_TIMES:
             raise ArchitectureError(f"{self.times} times is not within 1 to {MAX_TIMES}")
-        if not isinstance(self.convolution, Convolution):
-            raise ArchitectureError(f"only a convolution is repeated, not {self.convolution.op}")
+        if not self.layers:
+            raise ArchitectureError("a repeat has layers within")
         Composite.check(self, shape)
+        for layer, seen in with_shapes(self.layers, shape):
+            if isinstance(layer, Composite) or (not _trained(layer) and layer.parameters(seen)):
+                raise ArchitectureError(f"layer {layer.op!r} cannot be repeated")
         if (width := self.output_shape(shape)[0]) != shape[0]:
             said = f"{shape[0]} channels, not {width}"
             raise ArchitectureError(f"what is repeated keeps its width: {said}")
 
     def applied(self, shape: Shape) -> Iterable[tuple[Layer, Shape]]:
-        return with_shapes([self.convolution] * self.times, shape)
+        return with_shapes(self.layers * self.times, shape)
 
     def children(self, shape: Shape) -> dict[str, tuple[Layer, Shape]]:
-        norms = {f"norm{number}": (BatchNorm(), shape) for number in range(1, self.times + 1)}
-        return {"conv": (self.convolution, shape), **norms}
+        named = dict(zip(self._names(), self.applied(shape), strict=True))
+        # Filters first, which the same names give once, then the norms.
+        return dict(sorted(named.items(), key=lambda own: isinstance(own[1][0], BatchNorm)))
+
+    def _names(self) -> list[str]:
+        """Of all that is applied, in its order; each time the same but for the norms."""
+        names, own = [], runs.layer_names(self.layers)
+        norms = 0
+        for _ in range(self.times):
+            for name, layer in zip(own, self.layers, strict=True):
+                norms += isinstance(layer, BatchNorm)
+                names.append(f"{layer.stem}{norms}" if isinstance(layer, BatchNorm) else name)
+        return names
 
     def topology(self) -> Layer:
-        return replace(self, convolution=self.convolution.topology())
+        return Repeat(self.times, tuple(layer.topology() for layer in self.layers))
 
     def notation(self) -> str:
-        return f"w{self.times}{self.convolution.notation()}"
+        first, *others = self.layers
+        if isinstance(first, Convolution) and others == _BEHIND:
+            return f"w{self.times}{first.notation()}"
+        return f"w{self.times}[{runs.format_layers(self.layers)}]"
 
     @classmethod
-    def from_match(cls, **groups: str | None) -> Layer:
-        (convolution,), _ = runs.parse_layers(groups["convolution"] or "")
-        return cls(int(groups["times"] or 0), convolution)
+    def parsed(cls, text: str, position: int, depth: int) -> tuple[Layer, int] | None:
+        if (start := re.compile(r"w(\d{1,4})(\[)?", re.ASCII).match(text, position)) is None:
+            return None
+        if start[2]:
+            layers, end = runs.parse_layers(text, start.end(), "]", depth + 1)
+            return cls(int(start[1]), layers), end
+        for kind in (Conv, DepthwiseConv):
+            if found := kind.parsed(text, start.end(), depth):
+                return cls(int(start[1]), (found[0], *_BEHIND)), found[1]
+        return None
 
     def forward(self, x: Tensor, *modules: Callable[[Tensor], Tensor]) -> Tensor:
-        from torch.nn import functional
-
-        convolution, *norms = modules
-        for norm in norms:
-            x = norm(functional.relu(convolution(x)))
+        others = len(self.layers) - sum(isinstance(layer, BatchNorm) for layer in self.layers)
+        norms = iter(modules[others:])
+        for _ in range(self.times):
+            same = iter(modules[:others])
+            for layer in self.layers:
+                x = next(norms if isinstance(layer, BatchNorm) else same)(x)
         return x
 
     def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
-        own: Any = self.convolution
-        convolution = partial(own.run_packed, run=run, weights=own.weights(run))
-        norm = partial(BatchNorm().run_packed, run=run)
-        return self.forward(values, convolution, *[norm] * self.times)
+        layers: list[Any] = [
+            _Applied(layer, layer.weights(run)) if isinstance(layer, Convolution) else layer
+            for layer in self.layers
+        ]
+        every = [(layer, runs.INPUT_SHAPE) for layer in layers * self.times]
+        return run.sequence(values, [every] * run.members, [[None] * len(every)] * run.members)
 
     def forward_lines(self, name: str, reads: str, writes: str) -> list[str] | None:
-        call = f"{writes} = self.{name}.norm{{}}(functional.relu(self.{name}.conv({{}})))"
-        return [call.format(n, reads if n == 1 else writes) for n in range(1, self.times + 1)]
+        return runs.forward_lines(
+            self.layers * self.times, reads, writes, f"{name}.", self._names()
+        )
+
+
+# What stands behind a convolution that is repeated, if nothing else is said.
+_BEHIND: list[Layer] = [ReLU(), BatchNorm()]
+
+
+def _trained(layer: Layer) -> bool:
+    return isinstance(layer, Convolution | BatchNorm)
+
+
+class _Applied(NamedTuple):
+    """A convolution of filters that are at hand."""
+
+    layer: Convolution
+    weights: tuple[Tensor, Tensor | None]
+
+    def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
+        return self.layer.run_packed(values, run, self.weights)
 
 
 class _Gate(Conv):
