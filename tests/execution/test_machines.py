@@ -40,7 +40,7 @@ def test_three_groups_of_workers_on_a_server(
     same front, and any of them has the winner's weights. Nobody ever sees the password."""
     monkeypatch.setenv("NAS_MNIST_STORAGE", postgres)
     machines = [tmp_path / name for name in ("one", "two", "three")]
-    more = ("--trials", "20", "--workers", "1", "--json")
+    more = ("--trials", "12", "--workers", "1", "--json")
     with ExitStack() as stack:
         searches = []
         for folder in machines:
@@ -56,7 +56,7 @@ def test_three_groups_of_workers_on_a_server(
         said = [search.communicate(timeout=200) for search in searches[:2]]
     for search, (_, err) in zip(searches, said, strict=False):
         assert search.returncode == 0, err
-    check_finished(postgres, 20)
+    check_finished(postgres, 12)
     fronts = [json.loads(out) for out, _ in said]
     assert fronts[0] == fronts[1]
 
@@ -123,7 +123,7 @@ def test_a_node_of_a_ray_cluster_is_killed(tmp_path: Path, ray_cluster: Cluster)
     cluster: one node of three is left."""
     (tmp_path / "studies").mkdir()
     address, kill_node = ray_cluster
-    more = ("--trials", "20", "--ray", address, "--worker-gpus", "0.5")
+    more = ("--trials", "12", "--ray", address, "--worker-gpus", "0.5")
     with started(tmp_path, *more) as search:
         owners = running_workers(search, url_of(tmp_path), 2)
         kill_node()
@@ -134,7 +134,7 @@ def test_a_node_of_a_ray_cluster_is_killed(tmp_path: Path, ray_cluster: Cluster)
             time.sleep(0.1)
         out, err = search.communicate(timeout=200)
     assert search.returncode == 0, err
-    check_finished(url_of(tmp_path), 20)
+    check_finished(url_of(tmp_path), 12)
     assert "demo: front within 1,500 parameters" in out
 
 

@@ -117,7 +117,7 @@ def test_one_seed_gives_one_study(tmp_path: Path) -> None:
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
 def test_interrupted_trials_return_to_the_queue(tmp_path: Path, sent: signal.Signals) -> None:
     (tmp_path / "studies").mkdir()
-    with started(tmp_path, "--trials", "20", "--workers", "2") as search:
+    with started(tmp_path, "--trials", "10", "--workers", "2") as search:
         wait_for_complete(search, url_of(tmp_path))
         search.send_signal(sent)
         out, err = search.communicate(timeout=60)
@@ -130,8 +130,8 @@ def test_interrupted_trials_return_to_the_queue(tmp_path: Path, sent: signal.Sig
     assert TrialState.WAITING in states
     kept = [trial for trial in trials(url_of(tmp_path)) if trial.state.is_finished()]
 
-    assert runner(tmp_path)(*DIGITS, "--trials", "20").code == 0
-    check_finished(url_of(tmp_path), 20)
+    assert runner(tmp_path)(*DIGITS, "--trials", "10").code == 0
+    check_finished(url_of(tmp_path), 10)
     assert [trials(url_of(tmp_path))[trial.number] for trial in kept] == kept
 
 

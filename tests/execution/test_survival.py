@@ -16,7 +16,7 @@ from tests.conftest import CommandLine, runner
 from tests.execution.finished import DIGITS, check_finished, started, trials, url_of
 
 KILLS = 20
-TOTAL = 40
+TOTAL = 25
 
 
 def workers_of(folder: Path) -> list[int]:
@@ -105,7 +105,7 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
         runs += 1
         said = errors.read_text()
         if code == 0:
-            total += 20
+            total += 10
         elif code != -signal.SIGKILL:  # out of patience with workers that die before a trial ends
             assert "error: a worker was killed" in said, said
         now = finished(tmp_path)

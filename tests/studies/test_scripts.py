@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
+import runpy
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import chdir, redirect_stderr
 from pathlib import Path
+from typing import TypeAlias
 
 import pandas as pd
 import pytest
@@ -14,6 +20,7 @@ from tests.conftest import Search
 
 ROOT = Path(__file__).parents[2]
 SIMULATION = ROOT / "studies" / "pruner_simulation"
+Refused: TypeAlias = Callable[..., tuple[int, str]]
 CURVES = ROOT / "results" / "curves" / "mnist-8000.csv"
 
 
@@ -26,6 +33,25 @@ def run(folder: Path, script: Path, *arguments: object) -> subprocess.CompletedP
         timeout=300,
         check=False,
     )
+
+
+@pytest.fixture
+def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Refused:
+    """Runs a script that ends before it has begun, in this process: importing torch takes longer.
+    Its exit code, and its line."""
+
+    def run_here(script: Path, *arguments: str) -> tuple[int, str]:
+        err, before = io.StringIO(), signal.getsignal(signal.SIGTERM)
+        monkeypatch.setattr(sys, "argv", [str(script), *arguments])
+        monkeypatch.syspath_prepend(script.parent)
+        with chdir(tmp_path), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(script), run_name="__main__")
+        signal.signal(signal.SIGTERM, before)
+        (line,) = err.getvalue().splitlines()
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, line
+
+    return run_here
 
 
 def test_curves_are_recorded(tmp_path: Path) -> None:
@@ -91,11 +117,10 @@ def test_searches_are_simulated(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "# {}\nnothing\n1\n", "# no json\n"])
-def test_a_file_that_is_no_table(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_no_table(tmp_path: Path, text: str, refused: Refused) -> None:
     (tmp_path / "bad.csv").write_text(text)
-    done = run(tmp_path, SIMULATION / "simulate.py", "bad.csv")
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
+    code, line = refused(SIMULATION / "simulate.py", "bad.csv")
+    assert code == 1
     assert line.startswith("error: bad.csv: not a table of curves")
 
 
@@ -116,11 +141,15 @@ def test_a_file_that_is_no_table(tmp_path: Path, text: str) -> None:
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
 def test_bad_requests(
-    tmp_path: Path, script: str, arguments: tuple[str, ...], code: int, message: str
+    tmp_path: Path,
+    script: str,
+    arguments: tuple[str, ...],
+    code: int,
+    message: str,
+    refused: Refused,
 ) -> None:
-    done = run(tmp_path, SIMULATION / script, *arguments)
-    assert done.returncode == code
-    (line,) = done.stderr.splitlines()
+    found, line = refused(SIMULATION / script, *arguments)
+    assert found == code
     assert line.startswith("error: ") and message in line
     assert not list(tmp_path.iterdir())
 
