@@ -75,6 +75,7 @@ class Augmentation(_Settings):
     shear: float = Field(0.0, ge=0, le=60)  # degrees
     brightness: float = Field(0.0, ge=0, le=1)  # relative
     contrast: float = Field(0.0, ge=0, le=1)  # relative, about the image's mean
+    plain_epochs: int = Field(0, ge=0, le=10_000)  # the last ones, without any of it
 
 
 class Recipe(_Settings):

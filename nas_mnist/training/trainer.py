@@ -169,6 +169,8 @@ def draw_batches(images: int, recipe: Recipe, seed: int, epoch: int) -> tuple[Te
     generator = torch.Generator().manual_seed(derived_seed(seed, epoch))
     order = torch.randperm(images, generator=generator)[: steps * size]
     changes = torch.rand(steps * size, 7, generator=generator) * 2 - 1
+    if epoch > recipe.epochs - recipe.augmentation.plain_epochs:
+        changes.zero_()
     return order.view(steps, size), changes.view(steps, size, -1)
 
 

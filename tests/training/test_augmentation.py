@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from nas_mnist.training.recipe import Augmentation
-from nas_mnist.training.trainer import augment
+from nas_mnist.training.recipe import Augmentation, Recipe
+from nas_mnist.training.trainer import augment, draw_batches
 
 NONE = Augmentation(rotation=0, shift=0, scale=0)
 
@@ -92,3 +92,16 @@ def test_one_seed_one_augmentation(blobs: Tensor) -> None:
     first = augmented(blobs, everything, seed=3)
     assert torch.equal(augmented(blobs, everything, seed=3), first)
     assert not torch.equal(augmented(blobs, everything, seed=4), first)
+
+
+def test_the_last_epochs_can_be_plain(blobs: Tensor) -> None:
+    """With the order that they have anyway; the epochs before are what they are."""
+    plain = Recipe(epochs=3, batch_size=16, augmentation={"plain_epochs": 2})
+    usual = plain.changed({"augmentation": {"plain_epochs": 0}})
+    for epoch in (1, 2, 3):
+        (order, changes), (as_usual, changed) = (
+            draw_batches(32, own, 7, epoch) for own in (plain, usual)
+        )
+        assert torch.equal(order, as_usual)
+        assert torch.equal(changes, changed if epoch == 1 else torch.zeros_like(changed))
+    assert torch.allclose(augment(blobs[:16], Augmentation(), changes[0]), blobs[:16], atol=1e-5)
