@@ -131,9 +131,9 @@ def test_rooms_are_small() -> None:
     """A file that outgrows this does two things, and so does a package."""
     assert {file.name: size for file, size in SIZES.items() if size > 300} == {}
     # 8,000 and 60 held until the kernels came, the readers of pictures, choice under noise, and
-    # deskewing.
-    assert sum(SIZES.values()) <= 10_450
-    assert len(MODULES) <= 72
+    # what each decision buys.
+    assert sum(SIZES.values()) <= 11_400
+    assert len(MODULES) <= 77
     assert sum(size for file, size in SIZES.items() if file.parent.name == "search") <= 1300
 
 

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from nas_mnist.cli import network_commands, search_commands, study_commands
+from nas_mnist.cli import network_commands, search_commands, study_commands, training_commands
 from nas_mnist.cli.console import note, output_written
 from nas_mnist.cli.options import refused, with_options
 from nas_mnist.errors import NasMnistError, RequestError, is_out_of_memory
@@ -37,10 +37,11 @@ def _say_version(
 
 for command in (
     *(search_commands.search, search_commands.confirm, study_commands.front),
-    *(network_commands.inspect, network_commands.references, network_commands.train),
+    *(network_commands.inspect, network_commands.references, training_commands.train),
+    training_commands.explain,
     *(study_commands.export, study_commands.report, study_commands.dashboard),
     study_commands.studies,
-    *(network_commands.reproduce, network_commands.bench),
+    *(training_commands.reproduce, network_commands.bench),
 ):
     app.command()(with_options(command))
 

@@ -1,19 +1,15 @@
-"""Commands about single networks: `inspect`, `references`, `train`, `reproduce` and `bench`."""
+"""Commands about single networks: `inspect`, `references` and `bench`."""
 
-from contextlib import closing
-from itertools import chain
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Any
-
-import typer
 
 from nas_mnist.cli.console import note, print_result
 from nas_mnist.errors import RequestError
 from nas_mnist.execution.spec import available_cores
 from nas_mnist.networks import references as known
-from nas_mnist.report import check_export, tables
-from nas_mnist.training.recipe import Recipe, dataset_recipe, parse_settings
-from nas_mnist.training.runs import Run, reproduce as train_steps, train_runs
+from nas_mnist.report import tables
+from nas_mnist.training.recipe import Recipe, dataset_recipe
 from nas_mnist.training.speed import NETWORKS, Measured, Request, loops, measure
 
 
@@ -33,117 +29,6 @@ def references(as_json: bool = False) -> None:
     networks = list(known.references().values())
     shown = tables.references_table(networks), tables.lifecycles_table(known.steps())
     print_result(list(map(tables.reference_values, networks)), *shown, as_json=as_json)
-
-
-def train(
-    target: str,
-    seeds: int = 1,
-    seed: int | None = None,
-    dataset: str | None = None,
-    train_samples: int | None = None,
-    epochs: int | None = None,
-    recipe: list[str] | None = None,
-    split: bool = False,
-    output: Path | None = None,
-    storage: str | None = None,
-    data_dir: Path | None = None,
-    device: str = "auto",
-    precision: str | None = None,
-    plugins: list[str] | None = None,
-    as_json: bool = False,
-) -> None:
-    """Train one network on all training images and test it after every epoch. A trial's is trained
-    as its study trains, unless told otherwise."""
-    from nas_mnist.execution.target import prepare_training, resolve_target
-    from nas_mnist.training.device import named, unused_gpu
-
-    if output is not None:
-        check_export(output)
-    given = parse_settings(recipe or [])
-    if "epochs" in given:
-        raise typer.BadParameter("--epochs sets the epochs", param_hint="--recipe")
-    given |= {} if epochs is None else {"epochs": epochs}
-    found = resolve_target(target, storage)
-    images: dict[str, Any] = {"dataset": dataset, "split": split, "train_samples": train_samples}
-    where: dict[str, Any] = {"data_dir": data_dir, "device": device, "precision": precision}
-    training = prepare_training(found, given, seed=seed, **images, **where)
-    settings, data, kind = training.recipe, training.data, training.precision
-    note(
-        f"recipe: {training.whose}; peak learning rate {settings.learning_rate:g}, "
-        f"{tables.counted(settings.epochs, 'epoch')} on {len(data.train):,} images of "
-        f"{training.dataset}, on {named(training.device)}"
-    )
-    if why := unused_gpu(device):
-        note(why)
-    judged, name = ("validation", "val_accuracy") if split else ("test", "test_accuracy")
-    wanted = range(training.seed, training.seed + seeds)
-    how: Any = training.device, kind, output is not None
-    runs: dict[int, Run] = {}
-    for run in chain.from_iterable(train_runs(found.architecture, settings, data, wanted, *how)):
-        runs[run.seed], epoch = run, run.curve[-1]
-        note(
-            f"seed {run.seed} epoch {epoch.epoch}/{settings.epochs}: loss {epoch.train_loss:.4f}, "
-            f"train {epoch.train_accuracy:.2f} %, {judged} {epoch.accuracy:.2f} %, "
-            f"{epoch.seconds:.1f} s"
-        )
-    trained = [*runs.values()]
-    sizes = {"name": found.name, **tables.size_values(found.architecture)}
-    values = {
-        **{**sizes, "dataset": training.dataset, "recipe": settings.as_dict()},
-        **tables.runs_values(trained, name),
-        "precision": str(kind).removeprefix("torch."),
-    }
-    print_result(values, tables.runs_table(values, trained), as_json=as_json)
-    if output is not None:
-        from nas_mnist.report.export import export_run
-
-        network = found.name, found.architecture
-        note(f"wrote {output}, {export_run(*network, data, settings, trained[0], output)}")
-
-
-def reproduce(
-    lifecycle: str,
-    seeds: int = 1,
-    seed: int = 0,
-    most_parameters: int | None = None,
-    epochs: int | None = None,
-    dataset: str = "mnist",
-    train_samples: int | None = None,
-    data_dir: Path | None = None,
-    workers: int | None = None,
-    results_dir: Path = Path("runs"),
-    as_json: bool = False,
-) -> None:
-    """Retrain a hand-made lifecycle: each step under its author's settings, published beside
-    measured. The same command goes on where it was stopped."""
-    from nas_mnist.report.lifecycle_table import Lifecycle
-    from nas_mnist.training.datasets import first_train_samples, load_dataset
-
-    wanted = range(seed, seed + seeds)
-    run: dict[str, Any] = {"dataset": dataset, "train_samples": train_samples, "epochs": epochs}
-    kept = {**run, "most_parameters": most_parameters, "seeds": list(wanted)}
-    record = Lifecycle(lifecycle, kept, results_dir / lifecycle)
-    missing = record.missing()
-    if missing:
-        first_train_samples(load_dataset(dataset, data_dir), train_samples)  # before any process
-    record.write()
-    for number, why in record.left_out.items():
-        note(f"step {number}: {why}")
-    note(f"{len(record.done)} steps are trained, {len(missing)} to go")
-    training = train_steps(missing, wanted, workers or available_cores(), data_dir=data_dir, **run)
-    with closing(training):
-        for found in training:
-            step, test = found.step, tables.spread_text(found.test_mean, found.test_sd)
-            published = record.published(step)["test_accuracy"]
-            beside = f", published {published:.2f} %" if published else ""
-            record.done[step.number] = found
-            record.write()
-            note(
-                f"step {step.number}, {step.title}: test {test} % at the final epoch, "
-                f"best {found.test_best:.2f} %{beside}"
-            )
-    print_result(record.values(), record.table(), as_json=as_json)
-    note("wrote " + ", ".join(map(str, record.files)))
 
 
 def bench(

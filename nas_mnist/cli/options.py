@@ -21,7 +21,11 @@ def _import_plugins(modules: list[str] | None) -> list[str] | None:
 
 _DATASET = "mnist, fashion-mnist, kmnist, digits, folder (of --data-dir), or MODULE:ATTRIBUTE."
 _PRECISION = "auto (what the device is best at), float32 or bfloat16."
-_TARGET = "A notation, a reference's name, or STUDY:TRIAL."
+_TARGET = "A notation, a reference's name, STUDY (its winner), or STUDY:TRIAL."
+_COMPARE = "Train this network too, and say how they differ; by validation images."
+_COMPARE_RECIPE = "A training setting of the network compared with; repeatable."
+_EXPLAINED_FILE = "Show what `explain` kept in this explained.json too; repeatable."
+_LARGEST = "More seeds only for the N largest differences so far."
 _MOST_ACCURATE = "Confirm also the N networks most accurate by validation."
 _AT_LEAST = "The smallest network with this accuracy, %, by validation."
 _ALSO = "Confirm this completed trial too; repeatable."
@@ -52,6 +56,14 @@ _OPTIONS: dict[str, Any] = {
     "confirm.seeds": Option(min=1, max=100, help="Fresh seeds of each network."),
     "train.seeds": Option(min=1, max=100, help="How many seeds, side by side."),
     "reproduce.seeds": Option(min=1, max=100, help="Seeds of each step."),
+    "explain.lifecycle": Option("--lifecycle", help="Walk from a plain skeleton to the network."),
+    "explain.seeds": Option(min=2, max=100, help="Seeds of each variant."),
+    "largest": Option(min=1, metavar="N", help=_LARGEST, show_default="all"),
+    "explain.dataset": Option(help=_DATASET, show_default="the study's, or mnist"),
+    "explain.epochs": Option(min=1, max=10_000, help="Epochs a run.", show_default="the study's"),
+    "explain.precision": Option(help=_PRECISION, show_default="the study's, or auto"),
+    "explain.figure": Option(help="Also draw the differences: .html, .png or .svg."),
+    "explain.results_dir": Option(help="Where TARGET/explained.json and .md go."),
     "train.epochs": Option(
         min=1, max=10_000, help="Epochs a run.", show_default="the study's, or 15"
     ),
@@ -59,6 +71,8 @@ _OPTIONS: dict[str, Any] = {
     "train.dataset": Option(help=_DATASET, show_default="the study's, or mnist"),
     "train.precision": Option(help=_PRECISION, show_default="the study's, or auto"),
     "train.output": Option("--output", "-o", help="Keep the first seed's network: a .py file."),
+    "compare": Option(metavar="TARGET", help=_COMPARE, show_default="none"),
+    "compare_recipe": Option(metavar="KEY=VALUE", help=_COMPARE_RECIPE),
     "split": Option(help=_SPLIT),
     "reproduce.epochs": Option(min=1, max=10_000, help="Epochs a run.", show_default="as aimed at"),
     "most_accurate": Option(
@@ -80,6 +94,7 @@ _OPTIONS: dict[str, Any] = {
     "csv": Option(help="Also write the front as CSV."),
     "figure": Option(help="Also draw the front: .html, .png or .svg."),
     "reproduced": Option(metavar="FILE", help=_REPRODUCED),
+    "explained": Option(metavar="FILE", help=_EXPLAINED_FILE),
     "host": Option(help="Address to listen on; others than 127.0.0.1 let others in."),
     "port": Option(min=0, max=65535, help="0 for any that is free."),
     "timeout": Option(metavar="TIME", help=_TIMEOUT, show_default="none"),

@@ -110,18 +110,21 @@ def report(
     artifact_dir: str | None = None,
     plugins: list[str] | None = None,
     reproduced: list[Path] | None = None,
+    explained: list[Path] | None = None,
 ) -> None:
     """Write a study's report as one page that needs no network."""
     if output.suffix != ".html":
         raise typer.BadParameter(f"{output} must end in .html", param_hint="--output")
     record = open_study(study, storage, artifact_dir)
 
+    from nas_mnist.report.explanation import Explanation
     from nas_mnist.report.lifecycle_table import read_reproduced
     from nas_mnist.report.page import write_report
     from nas_mnist.training.datasets import load_dataset
 
     beside = read_reproduced(reproduced or [], record.spec.dataset)
-    write_report(record, load_dataset(record.spec.dataset, data_dir), output, beside)
+    told = [Explanation.kept(file) for file in explained or []]
+    write_report(record, load_dataset(record.spec.dataset, data_dir), output, beside, told)
     note(f"wrote {output}")
 
 

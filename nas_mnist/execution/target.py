@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from optuna.trial import FrozenTrial
 
-from nas_mnist.errors import ArchitectureError, RequestError
+from nas_mnist.errors import ArchitectureError, RequestError, StudyError
+from nas_mnist.execution.confirmation import chosen
 from nas_mnist.execution.records import StudyRecord, load_study, reading
-from nas_mnist.execution.spec import StudySpec, default_storage
+from nas_mnist.execution.spec import StudySpec, default_storage, parse_url
 from nas_mnist.lookup import import_plugin, module_of
 from nas_mnist.networks.architecture import Architecture, format_notation, parse_notation
 from nas_mnist.networks.references import references
@@ -44,8 +45,9 @@ class Target(NamedTuple):
 
 
 def resolve_target(text: str, storage: str | None = None) -> Target:
-    """The network of a reference's name, a notation, or `STUDY:TRIAL` (of a study in that
-    storage, if it is not where `search` puts it). RequestError if the text names no network."""
+    """The network of a reference's name, a notation, a study's name (its winner) or `STUDY:TRIAL`
+    (of a study in that storage, if it is not where `search` puts it). RequestError if the text
+    names no network."""
     if text in references():
         return Target(text, references()[text].architecture)
     if ":" in text:
@@ -58,6 +60,8 @@ def resolve_target(text: str, storage: str | None = None) -> Target:
     try:
         architecture = parse_notation(text)
     except ArchitectureError:
+        if winner := _winner(text, storage):
+            return winner
         close = [name for name in references() if text and name.startswith(text)]
         close += difflib.get_close_matches(text, references(), n=1, cutoff=0.7)
         if not close:
@@ -65,6 +69,21 @@ def resolve_target(text: str, storage: str | None = None) -> Target:
         said = f"{text!r} is no reference; `nas-mnist references` lists them, such as {close[0]}"
         raise RequestError(said) from None
     return Target(format_notation(architecture), architecture)
+
+
+def _winner(study: str, storage: str | None) -> Target | None:
+    """The winner of the study of that name; None if there is no such study."""
+    url = storage or default_storage(study)
+    if storage is None and not Path(str(parse_url(url).database)).exists():
+        return None
+    try:
+        record = load_study(study, url)
+    except StudyError:
+        return None
+    number = chosen(record).trial.number
+    trial = record.begun(number)
+    network = parse_notation(str(trial.user_attrs["notation"]))
+    return Target(f"{study}:{number}", network, record, trial)
 
 
 class Training(NamedTuple):

@@ -4,26 +4,21 @@
     global average pool, [hidden 1×1,] 1×1 to the class scores
 
 Before block 4 there are too few pixels for a max-pool. A template fixes all but the scale of the
-widths; `fit` takes the widest that a limit allows.
+widths; `resizing.py` finds the widest that a limit allows.
 """
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
 
-from nas_mnist.networks.architecture import Architecture, Limit
-from nas_mnist.networks.layers import CLASSES, INPUT_SHAPE, MAX_CHANNELS, Layer, convolution as op
+from nas_mnist.networks.architecture import Architecture
+from nas_mnist.networks.layers import CLASSES, INPUT_SHAPE, Layer, convolution as op
 from nas_mnist.networks.layers.composite import Residual
+from nas_mnist.networks.resizing import Resizable, Width
 
-MIN_WIDTH = 4  # narrower maps are not worth a layer; it also bounds the smallest network
 # Below 4 pixels a side a 3×3 convolution pads and a pool is left out, so that at least 2×2 reach
 # the global average: on a 1×1 map eight of nine weights would see only padding.
 _MIN_SIDE, _MIN_OUTPUT_SIDE = 4, 2
 
 _POOL = op.MaxPool()
-
-# Channels of a group of equally wide convolutions, of its name and its first relative width.
-Width: TypeAlias = Callable[[str, float], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +70,8 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
-class Template:
-    """A network whose widths are still to be found."""
+class Template(Resizable):
+    """What the choices of a search make."""
 
     blocks: tuple[Block, ...] = (Block(),) * 4  # with a pool between, while there are pixels
     entry: tuple[Layer, ...] = ()  # before them
@@ -85,7 +80,6 @@ class Template:
     head_ratio: float = 0.0  # of a hidden 1×1 convolution to the average it reads; 0 is none
 
     def network(self, width: Width) -> Architecture:
-        """The network in which each group has that many channels."""
         layers = list(self.entry)
         side, read = INPUT_SHAPE[1], 1.0
         for number, block in enumerate(self.blocks, start=1):
@@ -99,51 +93,3 @@ class Template:
         if self.head_ratio:
             layers += [op.Conv(width("head", read * self.head_ratio), kernel=1), op.ReLU()]
         return Architecture((*layers, op.Conv(self.classes, kernel=1)))
-
-    def groups(self) -> dict[str, float]:
-        """The relative width of each group, by its name."""
-        groups: dict[str, float] = {}
-
-        def width(group: str, relative: float) -> int:
-            groups.setdefault(group, relative)
-            return MIN_WIDTH
-
-        self.network(width)
-        return groups
-
-    def narrowest(self) -> Architecture:
-        """The network with the fewest channels."""
-        return self.network(lambda group, relative: MIN_WIDTH)
-
-
-def fit(template: Template, limit: Limit) -> Architecture:
-    """The widest network that the limit allows, which must allow the narrowest. First the largest
-    common scale of the widths, then one channel at a time for the group that lags most."""
-    shares = template.groups()
-
-    def network(widths: Mapping[str, int]) -> Architecture:
-        return template.network(lambda group, relative: widths[group])
-
-    def scaled(scale: float) -> dict[str, int]:
-        widths = {group: max(MIN_WIDTH, int(scale * share)) for group, share in shares.items()}
-        return {group: min(MAX_CHANNELS, width) for group, width in widths.items()}
-
-    # No width shrinks as the scale grows, so that bisection finds the largest scale.
-    low, high = 0.0, float(MIN_WIDTH)
-    largest, smallest = max(shares.values()), min(shares.values())
-    while high < MAX_CHANNELS / smallest and limit.allows(network(scaled(high))):
-        low, high = high, 2 * high
-    # Widths are whole: below a channel's thousandth no width changes any more but by chance.
-    while (high - low) * largest > 1e-3:
-        middle = (low + high) / 2
-        fits = limit.allows(network(scaled(middle)))
-        low, high = (middle, high) if fits else (low, middle)
-    widths, growable = scaled(low), list(shares)
-    while growable:
-        group = min(growable, key=lambda group: widths[group] / shares[group])
-        wider = {**widths, group: widths[group] + 1}
-        if wider[group] <= MAX_CHANNELS and limit.allows(network(wider)):
-            widths = wider
-        else:
-            growable.remove(group)
-    return network(widths)

@@ -15,6 +15,7 @@ from nas_mnist.networks.architecture import Architecture, format_notation
 from nas_mnist.networks.references import references
 from nas_mnist.report.front_table import EpochUsage
 from nas_mnist.report.tables import counted, last_epochs_text
+from nas_mnist.training.paired import Difference
 from nas_mnist.training.runs import Reproduced
 
 FRONT_COLOR = "#1f5fbf"
@@ -183,6 +184,33 @@ def importance_figure(shares: Mapping[str, float]) -> go.Figure:
     """Choices by their share, the largest on top."""
     named = {name.replace("_", " "): share for name, share in shares.items()}
     return _bar_figure(named, FRONT_COLOR, "share", ".2f", 26)
+
+
+def differences_figure(
+    title: str, differences: Mapping[str, Difference], *, in_order: bool = False
+) -> go.Figure:
+    """Differences with their 95% intervals, the largest loss on top, or `in_order`. One that is
+    far beyond the others is cut off: its number stands beside its name."""
+    ranked = [*differences.items()][::-1]  # bars are drawn from below
+    if not in_order:
+        ranked.sort(key=lambda own: -own[1].mean)
+    ends = sorted(abs(own.mean) + own.chance for own in differences.values())
+    most = 1.1 * min(ends[-1], 2 * ends[-2]) if len(ends) > 1 else None
+    highest = max((own.mean + own.chance for own in differences.values()), default=0.0)
+    spread = {"range": [-most, min(most, max(highest * 1.1, most / 9))]} if most else {}
+    bars = go.Bar(
+        x=[own.mean for _, own in ranked],
+        y=[f"{name}  {own.mean:+.2f}" for name, own in ranked],
+        orientation="h",
+        marker_color=[FRONT_COLOR if own.beyond_chance else _TRIALS for _, own in ranked],
+        error_x={"array": [own.chance for _, own in ranked], "color": "#555555", "thickness": 1},
+        hovertemplate="%{y}<extra></extra>",
+    )
+    axes = {
+        "xaxis": {"title": "difference in validation accuracy, points; 95% intervals", **spread},
+        "yaxis": {"automargin": True},
+    }
+    return go.Figure(bars, _box(150 + 24 * len(ranked), title=title, margin={"t": 60}, **axes))
 
 
 def _bar_figure(

@@ -21,6 +21,7 @@ from nas_mnist.errors import RequestError
 from nas_mnist.execution.confirmation import Candidate, candidates, chosen
 from nas_mnist.execution.records import StudyRecord
 from nas_mnist.report import figures, front_table, replace_files, writing
+from nas_mnist.report.explanation import Explanation
 from nas_mnist.report.export import trained_network, trained_run
 from nas_mnist.report.tables import TEXT_COLUMNS, counted, layer_rows
 from nas_mnist.search.front import on_log_scale
@@ -91,11 +92,16 @@ def check_figure_name(file: Path) -> None:
 
 
 def write_report(
-    record: StudyRecord, dataset: Dataset, file: Path, reproduced: Sequence[Reproduced] = ()
+    record: StudyRecord,
+    dataset: Dataset,
+    file: Path,
+    reproduced: Sequence[Reproduced] = (),
+    explained: Sequence[Explanation] = (),
 ) -> None:
     """Write the study's report as HTML: its front beside the retrained networks of `reproduced`,
-    how it went, and its winner's mistakes on the dataset's test images. StudyError if no trial
-    has completed, StorageError if the winner's weights are missing."""
+    how it went, what `explained` says of decisions, and its winner's mistakes on the dataset's
+    test images. StudyError if no trial has completed, StorageError if the winner's weights are
+    missing."""
     spec, counts, winner = record.spec, record.counts(), chosen(record)
     trial, shown, shares = winner.trial, candidates(record), importances(record)
     title = f"{record.name}: networks within {spec.budget:,} parameters on {spec.dataset}"
@@ -128,6 +134,7 @@ def write_report(
         text_part(f"The winner: trial {trial.number}", "h2"),
         text_part(trial.notation, "pre"),
         table_part(layer_rows(trial.architecture)),
+        *_decisions(explained),
         *_mistakes(record, winner, dataset),
         text_part("Configuration", "h2"),
         text_part("As resolved when the study was made, and the versions that made it."),
@@ -152,6 +159,16 @@ def importances(record: StudyRecord) -> dict[str, float]:
         params=[name for name in trials[0].params if name != "fill"],
         target=lambda trial: residuals[trial.number],
     )
+
+
+def _decisions(explained: Sequence[Explanation]) -> Iterator[str]:
+    """What each decision of a network buys."""
+    for own in explained:
+        title, differences = own.drawn()
+        yield text_part(title, "h2")
+        yield text_part(own.caption())
+        yield figure_part(figures.differences_figure("", differences, in_order=own.chain))
+        yield table_part(own.rows())
 
 
 def _mistakes(record: StudyRecord, winner: Candidate, dataset: Dataset) -> Iterator[str]:

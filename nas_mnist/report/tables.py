@@ -10,9 +10,11 @@ from rich.table import Table
 
 from nas_mnist.networks.architecture import Architecture, format_notation
 from nas_mnist.networks.references import Reference, Step
+from nas_mnist.training.paired import Difference
 from nas_mnist.training.runs import LAST_EPOCHS, Run, mean_and_sd
 from nas_mnist.training.speed import TRIAL_IMAGES, Measured
 
+_WORTH_SEEING = 0.05  # points
 _SIZES = ("parameters", "macs", "receptive_field")
 TEXT_COLUMNS = {
     *("analysis", "layer", "lifecycle", "loop", "name", "network", "notation", "steps"),
@@ -159,6 +161,25 @@ def runs_table(values: dict[str, Any], runs: Sequence[Run]) -> Table:
     last = last_epochs_text(len(runs[0].curve))
     least = f"at least {values['last4_min']:.2f} % over {last}"
     return text_table(title, rows, f"{judged} {spread} % at the final epoch, {least}")
+
+
+def difference_values(difference: Difference) -> dict[str, Any]:
+    """What `train --compare --json` says of two networks."""
+    low, high = difference.mean - difference.chance, difference.mean + difference.chance
+    said = {"difference": difference.mean, "error": difference.error, "interval": [low, high]}
+    seeds = difference.seeds_for(_WORTH_SEEING)
+    return {**said, "beyond_chance": difference.beyond_chance, "seeds_for_0.05": seeds}
+
+
+def difference_text(difference: Difference) -> str:
+    found = difference_values(difference)
+    low, high = found["interval"]
+    beyond = "beyond chance" if difference.beyond_chance else "no more than chance"
+    return (
+        f"difference {difference.mean:+.3f} ± {difference.error:.3f} points over "
+        f"{counted(difference.pairs, 'pair')} of seeds (95%: {low:+.3f} to {high:+.3f}): {beyond}; "
+        f"a difference of {_WORTH_SEEING} takes {found['seeds_for_0.05']} seeds"
+    )
 
 
 def bench_values(measured: Sequence[Measured]) -> dict[str, Any]:

@@ -20,7 +20,8 @@ from nas_mnist.lookup import find
 from nas_mnist.networks.architecture import Architecture, Limit, format_notation
 from nas_mnist.networks.layers import CLASSES, MAX_CHANNELS
 from nas_mnist.networks.references import references
-from nas_mnist.networks.skeleton import Template, fit
+from nas_mnist.networks.resizing import fit
+from nas_mnist.networks.skeleton import Template
 from nas_mnist.search.choices import DEFAULT_CHOICES, Choice, Point
 
 _PROBES, _PROBE_LIMITS = 24, (300, 1500, 8000)  # draws, and their limits, that tell spaces apart

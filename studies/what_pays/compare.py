@@ -26,7 +26,8 @@ from nas_mnist.networks.layers import Layer, convolution as op
 from nas_mnist.networks.layers.composite import Repeat, Residual
 from nas_mnist.networks.layers.deskew import Deskew
 from nas_mnist.networks.layers.smooth import AntiAliasedPool, SiLU
-from nas_mnist.networks.skeleton import Block, Template, fit
+from nas_mnist.networks.resizing import fit
+from nas_mnist.networks.skeleton import Block, Template
 from nas_mnist.processes import interrupts_held, process_pool
 from nas_mnist.report import writing
 from nas_mnist.search.space import DEFAULT

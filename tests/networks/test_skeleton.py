@@ -15,7 +15,8 @@ from nas_mnist.errors import RequestError
 from nas_mnist.networks.architecture import Architecture, Limit, format_notation
 from nas_mnist.networks.layers.composite import Residual
 from nas_mnist.networks.layers.convolution import Conv, DepthwiseConv, MaxPool
-from nas_mnist.networks.skeleton import MIN_WIDTH, Block, Template, fit
+from nas_mnist.networks.resizing import MIN_WIDTH, fit
+from nas_mnist.networks.skeleton import Block, Template
 from nas_mnist.search.choices import CONVOLUTIONS, MAX_CONVOLUTIONS, MAX_POOLS
 from nas_mnist.search.space import DEFAULT
 

@@ -1,0 +1,256 @@
+"""What each decision buys: trained and kept variant by variant, and shown as a table."""
+
+import json
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from rich.table import Table
+
+from nas_mnist.errors import DataError, RequestError, reason
+from nas_mnist.networks.architecture import format_notation, parse_notation
+from nas_mnist.report import replace_files, tables
+from nas_mnist.training.decisions import Variant
+from nas_mnist.training.paired import Difference, PairedRun, Task, differences
+from nas_mnist.training.recipe import Recipe
+from nas_mnist.training.trainer import EpochRecord
+
+_HEADINGS = (
+    *("step", "target", "parameters", "MACs", "receptive field", "train %", "validation %"),
+    *("difference", "test %", "lowest of last 4 %", "analysis"),
+)
+
+
+class Explanation:
+    """A network's variants, the runs of those that are trained, and the files that keep them."""
+
+    def __init__(
+        self, name: str, variants: Sequence[Variant], settings: Mapping[str, Any], file: Path
+    ) -> None:
+        """`settings`: what all runs share beside network, recipe and seed. The runs that `file`
+        (.json) has are taken over: DataError if they cannot be read, RequestError if they are of
+        other settings. `chain`: each is compared with the one before, not with the first."""
+        self.name, self.variants, self.settings = name, variants, dict(settings)
+        self.file, self.table_file = file, file.with_suffix(".md")
+        self.runs: dict[str, list[PairedRun]] = {own.name: [] for own in variants}
+        if file.exists():
+            self._read()
+
+    @classmethod
+    def kept(cls, file: Path) -> Self:
+        """What `explain` kept in that file. DataError if it cannot be read."""
+        with _reading(file):
+            values = json.loads(file.read_text("utf-8"))
+            variants = [
+                Variant(
+                    entry["name"],
+                    entry["title"],
+                    entry["question"],
+                    parse_notation(entry["notation"]),
+                    Recipe().changed(entry["recipe"]),
+                    entry["impossible"],
+                )
+                for entry in values["variants"]
+            ]
+            settings = {n: v for n, v in values.items() if n not in ("name", "variants")}
+            name = str(values["name"])
+        return cls(name, variants, settings, file)
+
+    @property
+    def chain(self) -> bool:
+        return self.variants[0].name == "skeleton"
+
+    def tasks(self, seeds: Sequence[int], largest: int | None = None) -> list[Task]:
+        """What is still to be trained: every variant with all seeds, or only those with the
+        `largest` differences so far, and what they are compared with."""
+        wanted = {own.name for own in self.variants if not own.impossible}
+        if largest is not None:
+            effects = {name: own for name, own in self.differences().items() if own}
+            ranked = sorted(effects, key=lambda name: -abs(effects[name].mean))[:largest]
+            wanted &= {*ranked, *map(self._base, ranked)}
+        tasks = []
+        for own in self.variants:
+            have = {run.seed for run in self.runs[own.name]}
+            left = tuple(seed for seed in seeds if seed not in have)
+            if left and own.name in wanted:
+                tasks.append(Task(own.name, own.architecture, own.recipe, left))
+        return tasks
+
+    def add(self, name: str, runs: Sequence[PairedRun]) -> None:
+        """Keep more runs of a variant, to as many digits as the file has."""
+        more = [_run(_run_values(run)) for run in runs]
+        self.runs[name] = sorted([*self.runs[name], *more], key=lambda run: run.seed)
+        self.write()
+
+    def write(self) -> None:
+        table = tables.markdown_table(self.rows(), ["---"] * len(_HEADINGS))
+        text = f"{json.dumps(self.values(), indent=1)}\n"
+        replace_files({self.file: text.encode(), self.table_file: f"{table}\n".encode()})
+
+    def differences(self) -> dict[str, Difference | None]:
+        """Of each variant to what it is compared with; None before both are trained."""
+        if not self.chain:
+            return differences(self.runs, self.variants[0].name)
+        found: dict[str, Difference | None] = {own.name: None for own in self.variants}
+        for own in self.variants[1:]:
+            if own.impossible:
+                continue
+            base = self._base(own.name)
+            found[own.name] = differences({n: self.runs[n] for n in (base, own.name)}, base)[
+                own.name
+            ]
+        return found
+
+    def values(self) -> dict[str, Any]:
+        """What `explain --json` prints, and what is kept."""
+        effects, said = self.differences(), self.analyses()
+        kept = []
+        for own in self.variants:
+            values: dict[str, Any] = tables.picked(own, "name", "title", "question", "impossible")
+            values |= {**tables.size_values(own.architecture), "recipe": own.recipe.as_dict()}
+            effect = effects[own.name]
+            values["difference"] = None if effect is None else effect._asdict()
+            values["analysis"] = said[own.name]
+            values["runs"] = [_run_values(run) for run in self.runs[own.name]]
+            kept.append(values)
+        return {"name": self.name, **self.settings, "variants": kept}
+
+    def table(self) -> Table:
+        title = f"{self.name}: {'one decision a step' if self.chain else 'what each decision buys'}"
+        return tables.text_table(title, self.rows(), self.caption())
+
+    def caption(self) -> str:
+        """What the table's figures are."""
+        compared = "the step before it" if self.chain else "the network as it is"
+        return (
+            f"Difference: of the mean validation accuracy to that of {compared}, with the same "
+            "seeds, ± standard error. Train accuracies are those of the network as it changed, "
+            "over augmented images. Test accuracies are there to be read, and decided nothing."
+        )
+
+    def rows(self) -> list[list[str]]:
+        rows: list[Any] = [_HEADINGS]
+        effects, said = self.differences(), self.analyses()
+        for number, own in enumerate(self.variants):
+            sizes = tables.size_values(own.architecture)
+            runs = [run for run in self.runs[own.name] if run.test_accuracy is not None]
+            cells: list[Any] = [None] * 4
+            if runs:
+                accuracies = (
+                    [float(getattr(run, f"{kind}_accuracy")) for run in runs]
+                    for kind in ("train", "val", "test")
+                )
+                train, held_out, test = (_spread(values) for values in accuracies)
+                cells = [train, held_out, _effect_text(effects[own.name]), test]
+                cells.append(min(run.last4_min for run in runs))
+            sizes_shown = [] if own.impossible else [*sizes.values()][1:]
+            shown = sizes_shown or [None] * 3
+            cells += [None] * (5 - len(cells))
+            rows.append([number, own.title, *shown, *cells, said[own.name]])
+        return tables.as_text(rows)
+
+    def drawn(self) -> tuple[str, dict[str, Difference]]:
+        """The title of a figure, and the differences by what they are called there."""
+        effects = self.differences()
+        titles = {own.title: effects[own.name] for own in self.variants}
+        title = f"{self.name}: {'one decision a step' if self.chain else 'each decision undone'}"
+        return title, {title: effect for title, effect in titles.items() if effect}
+
+    def analyses(self) -> dict[str, str]:
+        """What the numbers say of each variant, in words."""
+        effects = self.differences()
+        sizes = sorted((abs(own.mean) for own in effects.values() if own), reverse=True)
+        return {own.name: self._analysis(own, effects[own.name], sizes) for own in self.variants}
+
+    def _analysis(self, own: Variant, effect: Difference | None, sizes: Sequence[float]) -> str:
+        runs = self.runs[own.name]
+        diverged = sum(run.test_accuracy is None for run in runs)
+        lost = f"{diverged} of {len(runs)} seeds diverged" if diverged else ""
+        if own.impossible:
+            return f"there is no such network: {own.impossible}"
+        if effect is None:
+            return lost or ("" if runs else "not yet trained")
+        size, verb = abs(effect.mean), "loses" if effect.mean < 0 else "gains"
+        if not effect.beyond_chance:
+            said = f"no more than chance ({effect.mean:+.2f} ± {effect.error:.2f})"
+            return "; ".join(filter(None, [said, lost]))
+        rank = ": the largest of all" if size == sizes[0] and len(sizes) > 1 else ""
+        said = f"{verb} {size:.2f} ± {effect.error:.2f}{rank}"
+        before = self.runs[self._base(own.name)]
+        train = _mean_train(runs) - _mean_train(before)
+        return "; ".join(filter(None, [said, _because(effect.mean, train, own.name), lost]))
+
+    def _base(self, name: str) -> str:
+        """What a variant is compared with."""
+        names = [own.name for own in self.variants if not own.impossible]
+        return names[max(0, names.index(name) - 1)] if self.chain else names[0]
+
+    def _read(self) -> None:
+        known = {
+            (format_notation(own.architecture), own.recipe): own.name
+            for own in self.variants
+            if not own.impossible
+        }
+        with _reading(self.file):
+            kept = json.loads(self.file.read_text("utf-8"))
+            other = [name for name in self.settings if kept[name] != self.settings[name]]
+            for entry in kept["variants"]:
+                recipe = Recipe().changed(entry["recipe"])
+                name = known.get((entry["notation"], recipe))
+                if name is None:
+                    continue
+                self.runs[name] += map(_run, entry["runs"])
+        if other:
+            asked = f"{kept[other[0]]!r}, not {self.settings[other[0]]!r}"
+            said = f"was made with {other[0].replace('_', '-')} {asked}"
+            raise RequestError(f"{self.file} {said}; give the same, or another --results-dir")
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{file}: {reason(error)}") from None
+    except (ValueError, LookupError, TypeError, AttributeError, RequestError):
+        said = "not a file that `explain` kept; move it away, or name another"
+        raise DataError(f"{file}: {said}") from None
+
+
+def _run_values(run: PairedRun) -> dict[str, Any]:
+    curve = [record.entry("val_accuracy") for record in run.curve]
+    return {**tables.picked(run, "seed", "test_accuracy"), "curve": curve}
+
+
+def _run(kept: Mapping[str, Any]) -> PairedRun:
+    curve = [EpochRecord.of(epoch, "val_accuracy") for epoch in kept["curve"]]
+    return PairedRun(kept["seed"], curve, kept["test_accuracy"])
+
+
+def _spread(values: Sequence[float]) -> str:
+    deviation = statistics.stdev(values) if len(values) > 1 else None
+    return tables.spread_text(statistics.fmean(values), deviation)
+
+
+def _effect_text(effect: Difference | None) -> str | None:
+    return None if effect is None else f"{effect.mean:+.2f} ± {effect.error:.2f}"
+
+
+def _mean_train(runs: Sequence[PairedRun]) -> float:
+    return statistics.fmean(run.train_accuracy for run in runs if run.test_accuracy is not None)
+
+
+def _because(held_out: float, train: float, name: str) -> str:
+    """What a change of the train accuracy says of one of the validation accuracy, in points."""
+    if name == "augmentation":
+        return f"train {train:+.2f}, over other images"
+    if held_out < 0 and train > 0:
+        return f"train rises by {train:.2f}: it over-fits"
+    if held_out < 0:
+        together = "capacity or training, not regularization"
+        return f"train falls by {-train:.2f} too: it lacks {together}"
+    if train > 0:
+        return f"train rises by {train:.2f} too: it learns more"
+    return f"train falls by {-train:.2f}: it is regularized better"

@@ -1,0 +1,62 @@
+"""Differences between networks that were trained with the same seeds."""
+
+from __future__ import annotations
+
+import pytest
+from scipy import stats
+
+from nas_mnist.training.paired import Difference, PairedRun, differences
+from nas_mnist.training.trainer import EpochRecord
+
+
+def runs(*accuracies: float) -> list[PairedRun]:
+    return [
+        PairedRun(seed, [EpochRecord(1, 0.1, 0.5, 90.0, accuracy, 1.0, 0.1)], 50.0)
+        for seed, accuracy in enumerate(accuracies)
+    ]
+
+
+def test_a_difference_alone_is_a_paired_t_test() -> None:
+    ours, theirs = [99.0, 99.3, 98.8, 99.1], [98.7, 99.1, 98.9, 98.8]
+    found = Difference.of([b - a for a, b in zip(ours, theirs, strict=True)])
+    known = stats.ttest_rel(theirs, ours)
+    low, high = known.confidence_interval(0.95)
+    assert found.mean == pytest.approx((low + high) / 2)
+    assert found.chance == pytest.approx((high - low) / 2)
+    assert found.mean / found.error == pytest.approx(known.statistic)
+    assert found.beyond_chance == (known.pvalue < 0.05)
+
+
+def test_seeds_for_a_difference() -> None:
+    """Of pairs that deviate as much as what is looked for, (1.96 + 0.84)² = 7.84."""
+    found = Difference.of([0.0, 0.1 * 2**0.5])  # a deviation of 0.1
+    assert found.seeds_for(0.1) == 8
+    assert found.seeds_for(0.05) == 32
+    assert found.seeds_for(10.0) == 2
+
+
+def test_few_seeds_borrow_from_all() -> None:
+    """Two pairs that agree by luck do not make a difference certain."""
+    known = {
+        "base": runs(99.0, 99.0),
+        "lucky": runs(98.9, 98.9),
+        "noisy": runs(98.8, 99.0),
+        "other": runs(99.2, 98.9),
+    }
+    found = differences(known, "base")
+    assert found["base"] is None
+    lucky, noisy = found["lucky"], found["noisy"]
+    assert lucky and noisy
+    assert lucky.mean == pytest.approx(-0.1)
+    # Variances are 0, 0.02 and 0.045: the prior is 0.02, of four degrees of freedom.
+    assert lucky.error == pytest.approx((4 * 0.02 / 5 / 2) ** 0.5)
+    assert lucky.chance == pytest.approx(lucky.error * stats.t.ppf(0.975, 5))
+    assert not lucky.beyond_chance
+
+
+def test_only_seeds_that_both_have_count() -> None:
+    diverged = PairedRun(1, [], None)
+    known = {"base": runs(99.0, 99.1, 99.2), "one": [*runs(98.0), diverged, *runs(9, 9, 98.2)[2:]]}
+    found = differences(known, "base")["one"]
+    assert found and found.pairs == 2 and found.mean == pytest.approx(-1.0)
+    assert differences({**known, "one": [diverged]}, "base")["one"] is None
