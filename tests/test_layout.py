@@ -132,8 +132,8 @@ def test_rooms_are_small() -> None:
     assert {file.name: size for file, size in SIZES.items() if size > 300} == {}
     # 8,000 and 60 held until the kernels came, the readers of pictures, choice under noise, and
     # what each decision buys.
-    assert sum(SIZES.values()) <= 11_400
-    assert len(MODULES) <= 77
+    assert sum(SIZES.values()) <= 11_850
+    assert len(MODULES) <= 78
     assert sum(size for file, size in SIZES.items() if file.parent.name == "search") <= 1300
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ import typer
 
 from nas_mnist.cli.console import note, print_result
 from nas_mnist.execution.spec import StudySpec, available_cores
+from nas_mnist.lookup import import_plugin, module_of
 from nas_mnist.report import check_export, tables
 from nas_mnist.training.paired import Difference
 from nas_mnist.training.recipe import Recipe, parse_settings
@@ -193,6 +194,7 @@ def explain(
     from nas_mnist.report.explanation import Explanation
     from nas_mnist.training import decisions
     from nas_mnist.training.datasets import load_dataset, split_dataset
+    from nas_mnist.training.device import resolve_device
     from nas_mnist.training.paired import train_paired
 
     if figure is not None:
@@ -209,6 +211,8 @@ def explain(
     }
     given = parse_settings(recipe or []) | ({} if epochs is None else {"epochs": epochs})
     own = found.recipe(settings["dataset"])[0].changed(given)
+    if module := module_of(settings["dataset"]):
+        import_plugin(module)
     split_dataset(load_dataset(settings["dataset"], data_dir), 0, settings["train_samples"])
     variants = (decisions.lifecycle if lifecycle else decisions.undone)(found.architecture, own)
     place = results_dir / found.name.replace(":", "-")[:80]
@@ -216,7 +220,8 @@ def explain(
     explanation = Explanation(found.name, variants, settings, file)
     tasks = explanation.tasks(range(seeds), largest)
     explanation.write()
-    runs, at_once = sum(len(task.seeds) for task in tasks), workers or available_cores()
+    at_once = workers or (1 if resolve_device(device).type == "cuda" else available_cores())
+    runs = sum(len(task.seeds) for task in tasks)
     each = f"{tables.counted(own.epochs, 'epoch')} each"
     note(f"{tables.counted(runs, 'run')} to go, {each}{_hours(found, tasks, at_once)}")
     where = {**settings, "data_dir": data_dir, "device": device}
@@ -234,10 +239,12 @@ def explain(
 
 def _hours(found: Target, tasks: Sequence[Task], workers: int) -> str:
     """How long that takes, as long as the trial took for its size; nothing if there is none."""
-    curve = found.trial.user_attrs.get("curve") if found.trial else None
-    if not curve:
+    seconds = 0.0
+    with suppress(KeyError, TypeError, ValueError):  # the database may be anyone's
+        curve = found.trial.user_attrs["curve"] if found.trial else []
+        seconds = sum(float(epoch["seconds"]) for epoch in curve)
+    if not seconds:
         return ""
-    seconds = sum(float(epoch["seconds"]) for epoch in curve)
     sizes = sum(task.architecture.macs * len(task.seeds) for task in tasks)
     minutes = seconds * sizes / found.architecture.macs / workers / 60
     took = f"{minutes / 60:.1f} hours" if minutes > 90 else f"{max(1, minutes):.0f} minutes"

@@ -47,7 +47,6 @@ class Explanation:
                 Variant(
                     entry["name"],
                     entry["title"],
-                    entry["question"],
                     parse_notation(entry["notation"]),
                     Recipe().changed(entry["recipe"]),
                     entry["impossible"],
@@ -108,7 +107,7 @@ class Explanation:
         effects, said = self.differences(), self.analyses()
         kept = []
         for own in self.variants:
-            values: dict[str, Any] = tables.picked(own, "name", "title", "question", "impossible")
+            values: dict[str, Any] = tables.picked(own, "name", "title", "impossible")
             values |= {**tables.size_values(own.architecture), "recipe": own.recipe.as_dict()}
             effect = effects[own.name]
             values["difference"] = None if effect is None else effect._asdict()

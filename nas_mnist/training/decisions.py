@@ -28,7 +28,6 @@ class Decision:
 
     name: str
     undone: str  # what a network without it is called; {} is the first pool's receptive field
-    question: str  # that it answers
     undo: to.Change = lambda network: None
     settings: Callable[[Recipe], Mapping[str, Any] | None] = lambda recipe: None
     made: str = ""  # what the step of a lifecycle that makes it is called; "" for none
@@ -40,7 +39,6 @@ class Variant:
 
     name: str
     title: str
-    question: str
     architecture: Architecture
     recipe: Recipe
     impossible: str = ""  # why there is no such network; then the two above are those it was to be
@@ -81,116 +79,96 @@ def _scaled(layer: Layer) -> Layer:
 # In the order that a lifecycle makes them.
 DECISIONS = (
     Decision(
-        *("batch-norm", "without batch normalization", "does normalization pay?"),
-        *(to.without(BatchNorm),),
+        "batch-norm",
+        "without batch normalization",
+        to.without(BatchNorm),
         made="batch normalization",
     ),
+    Decision("dropout", "without dropout", to.without(Dropout), made="dropout"),
     Decision(
-        *("dropout", "without dropout", "does the network need dropout?", to.without(Dropout)),
-        made="dropout",
-    ),
-    Decision(
-        *("average-pool", "a large last kernel in place of the global average"),
-        *("does averaging save parameters at no cost?", to.without_average),
+        "average-pool",
+        "a large last kernel in place of the global average",
+        to.without_average,
         made="global average pooling",
     ),
     Decision(
-        *("pool-later", "first pool one convolution later, at receptive field {}"),
-        *("is the first pool early enough?", to.pool_moved(1)),
+        "pool-later",
+        "first pool one convolution later, at receptive field {}",
+        to.pool_moved(1),
         made="first pool one convolution earlier",
     ),
     Decision(
-        *("pool-earlier", "first pool one convolution earlier, at receptive field {}"),
-        *("could the first pool come earlier?", to.pool_moved(-1)),
+        "pool-earlier",
+        "first pool one convolution earlier, at receptive field {}",
+        to.pool_moved(-1),
     ),
-    Decision("shallower", "one convolution fewer", "is it deep enough?", to.deeper(-1)),
-    Decision("deeper", "one convolution more", "would more depth pay?", to.deeper(1)),
+    Decision("shallower", "one convolution fewer", to.deeper(-1)),
+    Decision("deeper", "one convolution more", to.deeper(1)),
     Decision(
-        *("dense", "dense convolutions in place of separable ones", "do separable ones pay?"),
-        *(to.of_convolutions("dense"),),
+        "dense",
+        "dense convolutions in place of separable ones",
+        to.of_convolutions("dense"),
         made="separable convolutions",
     ),
     Decision(
-        *("separable", "separable convolutions in place of dense ones"),
-        *("would separable ones pay?", to.of_convolutions("separable")),
+        "separable",
+        "separable convolutions in place of dense ones",
+        to.of_convolutions("separable"),
     ),
+    Decision("no-squeeze", "without the 1×1 squeeze", to.squeezed(0), made="a 1×1 squeeze"),
+    Decision("squeeze", "with a 1×1 squeeze", to.squeezed(0.5)),
     Decision(
-        *("no-squeeze", "without the 1×1 squeeze", "does the squeeze pay?", to.squeezed(0)),
-        made="a 1×1 squeeze",
-    ),
-    Decision("squeeze", "with a 1×1 squeeze", "would a squeeze pay?", to.squeezed(0.5)),
-    Decision(
-        *("no-hidden", "without the hidden layer of the head", "does the hidden layer pay?"),
-        *(to.hidden_layer(0),),
+        "no-hidden",
+        "without the hidden layer of the head",
+        to.hidden_layer(0),
         made="a hidden layer in the head",
     ),
-    Decision("hidden", "with a hidden layer in the head", "would one pay?", to.hidden_layer(1)),
+    Decision("hidden", "with a hidden layer in the head", to.hidden_layer(1)),
+    Decision("first-half", "first block half as wide", to.wider_first_block(0.5)),
+    Decision("first-twice", "first block twice as wide", to.wider_first_block(2)),
+    Decision("dropout-0.05", "dropout of 0.05", to.dropped_out(0.05)),
+    Decision("residual", "without residuals", to.unwrapped(Residual), made="residuals"),
+    Decision("repeat", "without repeats", to.unwrapped(Repeat), made="repeats"),
     Decision(
-        *("first-half", "first block half as wide", "could the first block be narrower?"),
-        *(to.wider_first_block(0.5),),
-    ),
-    Decision(
-        *("first-twice", "first block twice as wide", "should the first block be wider?"),
-        *(to.wider_first_block(2),),
-    ),
-    Decision(
-        *("dropout-0.05", "dropout of 0.05", "would more dropout pay?", to.dropped_out(0.05)),
-    ),
-    Decision(
-        *("residual", "without residuals", "do residuals pay?", to.unwrapped(Residual)),
-        made="residuals",
-    ),
-    Decision(
-        *("repeat", "without repeats", "does repeating a convolution pay?", to.unwrapped(Repeat)),
-        made="repeats",
-    ),
-    Decision(
-        *("excite", "without squeeze-and-excitation", "does it pay to weigh channels?"),
-        *(to.without(SqueezeExcite),),
+        "excite",
+        "without squeeze-and-excitation",
+        to.without(SqueezeExcite),
         made="squeeze-and-excitation",
     ),
     Decision(
-        *("kernel-3", "3×3 in place of larger depthwise windows", "do larger windows pay?"),
-        *(_each(_narrow),),
+        "kernel-3",
+        "3×3 in place of larger depthwise windows",
+        _each(_narrow),
         made="larger depthwise windows",
     ),
     Decision(
-        *("max-pool", "max-pools in place of anti-aliased ones", "does blurring pay?"),
-        *(_instead(AntiAliasedPool, MaxPool()),),
+        "max-pool",
+        "max-pools in place of anti-aliased ones",
+        _instead(AntiAliasedPool, MaxPool()),
         made="anti-aliased pools",
     ),
+    Decision("relu", "ReLU in place of SiLU", _instead(SiLU, ReLU()), made="SiLU"),
     Decision(
-        *("relu", "ReLU in place of SiLU", "does SiLU pay?", _instead(SiLU, ReLU())),
-        made="SiLU",
+        "norm-scale", "with the scales of the norms", _each(_scaled), made="norms without scales"
     ),
+    Decision("deskew", "without deskewing", to.without(Deskew), made="deskewing"),
     Decision(
-        *("norm-scale", "with the scales of the norms", "are the scales for nothing?"),
-        *(_each(_scaled),),
-        made="norms without scales",
-    ),
-    Decision(
-        *("deskew", "without deskewing", "does it pay to make images upright?"),
-        *(to.without(Deskew),),
-        made="deskewing",
-    ),
-    Decision(
-        *("augmentation", "without augmentation", "does augmentation pay?"),
+        "augmentation",
+        "without augmentation",
         settings=_with({"augmentation": _NO_AUGMENTATION}),
         made="augmentation",
     ),
     Decision(
-        *("schedule", "a constant learning rate, that of the start", "does the schedule pay?"),
+        "schedule",
+        "a constant learning rate, that of the start",
         settings=_constant,
         made="a schedule for the learning rate",
     ),
+    Decision("peak-half", "half the peak learning rate", settings=_peak(0.5)),
+    Decision("peak-twice", "twice the peak learning rate", settings=_peak(2.0)),
     Decision(
-        *("peak-half", "half the peak learning rate", "is the peak too high?"), settings=_peak(0.5)
-    ),
-    Decision(
-        *("peak-twice", "twice the peak learning rate", "is it too low?"), settings=_peak(2.0)
-    ),
-    Decision(
-        *("average", "last weights in place of averaged ones", "does averaging weights pay?"),
+        "average",
+        "last weights in place of averaged ones",
         settings=_with({"average_epochs": 0.0}),
         made="averaged weights",
     ),
@@ -200,20 +178,20 @@ DECISIONS = (
 def undone(architecture: Architecture, recipe: Recipe) -> list[Variant]:
     """The network as it is, then with one decision undone at a time: those that apply. Where that
     changes its size, its widths are found again: the widest of no more parameters."""
-    found = [Variant("as it is", "as it is", "", architecture, recipe)]
+    found = [Variant("as it is", "as it is", architecture, recipe)]
     for own in DECISIONS:
         changed = recipe.changed(settings) if (settings := own.settings(recipe)) else None
-        what = own.name, own.undone, own.question
         try:
             network = own.undo(architecture)
             if network and network.parameters != architecture.parameters:
                 network = refitted(network, Limit(architecture.parameters))
         except ArchitectureError as error:
-            found.append(Variant(*what, architecture, recipe, str(error)))
+            title = own.undone.format(first_pool(architecture))
+            found.append(Variant(own.name, title, architecture, recipe, str(error)))
             continue
         if (network and network != architecture) or changed:
             network, title = network or architecture, own.undone.format(first_pool(network))
-            found.append(Variant(own.name, title, own.question, network, changed or recipe))
+            found.append(Variant(own.name, title, network, changed or recipe))
     return found
 
 
@@ -231,25 +209,25 @@ def lifecycle(architecture: Architecture, recipe: Recipe) -> list[Variant]:
             own = own.changed(step.settings(own) or {})
         return network, own
 
-    def fitted(what: tuple[str, str, str], made: int) -> Variant:
+    def fitted(name: str, title: str, made: int) -> Variant:
         network, own = left(made)
         try:
-            return Variant(*what, refitted(network, limit), own)
+            return Variant(name, title, refitted(network, limit), own)
         except ArchitectureError as error:
-            return Variant(*what, network, own, str(error))
+            return Variant(name, title, network, own, str(error))
 
-    lighter = fitted(("lighter", "lighter, within the budget", "what does it lose?"), 0)
+    lighter = fitted("lighter", "lighter, within the budget", 0)
     large = widened(lighter.architecture, _SKELETON_WIDTH)
-    skeleton = Variant("skeleton", "a skeleton", "does it learn at all?", large, lighter.recipe)
+    skeleton = Variant("skeleton", "a skeleton", large, lighter.recipe)
     found = [skeleton, lighter]
     for number, step in enumerate(steps, start=1):
-        before, now = found[-1], fitted((step.name, step.made, step.question), number)
+        before, now = found[-1], fitted(step.name, step.made, number)
         found.append(now)
         if step.name == "average-pool" and not (before.impossible or now.impossible):
             narrow = as_wide_as(now.architecture, before.architecture)
             found[-1] = replace(now, architecture=narrow)
             title = "capacity: what that saved, in width"
-            found.append(replace(now, name="capacity", title=title, question="does width pay?"))
+            found.append(replace(now, name="capacity", title=title))
     return [*found[:-1], replace(found[-1], architecture=architecture)]
 
 

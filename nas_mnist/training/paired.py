@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from nas_mnist.errors import DivergedError
+from nas_mnist.lookup import import_plugin, module_of
 from nas_mnist.networks.architecture import Architecture
 from nas_mnist.processes import interrupts_held, process_pool
 from nas_mnist.training.recipe import Recipe
@@ -118,6 +119,9 @@ def _train(
     from nas_mnist.training.pack import Member, Pack
     from nas_mnist.training.trainer import accuracy
 
+    for text in (dataset, task.recipe.optimizer):
+        if module := module_of(text):
+            import_plugin(module)
     data, where = load_dataset(dataset, data_dir), resolve_device(device)
     images = split_dataset(data, split_seed, train_samples)
     members = [Member(task.architecture, task.recipe, seed) for seed in task.seeds]
