@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import re
 import shutil
 import statistics
@@ -100,6 +101,35 @@ def test_the_first_trials_came_to_what_is_shown_of_them() -> None:
         assert (
             f"| {found['parameters']:,} | {mean:.2f} ± {sd:.2f} | {found['last4_min']:.2f} |" in row
         )
+
+
+def test_other_first_shapes_came_to_what_is_shown_of_them() -> None:
+    runs = pd.read_csv(RESULTS / "what-pays" / "first-shapes.csv")
+    text = (RESULTS / "README.md").read_text()
+    for change, shape in (
+        ("none", "2, 2, 2 (the start)"),
+        ("depths-121", "1, 2, 1"),
+        ("depths-12", "1, 2"),
+    ):
+        means = [
+            runs[(runs.change == change) & (runs["size"] == size)].val_accuracy.mean()
+            for size in (1000, 2000)
+        ]
+        key = ["base", "size", "seed"]
+        both = runs[runs.change == "none"].merge(runs[runs.change == change], on=key)
+        gaps = [
+            100 * math.log((100 - other) / (100 - own))
+            for own, other in zip(both.val_accuracy_x, both.val_accuracy_y, strict=True)
+        ]
+        mean, error = statistics.fmean(gaps), statistics.stdev(gaps) / math.sqrt(len(gaps))
+        shown = f"{mean:+.1f} ± {error:.1f} %" if change != "none" else ""
+        cells = [shape, *(f"{own:.2f}" for own in means), shown]
+        assert f"| {' | '.join(cells)} |".replace("  |", " |") in text, cells
+    expected = json.loads((RESULTS / "what-pays" / "expected.json").read_text())
+    for size in (997, 1972):
+        found = next(own for own in expected if own["parameters"] == size)
+        for said in (found, found["best_drawn"]):
+            assert f"{said['validation']:.2f} ± {said['sd']:.2f}" in text
 
 
 def test_the_readme_has_what_the_last_steps_came_to() -> None:

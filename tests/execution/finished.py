@@ -70,7 +70,7 @@ def running_workers(search: subprocess.Popen[str], url: str, count: int = 1) -> 
 
 
 def _looks(
-    search: subprocess.Popen[str], url: str, seconds: float = 120
+    search: subprocess.Popen[str], url: str, seconds: float = 240
 ) -> Iterator[list[FrozenTrial]]:
     """The trials, again and again while the search runs."""
     deadline = time.monotonic() + seconds

@@ -110,7 +110,7 @@ def test_ctrl_c_stops_the_workers_of_a_cluster(tmp_path: Path, ray_cluster: Clus
     with started(tmp_path, "--trials", "30", "--ray", address) as search:
         wait_for_complete(search, url_of(tmp_path))
         search.send_signal(signal.SIGINT)
-        _, err = search.communicate(timeout=60)
+        _, err = search.communicate(timeout=120)
     assert search.returncode == 130
     assert "trials are finished; the same command goes on" in err
     counts = load_study("demo", url_of(tmp_path)).counts()
@@ -128,7 +128,7 @@ def test_a_node_of_a_ray_cluster_is_killed(tmp_path: Path, ray_cluster: Cluster)
         owners = running_workers(search, url_of(tmp_path), 2)
         kill_node()
         kill_node()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while all(map(is_alive, owners)):  # of two workers on three nodes one is dead now
             assert time.monotonic() < deadline
             time.sleep(0.1)
