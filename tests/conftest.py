@@ -48,8 +48,8 @@ SECONDS = 300
 
 # The files whose tests take minutes, the longest first: one that comes last is waited for alone.
 LONG = (
-    *("survival", "machines", "run", "confirmation", "dashboard_extras", "extension", "api"),
-    *("scripts", "errors"),
+    *("run", "reruns", "survival", "machines", "scripts", "first_user", "dashboard_extras"),
+    *("pack", "store", "confirmation", "explain", "api", "errors", "queue", "timeout", "extension"),
 )
 
 

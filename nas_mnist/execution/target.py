@@ -73,12 +73,12 @@ def resolve_target(text: str, storage: str | None = None) -> Target:
 
 def _winner(study: str, storage: str | None) -> Target | None:
     """The winner of the study of that name; None if there is no such study."""
-    url = storage or default_storage(study)
-    if storage is None and not Path(str(parse_url(url).database)).exists():
-        return None
     try:
+        url = storage or default_storage(study)
+        if storage is None and not Path(str(parse_url(url).database)).exists():
+            return None
         record = load_study(study, url)
-    except StudyError:
+    except (RequestError, StudyError):  # no name of a study, or none of that name
         return None
     number = chosen(record).trial.number
     trial = record.begun(number)

@@ -134,7 +134,7 @@ class Explanation:
         effects, said = self.differences(), self.analyses()
         for number, own in enumerate(self.variants):
             sizes = tables.size_values(own.architecture)
-            runs = [run for run in self.runs[own.name] if run.test_accuracy is not None]
+            runs = [run for run in self.runs[own.name] if not run.diverged]
             cells: list[Any] = [None] * 4
             if runs:
                 accuracies = (
@@ -165,7 +165,7 @@ class Explanation:
 
     def _analysis(self, own: Variant, effect: Difference | None, sizes: Sequence[float]) -> str:
         runs = self.runs[own.name]
-        diverged = sum(run.test_accuracy is None for run in runs)
+        diverged = sum(run.diverged for run in runs)
         lost = f"{diverged} of {len(runs)} seeds diverged" if diverged else ""
         if own.impossible:
             return f"there is no such network: {own.impossible}"
@@ -220,12 +220,12 @@ def _reading(file: Path) -> Iterator[None]:
 
 def _run_values(run: PairedRun) -> dict[str, Any]:
     curve = [record.entry("val_accuracy") for record in run.curve]
-    return {**tables.picked(run, "seed", "test_accuracy"), "curve": curve}
+    return {**tables.picked(run, "seed", "test_accuracy", "diverged"), "curve": curve}
 
 
 def _run(kept: Mapping[str, Any]) -> PairedRun:
     curve = [EpochRecord.of(epoch, "val_accuracy") for epoch in kept["curve"]]
-    return PairedRun(kept["seed"], curve, kept["test_accuracy"])
+    return PairedRun(kept["seed"], curve, kept["test_accuracy"], kept["diverged"])
 
 
 def _spread(values: Sequence[float]) -> str:
@@ -238,7 +238,7 @@ def _effect_text(effect: Difference | None) -> str | None:
 
 
 def _mean_train(runs: Sequence[PairedRun]) -> float:
-    return statistics.fmean(run.train_accuracy for run in runs if run.test_accuracy is not None)
+    return statistics.fmean(run.train_accuracy for run in runs if not run.diverged)
 
 
 def _because(held_out: float, train: float, name: str) -> str:

@@ -29,7 +29,8 @@ class PairedRun:
 
     seed: int
     curve: list[EpochRecord] = field(default_factory=list)  # of validation accuracies
-    test_accuracy: float | None = None  # None for one that diverged
+    test_accuracy: float | None = None
+    diverged: bool = False
 
     @property
     def val_accuracy(self) -> float:
@@ -128,15 +129,15 @@ def _train(
     own: Any = {"device": where, "precision": resolve_precision(precision, where)}
     pack = Pack(members, *images, normalization=data.normalization, **own)
     runs = [PairedRun(seed) for seed in task.seeds]
-    ended = set()
     for outcomes in pack:
         for index, outcome in outcomes.items():
             if isinstance(outcome, DivergedError):
-                ended.add(index)
+                runs[index].diverged = True
             else:
                 runs[index].curve.append(outcome)
-    for index in set(range(len(runs))) - ended:
-        runs[index].test_accuracy = accuracy(pack.network(index), data.test, data.normalization)
+    for index, run in enumerate(runs):
+        if not run.diverged:
+            run.test_accuracy = accuracy(pack.network(index), data.test, data.normalization)
     return runs
 
 
@@ -145,12 +146,12 @@ def differences(runs: Mapping[str, Sequence[PairedRun]], base: str) -> dict[str,
     them. Few seeds tell little of how much a difference varies, so that each borrows from what all
     together tell: the moderated t-statistic of Smyth (Linear Models and Empirical Bayes Methods,
     2004), with a prior of four degrees of freedom."""
-    known = {run.seed: run.val_accuracy for run in runs[base] if run.test_accuracy is not None}
+    known = {run.seed: run.val_accuracy for run in runs[base] if not run.diverged}
     pairs = {
         name: [
             run.val_accuracy - known[run.seed]
             for run in own
-            if run.test_accuracy is not None and run.seed in known
+            if not run.diverged and run.seed in known
         ]
         for name, own in runs.items()
         if name != base

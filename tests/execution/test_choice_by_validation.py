@@ -25,11 +25,11 @@ from tests.conftest import Search, runner
 # Where test accuracies may be named: to write them down, to read them back, and to report. What
 # decides (search/, estimates, reruns, the queue, what trains) does not know of them.
 _REPORTING = {
-    *("api.py", "cli/network_commands.py", "cli/study_commands.py"),
+    *("api.py", "cli/training_commands.py", "cli/study_commands.py"),
     *("execution/confirmation.py", "execution/job.py", "execution/jobs.py", "execution/records.py"),
-    *("networks/references.py", "training/runs.py"),
+    *("networks/references.py", "training/paired.py", "training/runs.py"),
     *(f"report/{name}.py" for name in ("claims", "export", "figures", "front_table")),
-    *(f"report/{name}.py" for name in ("lifecycle_table", "page", "tables")),
+    *(f"report/{name}.py" for name in ("explanation", "lifecycle_table", "page", "tables")),
 }
 # And of those that also decide, which parts may: by class or function.
 _PARTS = {
@@ -37,6 +37,7 @@ _PARTS = {
     "execution/job.py": set(),
     "execution/jobs.py": {"ConfirmJob", "SearchJob", "_OUTCOMES"},
     "execution/records.py": {"TrialRecord", "_record"},
+    "training/paired.py": {"PairedRun", "_train"},
 }
 
 

@@ -55,7 +55,7 @@ def test_few_seeds_borrow_from_all() -> None:
 
 
 def test_only_seeds_that_both_have_count() -> None:
-    diverged = PairedRun(1, [], None)
+    diverged = PairedRun(1, [], diverged=True)
     known = {"base": runs(99.0, 99.1, 99.2), "one": [*runs(98.0), diverged, *runs(9, 9, 98.2)[2:]]}
     found = differences(known, "base")["one"]
     assert found and found.pairs == 2 and found.mean == pytest.approx(-1.0)
