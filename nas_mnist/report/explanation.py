@@ -90,17 +90,9 @@ class Explanation:
 
     def differences(self) -> dict[str, Difference | None]:
         """Of each variant to what it is compared with; None before both are trained."""
-        if not self.chain:
-            return differences(self.runs, self.variants[0].name)
-        found: dict[str, Difference | None] = {own.name: None for own in self.variants}
-        for own in self.variants[1:]:
-            if own.impossible:
-                continue
-            base = self._base(own.name)
-            found[own.name] = differences({n: self.runs[n] for n in (base, own.name)}, base)[
-                own.name
-            ]
-        return found
+        possible = [own.name for own in self.variants if not own.impossible]
+        found = differences(self.runs, {name: self._base(name) for name in possible[1:]})
+        return {own.name: found.get(own.name) for own in self.variants}
 
     def values(self) -> dict[str, Any]:
         """What `explain --json` prints, and what is kept."""
@@ -187,24 +179,28 @@ class Explanation:
         return names[max(0, names.index(name) - 1)] if self.chain else names[0]
 
     def _read(self) -> None:
-        known = {
-            (format_notation(own.architecture), own.recipe): own.name
-            for own in self.variants
-            if not own.impossible
-        }
+        known = {_trained(own): own.name for own in self.variants if not own.impossible}
+        first, last = self.variants[0], self.variants[-1]
         with _reading(self.file):
             kept = json.loads(self.file.read_text("utf-8"))
-            other = [name for name in self.settings if kept[name] != self.settings[name]]
-            for entry in kept["variants"]:
-                recipe = Recipe().changed(entry["recipe"])
-                name = known.get((entry["notation"], recipe))
-                if name is None:
-                    continue
-                self.runs[name] += map(_run, entry["runs"])
-        if other:
-            asked = f"{kept[other[0]]!r}, not {self.settings[other[0]]!r}"
-            said = f"was made with {other[0].replace('_', '-')} {asked}"
+            entries = [
+                ((entry["notation"], Recipe().changed(entry["recipe"])), entry["runs"])
+                for entry in kept["variants"]
+            ]
+            settings = {name: kept[name] for name in self.settings}
+            if (entries[0][0], entries[-1][0]) != (_trained(first), _trained(last)):
+                settings["recipe"] = None
+            for trained, runs in entries:
+                if name := known.get(trained):
+                    self.runs[name] += map(_run, runs)
+        if other := [name for name in settings if settings[name] != self.settings.get(name, "")]:
+            said = f"was made with another {other[0].replace('_', '-')}"
             raise RequestError(f"{self.file} {said}; give the same, or another --results-dir")
+
+
+def _trained(variant: Variant) -> tuple[str, Recipe]:
+    """What a run of it depends on."""
+    return format_notation(variant.architecture), variant.recipe
 
 
 @contextmanager

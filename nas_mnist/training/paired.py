@@ -141,24 +141,20 @@ def _train(
     return runs
 
 
-def differences(runs: Mapping[str, Sequence[PairedRun]], base: str) -> dict[str, Difference | None]:
-    """Of each network to that called `base`, over the seeds that both have; None without two of
-    them. Few seeds tell little of how much a difference varies, so that each borrows from what all
-    together tell: the moderated t-statistic of Smyth (Linear Models and Empirical Bayes Methods,
-    2004), with a prior of four degrees of freedom."""
-    known = {run.seed: run.val_accuracy for run in runs[base] if not run.diverged}
-    pairs = {
-        name: [
-            run.val_accuracy - known[run.seed]
-            for run in own
-            if not run.diverged and run.seed in known
-        ]
-        for name, own in runs.items()
-        if name != base
-    }
+def differences(
+    runs: Mapping[str, Sequence[PairedRun]], against: Mapping[str, str]
+) -> dict[str, Difference | None]:
+    """Of each network of `against` to the one that stands there beside it, over the seeds that both
+    have; None without two of them. Few seeds tell little of how much a difference varies, so that
+    each borrows from what all together tell: the moderated t-statistic of Smyth (Linear Models and
+    Empirical Bayes Methods, 2004), with a prior of four degrees of freedom."""
+    pairs = {}
+    for name, base in against.items():
+        known = {run.seed: run.val_accuracy for run in runs[base] if not run.diverged}
+        both = [run for run in runs[name] if not run.diverged and run.seed in known]
+        pairs[name] = [run.val_accuracy - known[run.seed] for run in both]
     variances = [statistics.variance(own) for own in pairs.values() if len(own) > 1]
     prior = _PRIOR, statistics.median(variances) if variances else 0.0
-    found = {
+    return {
         name: Difference.of(own, prior) if len(own) > 1 else None for name, own in pairs.items()
     }
-    return {base: None, **found}

@@ -128,7 +128,8 @@ def test_a_lifecycle(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--train-samples", "100"), "was made with train-samples 200, not 100; give the same"),
+        (("--train-samples", "100"), "was made with another train-samples; give the same"),
+        (("--epochs", "3"), "was made with another recipe; give the same"),
         (("--largest", "1", "--lifecycle"), "--largest and --lifecycle exclude each other"),
         (("--seeds", "1"), "--seeds 1 is not within 2 to 100"),
         (("--figure", "x.gif"), "the ending must be .html, .png or .svg"),

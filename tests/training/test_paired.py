@@ -43,8 +43,7 @@ def test_few_seeds_borrow_from_all() -> None:
         "noisy": runs(98.8, 99.0),
         "other": runs(99.2, 98.9),
     }
-    found = differences(known, "base")
-    assert found["base"] is None
+    found = differences(known, dict.fromkeys(("lucky", "noisy", "other"), "base"))
     lucky, noisy = found["lucky"], found["noisy"]
     assert lucky and noisy
     assert lucky.mean == pytest.approx(-0.1)
@@ -57,6 +56,16 @@ def test_few_seeds_borrow_from_all() -> None:
 def test_only_seeds_that_both_have_count() -> None:
     diverged = PairedRun(1, [], diverged=True)
     known = {"base": runs(99.0, 99.1, 99.2), "one": [*runs(98.0), diverged, *runs(9, 9, 98.2)[2:]]}
-    found = differences(known, "base")["one"]
+    found = differences(known, {"one": "base"})["one"]
     assert found and found.pairs == 2 and found.mean == pytest.approx(-1.0)
-    assert differences({**known, "one": [diverged]}, "base")["one"] is None
+    assert differences({**known, "one": [diverged]}, {"one": "base"})["one"] is None
+
+
+def test_each_step_against_the_one_before() -> None:
+    known = {"first": runs(98.0, 98.2), "second": runs(98.5, 98.7), "third": runs(98.4, 98.8)}
+    found = differences(known, {"second": "first", "third": "second"})
+    second, third = found["second"], found["third"]
+    assert second and third
+    assert (second.mean, third.mean) == (pytest.approx(0.5), pytest.approx(0.0))
+    # Variances are 0 and 0.02: the step that is sure by luck borrows from the other.
+    assert second.error == pytest.approx((4 * 0.01 / 5 / 2) ** 0.5)
