@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import count
@@ -20,14 +21,14 @@ Layers: TypeAlias = tuple[Layer, ...]
 Width: TypeAlias = Callable[[str, float], int]
 
 
-class Resizable:
+class Resizable(ABC):
     """A network whose widths are still to be found."""
 
     __slots__ = ()
 
+    @abstractmethod
     def network(self, width: Width) -> Architecture:
         """The network in which each group has that many channels."""
-        raise NotImplementedError
 
     def groups(self) -> dict[str, float]:
         """The relative width of each group, by its name."""

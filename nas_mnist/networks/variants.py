@@ -146,7 +146,7 @@ def squeezed(ratio: float) -> Change:
             if kept != [*parts.blocks]:
                 return None
             last = kept[0][-1]
-            wide = next((own.out for own in reversed(last) if isinstance(own, Conv)), 0)
+            wide = _width(last)
             start = next((n for n, own in enumerate(last) if isinstance(own, ReLU)), None)
             if not wide or start is None:
                 return None
@@ -164,9 +164,7 @@ def hidden_layer(ratio: float) -> Change:
             return None
         made: Layers = ()
         if ratio:
-            units = [unit for block in parts.blocks for unit in block]
-            wide = next((own.out for own in reversed(units[-1]) if isinstance(own, Conv)), 0)
-            if not wide:
+            if not (wide := _width(parts.blocks[-1][-1])):
                 return None
             made = (Conv(round(ratio * wide), kernel=1), ReLU())
         return replace(parts, head=(parts.head[0], *made, parts.scores, *parts.behind))
@@ -259,6 +257,11 @@ def _of_parts(change: Callable[[Parts], Parts | None]) -> Change:
 
 def _changed(network: Architecture, layers: Layers) -> Architecture | None:
     return Architecture(layers) if layers != network.layers else None
+
+
+def _width(unit: Layers) -> int:
+    """Of what the unit makes; 0 if no convolution of its own says."""
+    return next((own.out for own in reversed(unit) if isinstance(own, Conv)), 0)
 
 
 def _is_squeeze(unit: Layers) -> bool:
