@@ -73,6 +73,9 @@ def train(
     if why := unused_gpu(device):
         note(why)
     name = "val_accuracy" if split else "test_accuracy"
+    # What is wrong with it is said before anything is trained.
+    others_recipe = other.recipe(training.dataset)[0].changed(given)
+    others_recipe = others_recipe.changed(parse_settings(compare_recipe or []))
 
     def trained_values(network: Target, settings: Recipe) -> tuple[list[Run], dict[str, Any]]:
         runs = _trained(network.architecture, settings, training, seeds, split, output is not None)
@@ -87,8 +90,7 @@ def train(
     trained, values = trained_values(found, settings)
     shown: list[Any] = [tables.runs_table(values, trained)]
     if comparing:
-        own = other.recipe(training.dataset)[0].changed(given)
-        beside, others = trained_values(other, own.changed(parse_settings(compare_recipe or [])))
+        beside, others = trained_values(other, others_recipe)
         pairs = zip(trained, beside, strict=True)
         difference = Difference.of([b.test_accuracy - a.test_accuracy for a, b in pairs])
         values = {"networks": [values, others], **tables.difference_values(difference)}

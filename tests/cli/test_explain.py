@@ -190,5 +190,8 @@ def test_two_networks_are_compared(nas_mnist: CommandLine) -> None:
     done = nas_mnist("train", NETWORK, *few, "--compare-recipe", "batch_size=64")
     assert done.code == 0, done.err
     assert "over 3 pairs of seeds" in " ".join(done.out.split())
+    refused = nas_mnist("train", NETWORK, *few, "--compare-recipe", "batchsize=64")
+    assert refused.code == 2 and "did you mean batch_size?" in refused.err
+    assert "epoch 1/2" not in refused.err  # before anything is trained
     refused = nas_mnist("train", NETWORK, "--compare", NETWORK)
     assert refused.code == 2 and "need --seeds 2 or more" in refused.err
