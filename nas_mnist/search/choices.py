@@ -7,6 +7,7 @@ from typing import Any, ClassVar, TypeAlias
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from nas_mnist.networks.layers.deskew import Deskew
 from nas_mnist.networks.skeleton import Template
 
 Point: TypeAlias = Mapping[str, Any]  # a value for each choice, by its name
@@ -102,6 +103,16 @@ class Convolutions(BlockSetting):
         return "separable" if point[self.name] != "separable" else None
 
 
+class Deskewed(Choice):
+    """Whether each image is centred and made upright first, which costs no parameters."""
+
+    def apply(self, template: Template, value: Any) -> Template:
+        return replace(template, entry=(Deskew(),) if value else ())
+
+    def simpler(self, point: Point) -> Any | None:
+        return None
+
+
 class OfTraining(Choice):
     """Does not change the template: the peak learning rate, or the share of the budget to fill."""
 
@@ -120,6 +131,7 @@ DEFAULT_CHOICES: tuple[Choice, ...] = (
     BlockSetting("head_ratio", _HEAD, 0.0, "head_ratio", 0, rank=1),
     Convolutions("convolution", CategoricalDistribution(CONVOLUTIONS), "dense", "kind", rank=8),
     BlockSetting("dropout", _DROPOUT, 0.0, "dropout", rank=9),  # last: it costs nothing
+    Deskewed("deskew", CategoricalDistribution((False, True)), False),
     OfTraining("peak_learning_rate", FloatDistribution(0.05, 0.8, log=True), 0.1),
     OfTraining("fill", FloatDistribution(0.1, 1.0, log=True), 1.0),
 )

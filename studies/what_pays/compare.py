@@ -129,6 +129,7 @@ CHANGES = {
     "depths-122": Change([_depths(1, 2, 2)], bases=("separable",)),
     "depths-12": Change([_depths(1, 2)], bases=("separable",)),
     "batch-64": Change(recipe={"batch_size": 64}),
+    "batch-64-rate-0.15": Change(recipe={"batch_size": 64, "learning_rate": 0.15}),
     "harder": Change(recipe=_HARDER),
     "weaker": Change(recipe=_WEAKER),
     "plain-1": Change(recipe={"augmentation": {"plain_epochs": 1}}),

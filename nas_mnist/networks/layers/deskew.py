@@ -37,9 +37,10 @@ def deskew(images: Tensor) -> Tensor:
     x, y = by_row.sum(1) / mass, ink.sum(2) @ place / mass
     covariance = by_row @ place / mass - x * y
     variance = (ink.sum(2) @ place**2 / mass - y**2).clamp(min=1e-6)
-    one, zero = torch.ones_like(x), torch.zeros_like(x)
-    maps = torch.stack((one, covariance / variance, x, zero, one, y), dim=1).view(-1, 2, 3)
-    grid = functional.affine_grid(maps, [len(ink), 1, side, side], align_corners=False)
+    x, y, shear = (own[:, None, None] for own in (x, y, covariance / variance))
+    rows = place[:, None]
+    columns = place + (shear * rows + x)
+    grid = torch.stack((columns, (rows + y).expand_as(columns)), dim=1).permute(0, 2, 3, 1)
     upright = functional.grid_sample(ink.unsqueeze(1), grid, align_corners=False)
     return upright.view_as(images) + background
 
