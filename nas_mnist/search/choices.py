@@ -103,6 +103,14 @@ class Convolutions(BlockSetting):
         return "separable" if point[self.name] != "separable" else None
 
 
+class Kernel(Choice):
+    """Side of the square windows behind the first max-pool."""
+
+    def apply(self, template: Template, value: Any) -> Template:
+        first, *others = template.blocks
+        return replace(template, blocks=(first, *(replace(own, kernel=value) for own in others)))
+
+
 class Deskewed(Choice):
     """Whether each image is centred and made upright first, which costs no parameters."""
 
@@ -130,6 +138,7 @@ DEFAULT_CHOICES: tuple[Choice, ...] = (
     BlockSetting("squeeze_ratio", _SQUEEZE, 0.0, "squeeze_ratio", 2, rank=2),
     BlockSetting("head_ratio", _HEAD, 0.0, "head_ratio", 0, rank=1),
     Convolutions("convolution", CategoricalDistribution(CONVOLUTIONS), "dense", "kind", rank=8),
+    Kernel("kernel", CategoricalDistribution((3, 5)), 3),
     BlockSetting("dropout", _DROPOUT, 0.0, "dropout", rank=9),  # last: it costs nothing
     Deskewed("deskew", CategoricalDistribution((False, True)), False),
     OfTraining("peak_learning_rate", FloatDistribution(0.05, 0.8, log=True), 0.1),
