@@ -75,9 +75,11 @@ def compared(record: StudyRecord, count: int) -> list[dict[str, Any]]:
         }
 
     study = optuna.create_study(sampler=RandomSampler(seed=0))
-    drawn = [study.ask(DEFAULT.distributions).params for _ in range(count)]
+    # Only what that study drew: a choice that is newer has its default in all its networks.
+    drawn = [study.ask(evidence.distributions).params for _ in range(count)]
     by_fill: dict[float, tuple[list[dict[str, Any]], list[Estimate]]] = {}
-    for point in DEFAULT.first_points(limit):
+    for first in DEFAULT.first_points(limit):
+        point = {name: first[name] for name in evidence.distributions}
         if point["fill"] not in by_fill:
             points = [{**own, "fill": point["fill"]} for own in drawn]
             by_fill[point["fill"]] = points, posterior.estimates([*map(network, points)])
