@@ -25,6 +25,8 @@ from nas_mnist.training.datasets import Dataset
 from nas_mnist.training.recipe import DATASETS, Recipe
 from nas_mnist.training.runs import Run
 
+_LIGHT_ON_DARK = DATASETS.keys() - {"folder"}
+
 
 def export_network(record: StudyRecord, network: Candidate, file: Path) -> Path:
     """Write the network as `file` (.py), its weights beside it (.pt); the weights' path.
@@ -129,10 +131,11 @@ def module_source(
         "  ".join([f"    {name:<{first}}", *map(str.rjust, cells, widths)]) for name, *cells in rows
     ]
     template = resources.files(__package__).joinpath("exported.txt").read_text("utf-8")
-    # Lines for datasets that come as files begin with F|, those for others with P|.
-    kept, left_out = ("F|", "P|") if folder else ("P|", "F|")
-    lines = template.splitlines(keepends=True)
-    text = "".join(line.removeprefix(kept) for line in lines if not line.startswith(left_out))
+    # F| begins lines for datasets that come as files, P| those for others; L| lines for those that
+    # are light on dark, O| those for a user's own pictures, of which nobody knows.
+    kept = ("F|" if folder else "P|", "L|" if dataset in _LIGHT_ON_DARK else "O|")
+    lines = re.findall(r"^([FPLO]\||)(.*\n)", template, re.MULTILINE)
+    text = "".join(line for mark, line in lines if mark in ("", *kept))
     functions = dict.fromkeys(filter(None, (layer.functions() for layer in network.layers)))
     title = f"A network of {network.parameters:,} parameters for the images of {dataset}."
     return Template(text).substitute(
