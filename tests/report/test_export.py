@@ -339,4 +339,4 @@ def test_a_failed_export_leaves_the_last_one(digits_search: Search, tmp_path: Pa
     with pytest.raises(StorageError, match="not those of"):
         export_network(record, candidate(record, trial), file)
     assert (file.read_bytes(), weights.read_bytes()) == before
-    assert sorted(path.suffix for path in tmp_path.glob("größe*")) == [".pt", ".py"]
+    assert sorted(path.suffix for path in tmp_path.glob("größe*")) == [".md", ".pt", ".py"]
