@@ -1,5 +1,6 @@
 """A trained network as an ONNX file, which other runtimes than torch can run."""
 
+import warnings
 from importlib.util import find_spec
 
 import torch
@@ -33,11 +34,13 @@ def onnx_bytes(
     images, sizes = torch.zeros(2, *INPUT_SHAPE), ({0: torch.export.Dim("batch")},)
     names = {"input_names": ["images"], "output_names": ["logits"]}
     try:
-        made = torch.onnx.export(
-            *(network, (images,)),
-            **{**names, "dynamic_shapes": sizes, "opset_version": _OPSET},
-            **{"dynamo": True, "verbose": False},
-        )
+        with warnings.catch_warnings():  # torch 2.13 tells itself what it should no longer do
+            warnings.simplefilter("ignore", FutureWarning)
+            made = torch.onnx.export(
+                *(network, (images,)),
+                **{**names, "dynamic_shapes": sizes, "opset_version": _OPSET},
+                **{"dynamo": True, "verbose": False},
+            )
     except torch.onnx.OnnxExporterError as error:
         known = format_notation(architecture)
         why = str(error.__cause__ or error).strip().splitlines()[0]
