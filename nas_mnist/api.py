@@ -40,13 +40,15 @@ class TrainedNetwork(NamedTuple):
 
         return trained_network(self.study, self.candidate)[0]
 
-    def export(self, file: str | Path) -> Path:
+    def export(self, file: str | Path, *, onnx: bool = False) -> Path:
         """Write it as a Python module that needs nothing but torch, `file` ending in `.py`, its
-        weights beside it, in a file ending in `.pt`, which is returned. StorageError if they are
-        missing, RequestError if files of another kind are there, or none can be written."""
+        weights beside it, in a file ending in `.pt`, which is returned, and its model card, in one
+        ending in `.md`; with `onnx` as an ONNX file too, ending in `.onnx`. StorageError if the
+        weights are missing, RequestError if files of another kind are there, none can be written,
+        or the packages that `onnx` needs are missing."""
         from nas_mnist.report.export import export_network
 
-        return export_network(self.study, self.candidate, Path(file))
+        return export_network(self.study, self.candidate, Path(file), onnx=onnx)
 
 
 class Study(StudyRecord):

@@ -89,6 +89,7 @@ _OPTIONS: dict[str, Any] = {
     "study_of": Option(hidden=True),
     "trial": Option(help="This completed trial.", show_default="the most accurate"),
     "at_least": Option(min=0, max=100, help=_AT_LEAST),
+    "onnx": Option("--onnx", help="Write it as an .onnx file too; needs 'nas-mnist[onnx]'."),
     "export.output": Option("--output", "-o", help="The module file, .py."),
     "report.output": Option("--output", "-o", help="The page, .html."),
     "csv": Option(help="Also write the front as CSV."),

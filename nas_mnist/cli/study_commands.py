@@ -75,8 +75,10 @@ def export(
     storage: str | None = None,
     artifact_dir: str | None = None,
     plugins: list[str] | None = None,
+    onnx: bool = False,
 ) -> None:
-    """Write a study's network as a Python module that needs only torch, its weights beside it."""
+    """Write a study's network as a Python module that needs only torch, with its weights and its
+    model card beside it."""
     from nas_mnist.execution.confirmation import chosen
 
     check_export(output)
@@ -85,11 +87,12 @@ def export(
     record = open_study(study, storage, artifact_dir)
     network = chosen(record, trial, at_least)
 
+    from nas_mnist.report.card import may_write_card
     from nas_mnist.report.export import export_network
     from nas_mnist.report.front_table import confirmed_text
     from nas_mnist.report.tables import spread_text
 
-    weights = export_network(record, network, output)
+    weights = export_network(record, network, output, onnx=onnx)
     found, known, confirmed = network
     said = f"test {found.test_accuracy:.2f} % in one run, unconfirmed: `nas-mnist confirm {study}"
     said += f" --trial {found.number}` retrains it"
@@ -99,7 +102,9 @@ def export(
     if at_least is not None:
         sure = known.probability(at_least)
         note(f"on validation images it has {at_least:g} % with a probability of {sure:.0%}")
-    note(f"wrote {output}, {weights}")
+    made = [output, weights, *([output.with_suffix(".onnx")] if onnx else [])]
+    made += [card] if may_write_card(card := output.with_suffix(".md")) else []
+    note(f"wrote {', '.join(map(str, made))}")
 
 
 def report(

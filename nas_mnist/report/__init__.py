@@ -31,13 +31,15 @@ def writing(file: Path) -> Iterator[None]:
         raise StorageError(f"{file}: {reason(error)}") from None
 
 
-def check_export(file: Path) -> None:
-    """RequestError unless a network can be written as `file` (.py), and its weights beside it: not
-    to learn of it after hours. Nobody's own files are overwritten."""
+def check_export(file: Path, *beside: str) -> None:
+    """RequestError unless a network can be written as `file` (.py), and its weights and files of
+    the endings `beside` next to it: not to learn of it after hours. Nobody's own files are
+    overwritten."""
     if file.suffix != ".py":
         raise RequestError(f"{file} must end in .py")
+    others = [file.with_suffix(ending) for ending in (".pt", *beside)]
     try:
-        there = [made for made in (file, file.with_suffix(".pt")) if made.exists()]
+        there = [made for made in (file, *others) if made.exists()]
         folder = next(folder for folder in file.absolute().parents if folder.exists())
         if not (folder.is_dir() and os.access(folder, os.W_OK)):
             raise RequestError(f"{file}: nothing can be made in {folder}; choose another folder")

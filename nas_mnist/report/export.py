@@ -1,12 +1,9 @@
 """A network as a Python module file that needs nothing but torch, its weights beside it. No text of
-a study's database reaches it but what `_plain` lets through into its docstring."""
+a study's database reaches it but what `plain` lets through into its docstring."""
 
 import io
-import re
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
-from string import Template
 from textwrap import indent
 
 import torch
@@ -18,20 +15,40 @@ from nas_mnist.execution.records import StudyRecord, TrialRecord
 from nas_mnist.execution.store import read_weights, weights_file
 from nas_mnist.networks.architecture import Architecture, build_network, format_notation
 from nas_mnist.networks.layers import forward_lines, layer_names
-from nas_mnist.report import check_export, replace_files
+from nas_mnist.report import check_export, note, replace_files
+from nas_mnist.report.card import layer_rows, may_write_card, model_card, plain, read_template
 from nas_mnist.report.front_table import confirmed_text
+from nas_mnist.report.onnx_file import check_onnx, onnx_bytes
 from nas_mnist.report.tables import spread_text
 from nas_mnist.training.datasets import Dataset
 from nas_mnist.training.recipe import DATASETS, Recipe
 from nas_mnist.training.runs import Run
 
+_LIGHT_ON_DARK = DATASETS.keys() - {"folder"}
 
-def export_network(record: StudyRecord, network: Candidate, file: Path) -> Path:
-    """Write the network as `file` (.py), its weights beside it (.pt); the weights' path.
-    StorageError if they are missing or not this network's; RequestError as `check_export`."""
+
+def export_network(
+    record: StudyRecord, network: Candidate, file: Path, *, onnx: bool = False
+) -> Path:
+    """Write the network as `file` (.py), with its weights (.pt) and its model card (.md) beside it,
+    and with `onnx` an ONNX file (.onnx) too; the weights' path. StorageError if they are missing or
+    not this network's; RequestError as `check_export`, or if packages that `onnx` needs are."""
+    check_export(file, *([".onnx"] if onnx else []))
+    if onnx:
+        check_onnx()
     architecture, dataset = network.trial.architecture, record.spec.dataset
     source = module_source(architecture, dataset, record.normalization, _facts(record, network))
-    return _write(file, source, trained_network(record, network)[1])
+    trained, weights = trained_network(record, network)
+    beside = {}
+    if may_write_card(card := file.with_suffix(".md")):
+        text = model_card(record, network, trained_run(network), file, onnx=onnx)
+        beside[card] = text.encode()
+    else:
+        note(f"{card} is not nas-mnist's and stays as it is: no model card is written")
+    if onnx:
+        content = onnx_bytes(trained, architecture, record.normalization)
+        beside[file.with_suffix(".onnx")] = content
+    return _write(file, source, weights, beside)
 
 
 def export_run(
@@ -45,14 +62,14 @@ def export_run(
         "epochs": f"{recipe.epochs}, peak learning rate {recipe.learning_rate:g}",
         "accuracy": f"{run.test_accuracy:.2f} % of {len(data.test):,} others, one run",
     }
-    source = module_source(network, data.name, data.normalization, facts)
-    return _write(file, source, weights_file(run.network))
-
-
-def _write(file: Path, source: str, content: bytes) -> Path:
     check_export(file)
+    source = module_source(network, data.name, data.normalization, facts)
+    return _write(file, source, weights_file(run.network), {})
+
+
+def _write(file: Path, source: str, content: bytes, beside: Mapping[Path, bytes]) -> Path:
     weights = file.with_suffix(".pt")
-    replace_files({weights: content, file: source.encode()})
+    replace_files({weights: content, **beside, file: source.encode()})
     return weights
 
 
@@ -118,34 +135,24 @@ def module_source(
     """The text of the module file, which loads the weights file of its own name; `facts`: what its
     docstring says beside the layers, by name."""
     folder = DATASETS.get(dataset)
-    rows, made = [("layer", "output shape", "parameters", "receptive field")], []
+    rows, made = layer_rows(network), []
     for name, cost in zip(layer_names(network.layers), network.costs, strict=True):
         made += cost.layer.made(name, cost.input_shape)
-        count = f"{cost.parameters:,}" if cost.parameters else ""
-        shape = "×".join(map(str, cost.output_shape))
-        rows.append((name, shape, count, str(cost.receptive_field)))
     first, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
     table = [
         "  ".join([f"    {name:<{first}}", *map(str.rjust, cells, widths)]) for name, *cells in rows
     ]
-    template = resources.files(__package__).joinpath("exported.txt").read_text("utf-8")
-    # Lines for datasets that come as files begin with F|, those for others with P|.
-    kept, left_out = ("F|", "P|") if folder else ("P|", "F|")
-    lines = template.splitlines(keepends=True)
-    text = "".join(line.removeprefix(kept) for line in lines if not line.startswith(left_out))
+    # F| begins lines for datasets that come as files, P| those for others; L| lines for those that
+    # are light on dark, O| those for a user's own pictures, of which nobody knows.
+    kept = ("F" if folder else "P") + ("L" if dataset in _LIGHT_ON_DARK else "O")
     functions = dict.fromkeys(filter(None, (layer.functions() for layer in network.layers)))
     title = f"A network of {network.parameters:,} parameters for the images of {dataset}."
-    return Template(text).substitute(
-        **{"title": _plain(title), "folder": folder, "table": "\n".join(table)},
-        facts="\n".join(f"    {name + ':':<12}{_plain(text)}" for name, text in facts.items()),
+    return read_template("exported.txt", kept).substitute(
+        **{"title": plain(title), "folder": folder, "table": "\n".join(table)},
+        facts="\n".join(f"    {name + ':':<12}{plain(text)}" for name, text in facts.items()),
         **{"classes": network.classes, "last": network.classes - 1},
         **{"mean": normalization[0], "std": normalization[1]},
         functions="".join(f"\n\n{text}" for text in functions),
         layers=indent("\n".join(made), " " * 8),
         forward=indent("\n".join(forward_lines(network.layers)), " " * 8),
     )
-
-
-def _plain(text: str) -> str:
-    """Text that cannot end a docstring, start an escape or leave its line."""
-    return re.sub(r"[^A-Za-z0-9 .,:;%+_/()±-]", "?", text)

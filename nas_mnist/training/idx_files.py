@@ -65,9 +65,12 @@ def _read_idx(file: Path, dimensions: int) -> Tensor:
 
 
 def _download(name: str, set_folder: str, folder: Path) -> None:
-    # For this alone: importing torchvision takes as long as importing torch.
-    from torchvision import datasets
-
+    try:  # for this alone: importing torchvision takes as long as importing torch
+        from torchvision import datasets
+    except (ImportError, RuntimeError) as error:
+        said = f"{name}: torchvision, which downloads it, cannot be imported ({error})"
+        way_out = "install the build that fits torch's, or name a folder of files with --data-dir"
+        raise DataError(f"{said}; {way_out}") from None
     try:
         with redirect_stdout(sys.stderr):  # it reports on standard output, which is for data
             getattr(datasets, set_folder)(folder, download=True)

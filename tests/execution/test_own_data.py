@@ -114,7 +114,7 @@ def test_pictures_of_every_kind(mode: str, tmp_path: Path) -> None:
         found = np.asarray(grey(saved))
     if mode != "P":
         assert np.array_equal(found, light)
-    source = module_source(nas_mnist.parse_notation("c4-g-c10k1"), "digits", (0.1, 0.3), {})
+    source = module_source(nas_mnist.parse_notation("c4-g-c10k1"), "folder", (0.1, 0.3), {})
     namespace: dict[str, Any] = {"__file__": "network.py"}
     exec(source, namespace)
     assert np.array_equal(namespace["read_picture"](tmp_path / "1.png")[0, 0], found)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import pickle
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, strategies as st
+from PIL import Image, ImageOps
 
 from nas_mnist.errors import RequestError, StorageError
 from nas_mnist.execution.confirmation import Candidate
@@ -27,6 +31,7 @@ from nas_mnist.training.trainer import EpochRecord, accuracy, logits
 from tests.conftest import Search
 from tests.networks.test_architecture import architectures
 
+RESULTS = Path(__file__).parents[2] / "results"
 NO_FACTS: dict[str, str] = {}
 
 # Refuses every import but torch's own and the standard library's, as a bare environment would.
@@ -236,13 +241,49 @@ def test_running_the_file_tests_it_on_the_mnist_files(mnist: Dataset, tmp_path: 
     (tmp_path / "empty").mkdir()
     assert run(str(tmp_path / "empty")).stderr.endswith("no t10k-images-idx3-ubyte in it\n")
     assert run().stderr.startswith("usage:")
-    from PIL import Image
-
     Image.fromarray(mnist.test.images[0, 0].numpy()).save(tmp_path / "digit.png")
     assert run(str(tmp_path / "digit.png")).stdout == f"{int(logits[0].argmax())}\n"
     none = tmp_path / "none.png"
     assert run(str(none)).stderr == f"{none}: No such file or directory\n"
     assert "cannot identify" in run(str(file)).stderr
+
+
+def imported(file: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("side", [28, 280])
+def test_a_picture_is_read_light_on_dark(mnist: Dataset, tmp_path: Path, side: int) -> None:
+    """Ink on paper is told by its border, and inverted."""
+    module = imported(exported_module(parse_notation("c4-g-c10k1"), tmp_path))
+    assert "A picture with a light border is inverted first." in str(module.__doc__)
+    for index in range(20):
+        digit = Image.fromarray(mnist.test.images[index, 0].numpy()).resize((side, side))
+        digit.save(tmp_path / "light.png")
+        ImageOps.invert(digit).convert("RGB").save(tmp_path / "dark.png")
+        light, dark = (module.read_picture(tmp_path / name) for name in ("light.png", "dark.png"))
+        assert light.shape == dark.shape == (1, 1, 28, 28)
+        if side == 28:
+            assert torch.equal(light[0], mnist.test.images[index])
+        assert int((light.int() - dark.int()).abs().max()) <= 1  # as resizing rounds
+
+
+def test_the_published_winner_reads_ink_on_paper(mnist: Dataset, tmp_path: Path) -> None:
+    """The first test image, a 7, was a 2 to it in black on white."""
+    front = pd.read_csv(RESULTS / "mnist-8k" / "front.csv")
+    architecture = parse_notation(front.loc[front.estimate.idxmax()].notation)
+    module = imported(exported_module(architecture, tmp_path))
+    network = module.load(RESULTS / "mnist-8k" / "winner.pt")
+    digit = Image.fromarray(mnist.test.images[0, 0].numpy())
+    for picture in (digit, ImageOps.invert(digit)):
+        picture.save(tmp_path / "digit.png")
+        assert int(module.classify(network, module.read_picture(tmp_path / "digit.png"))) == 7
+    as_it_is = 255 - mnist.test.images[:1]
+    assert int(module.classify(network, as_it_is)) == 2
 
 
 def test_the_file_says_what_it_can_be_run_on(tmp_path: Path) -> None:
@@ -259,6 +300,9 @@ def test_the_file_says_what_it_can_be_run_on(tmp_path: Path) -> None:
         [sys.executable, file, tmp_path], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (1, f"{tmp_path}: Is a directory\n")
+    # Nobody knows what a user's own pictures look like: they are read as they are.
+    light = {name for name, source in sources.items() if "255 - image" in source}
+    assert light == DATASETS.keys() - {"folder"}
     for name, source in sources.items():
         made = tmp_path / f"{name}.py"
         made.write_text(source)
@@ -295,4 +339,4 @@ def test_a_failed_export_leaves_the_last_one(digits_search: Search, tmp_path: Pa
     with pytest.raises(StorageError, match="not those of"):
         export_network(record, candidate(record, trial), file)
     assert (file.read_bytes(), weights.read_bytes()) == before
-    assert sorted(path.suffix for path in tmp_path.glob("größe*")) == [".pt", ".py"]
+    assert sorted(path.suffix for path in tmp_path.glob("größe*")) == [".md", ".pt", ".py"]

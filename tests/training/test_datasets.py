@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,18 @@ def test_one_file_is_missing(copied_files: Path, monkeypatch: pytest.MonkeyPatch
     (copied_files / "MNIST/raw/t10k-labels-idx1-ubyte").unlink()
     with pytest.raises(DataError, match=r"no t10k-labels-idx1-ubyte in .* could be downloaded"):
         load_dataset("mnist", copied_files)
+
+
+def test_a_torchvision_of_another_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of CUDA beside a torch for CPUs alone says so: this file fails as it does."""
+    said = "operator torchvision::nms does not exist"
+    (tmp_path / "torchvision.py").write_text(f"raise RuntimeError({said!r})\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "torchvision", raising=False)
+    with pytest.raises(DataError) as caught:
+        load_dataset("kmnist", tmp_path)
+    assert f"torchvision, which downloads it, cannot be imported ({said})" in str(caught.value)
+    assert "--data-dir" in str(caught.value)
 
 
 def test_swapped_files(copied_files: Path) -> None:
