@@ -2,7 +2,7 @@
 # # A search in a notebook
 #
 # Searches small networks for scikit-learn's handwritten digits, looks at the front, and sees what
-# the winner gets wrong. It takes about a minute on two cores. VS Code opens this file as a
+# the winner gets wrong. It takes minutes on two cores. VS Code opens this file as a
 # notebook, and so does Jupyter with jupytext. `python studies/notebook.py` runs it as a script.
 
 # %%

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import optuna
 import pytest
 import torch
@@ -20,8 +21,6 @@ from nas_mnist.report.onnx_file import onnx_bytes
 from nas_mnist.search.space import DEFAULT
 from nas_mnist.training.datasets import Dataset
 from tests.conftest import Search, runner
-
-onnxruntime = pytest.importorskip("onnxruntime")
 
 # All that a search draws, then the layers that it does not.
 DRAWN = "u-c10rnx0.02-d-c12k1rnx0.02-m2-c8k1rn-c10rn-m2-c10rn-g-c20k1r-c10k1"
