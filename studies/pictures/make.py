@@ -5,6 +5,7 @@ python studies/pictures/make.py results/mnist-8k -o results/pictures
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import re
@@ -77,7 +78,7 @@ def terminal(command: list[str], seconds: int, folder: Path) -> str:
         raise NasMnistError(f"{' '.join(command)} showed nothing in {seconds} seconds")
     before = lines.partition("\x1b[?25l")[0]  # the cursor is hidden before the first panel
     last = frames[-1] if "\n" in frames[-1] else frames[-2]  # it may have been cut short
-    console = Console(record=True, width=_COLUMNS, file=open(os.devnull, "w"))
+    console = Console(record=True, width=_COLUMNS, file=io.StringIO())
     console.print(Text.from_ansi(f"$ {' '.join(command)}\n{before}{last}"))
     return console.export_svg(title="nas-mnist")
 
