@@ -21,6 +21,7 @@ from nas_mnist.training.runs import Reproduced
 
 _BAND, _REFERENCES, _BUDGET = "rgba(31, 95, 191, 0.2)", "#5f5f5f", "#b03030"
 _HEIGHT, _TOP, _BOTTOM, _RIGHT = 540, 78, 90, 130  # of the front's figure, in pixels
+_VEIL = "rgba(255, 255, 255, 0.7)"  # behind a label, over lines
 _NAME_PIXELS = 15  # from one name of a hand-made network to the next
 _HALVES = 4  # budgets below which the best network is named: 1, 1/2, 1/4 and 1/8 of it
 _FAR = 2.5  # times the budget: larger hand-made networks stand at the edge
@@ -208,7 +209,7 @@ def _name_best(figure: go.Figure, frame: _Frame, points: Sequence[_Point]) -> No
         aside = 0 if math.log10(size) < left + 0.15 * (right - left) else -34  # not on the axis
         text = f"<b>{own.network.parameters:,}</b><br>{spread_text(own.accuracy, own.sd)}"
         place = {"x": math.log10(size), "y": math.log10(error), "ax": aside, "ay": -46}
-        figure.add_annotation(text=text, **place, **arrow, font_color=FRONT_COLOR)
+        figure.add_annotation(text=text, **place, **arrow, font_color=FRONT_COLOR, bgcolor=_VEIL)
 
 
 def _name_hand_made(figure: go.Figure, frame: _Frame, points: Mapping[str, _Point]) -> None:

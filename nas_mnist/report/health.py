@@ -15,9 +15,9 @@ from nas_mnist.execution.estimates import estimates, evidence_of, posterior_of
 from nas_mnist.execution.records import StudyRecord
 from nas_mnist.report.claims import claims
 from nas_mnist.report.front_table import epoch_usage
-from nas_mnist.report.importances import at_given_size
+from nas_mnist.report.importances import at_given_size, expected_by_size
 from nas_mnist.report.tables import counted, spread_text
-from nas_mnist.search.front import on_log_scale
+from nas_mnist.training.paired import Difference
 
 _LEAST_RUNS = 8  # fewer say little of a prediction
 _LEAST_TRIALS = 20  # fewer say little of a range
@@ -61,17 +61,20 @@ def model_check(record: StudyRecord) -> Check:
         what, instead = counted(len(found), "rerun"), "The trial's own run"
     else:
         found = model.left_out(lambda own: None if own.variance else own.network.key)
-        points = np.array([on_log_scale(own.network.parameters, own.accuracy) for own, _ in found])
-        fit = np.polynomial.Polynomial.fit(*points.T, 2)
-        simple = [*(100 - np.exp(fit(points[:, 0])))]
+        points = [(own.network.parameters, own.accuracy) for own, _ in found]
+        simple = [*(100 - np.exp(expected_by_size(points)))]
         what, instead = counted(len(found), "trial"), "Its size alone"
     actual = np.array([own.accuracy for own, _ in found])
-    misses = [float(abs(actual - own).mean()) for own in ([told for _, told in found], simple)]
+    missed = [abs(actual - own) for own in ([told for _, told in found], simple)]
+    means = [float(own.mean()) for own in missed]
     said = (
-        f"Held out, {what} came within {misses[0]:.2f} points of the prediction on average. "
-        f"{instead} would have missed by {misses[1]:.2f}."
+        f"Held out, {what} came within {means[0]:.2f} points of the prediction on average. "
+        f"{instead} would have missed by {means[1]:.2f}"
     )
-    return Check(question, misses[0] < misses[1], " ".join([said, *_confirmation_said(record)]))
+    gain = Difference.of((missed[1] - missed[0]).tolist())
+    said += "." if gain.beyond_chance else ": no more than chance apart."
+    good = gain.mean > 0 if gain.beyond_chance else None
+    return Check(question, good, " ".join([said, *_confirmation_said(record)]))
 
 
 def _confirmation_said(record: StudyRecord) -> Iterator[str]:
@@ -138,8 +141,8 @@ def _outdone_text(record: StudyRecord, start: Sequence[int]) -> str:
         best = max(ours, key=lambda number: known[number].mean, default=None)
         outdone += best is not None and _better(record, best, own) >= 1 - _CHANCE
     return (
-        f"For {outdone} of the {len(start)} that it began with, it found a better network that is "
-        f"no larger, with a probability of {1 - _CHANCE:.0%} or more."
+        f"For {outdone or 'none'} of the {len(start)} that it began with, it found a better "
+        f"network that is no larger, with a probability of {1 - _CHANCE:.0%} or more."
     )
 
 

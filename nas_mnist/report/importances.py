@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nas_mnist.execution.records import StudyRecord
 from nas_mnist.search.front import on_log_scale
+from nas_mnist.search.posterior import Floats
 
 _LEAST_TRIALS = 20  # fewer say nothing about fifteen choices
 _RESAMPLES = 20
@@ -24,11 +25,23 @@ class Importance(NamedTuple):
     high: float
 
 
-def at_given_size(trials: Sequence[FrozenTrial]) -> np.ndarray:
+def expected_by_size(points: Sequence[tuple[float, float]]) -> Floats:
+    """For each pair of parameters and accuracy in percent the logarithm of the error that its size
+    lets one expect: a quadratic fit on the logarithm of parameters."""
+    sizes, errors = np.array([on_log_scale(*point) for point in points]).T
+    degree = min(2, len({*sizes.tolist()}) - 1)
+    if not degree:
+        return np.full(len(errors), errors.mean())
+    fitted: Floats = np.polynomial.Polynomial.fit(sizes, errors, degree)(sizes)
+    return fitted
+
+
+def at_given_size(trials: Sequence[FrozenTrial]) -> Floats:
     """By how much the logarithm of each completed trial's error is above what its size lets one
-    expect, by a quadratic fit on the logarithm of parameters."""
-    sizes, errors = np.array([on_log_scale(*trial.values) for trial in trials]).T
-    return errors - np.polynomial.Polynomial.fit(sizes, errors, min(2, len(trials) - 1))(sizes)
+    expect."""
+    points = [(trial.values[0], trial.values[1]) for trial in trials]
+    above: Floats = np.array([on_log_scale(*own)[1] for own in points]) - expected_by_size(points)
+    return above
 
 
 def importances(record: StudyRecord) -> dict[str, Importance]:
@@ -53,7 +66,7 @@ def importances(record: StudyRecord) -> dict[str, Importance]:
 
 
 def _shares(
-    trials: Sequence[FrozenTrial], values: np.ndarray, names: list[str], trees: int
+    trials: Sequence[FrozenTrial], values: Floats, names: list[str], trees: int
 ) -> dict[str, float]:
     study = optuna.create_study()
     study.add_trials(

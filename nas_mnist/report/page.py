@@ -33,8 +33,8 @@ from nas_mnist.training.runs import Reproduced
 from nas_mnist.training.trainer import logits
 
 _MOST_IMAGES = 120  # more are no easier to learn from
+# Columns of the front that are shown at first; before a confirmation also "validation %".
 _SHOWN = {"trial", "parameters", "MACs", "confirmed test %"}
-"""columns of the front that are there at first; before a confirmation also "validation %\""""
 _FANOVA = (
     "For the validation accuracy of completed trials at a given size: shares of the variance of "
     "the error's logarithm, after its fit on the number of parameters (fANOVA). The ranges are "
@@ -152,7 +152,8 @@ def _advice(record: StudyRecord) -> Iterator[dict[str, Any]]:
         enough = chosen(record, at_least=spec.goal)
     except StudyError as error:
         yield {**_card(record, best), "title": within, "command": export}
-        yield {"title": smallest, "lines": [f"{error}."]}
+        said = str(error)
+        yield {"title": smallest, "lines": [f"{said[0].upper()}{said[1:]}."]}
         return
     if enough.trial.number == best.trial.number:
         title = f"{within}, and the smallest that surely has {goal} on validation images"
