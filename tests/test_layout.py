@@ -131,9 +131,9 @@ def test_rooms_are_small() -> None:
     """A file that outgrows this does two things, and so does a package."""
     assert {file.name: size for file, size in SIZES.items() if size > 300} == {}
     # 8,000 and 60 held until the kernels came, the readers of pictures, choice under noise, what
-    # each decision buys, and the model card.
-    assert sum(SIZES.values()) <= 12_100
-    assert len(MODULES) <= 80
+    # each decision buys, the model card, and a report that answers.
+    assert sum(SIZES.values()) <= 12_750
+    assert len(MODULES) <= 86
     assert sum(size for file, size in SIZES.items() if file.parent.name == "search") <= 1300
 
 

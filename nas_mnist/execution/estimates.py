@@ -78,7 +78,7 @@ def next_rung(record: StudyRecord, total: int) -> Rung | None:
     numbers = [number for number in evidence.networks if number not in left_out]
     if not numbers:
         return Rung(len(settled), bracket, index, [])
-    posterior = _fitted(evidence)
+    posterior = posterior_of(evidence)
     means, covariance = posterior.moments([evidence.networks[number] for number in numbers])
     sizes = np.log([float(evidence.networks[number].parameters) for number in numbers])
     runs = min(runs, total - len(keys))
@@ -102,7 +102,6 @@ class Evidence:
 
 def evidence_of(record: StudyRecord) -> Evidence:
     from nas_mnist.search.posterior import Network, Observation
-    from nas_mnist.search.prediction import expected_ends
 
     points = record.points()
     complete = [t for t in record.trials(TrialState.COMPLETE) if t.number in points]
@@ -117,7 +116,9 @@ def evidence_of(record: StudyRecord) -> Evidence:
 
     networks = {trial.number: network(trial) for trial in complete}
     observed = []
-    for trial, error, variance in expected_ends([*complete, *record.trials(TrialState.PRUNED)]):
+    finished = [*complete, *record.trials(TrialState.PRUNED)]
+    ended = tuple((trial_id(trial), trial.state, trial.datetime_complete) for trial in finished)
+    for trial, error, variance in _expected_ends(_Finished((record.url, ended), finished)):
         if kinds.keys() <= trial.params.keys():
             size = trial.user_attrs["parameters"]
             own = Network(trial.number, {name: trial.params[name] for name in kinds}, size)
@@ -131,8 +132,22 @@ def evidence_of(record: StudyRecord) -> Evidence:
     return Evidence(key, networks, observed, kinds)
 
 
+@dataclass(frozen=True)
+class _Finished:
+    key: Any
+    trials: list[FrozenTrial] = field(compare=False)
+
+
+@lru_cache(maxsize=4)  # who reports asks again and again
+def _expected_ends(finished: _Finished) -> list[tuple[FrozenTrial, float, float]]:
+    from nas_mnist.search.prediction import expected_ends
+
+    return list(expected_ends(finished.trials))
+
+
 @lru_cache(maxsize=4)
-def _fitted(evidence: Evidence) -> Posterior:
+def posterior_of(evidence: Evidence) -> Posterior:
+    """The model of accuracy; ValueError if nothing is observed."""
     from nas_mnist.search.posterior import Posterior
 
     return Posterior(evidence.observed, evidence.distributions)
@@ -140,7 +155,7 @@ def _fitted(evidence: Evidence) -> Posterior:
 
 @lru_cache(maxsize=4)
 def _estimated(evidence: Evidence) -> dict[int, Estimated]:
-    found = _fitted(evidence).estimates([*evidence.networks.values()])
+    found = posterior_of(evidence).estimates([*evidence.networks.values()])
     counts = Counter(own.network.key for own in evidence.observed)
     return {
         number: Estimated(*own, counts[number])

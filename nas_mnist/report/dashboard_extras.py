@@ -16,8 +16,9 @@ from nas_mnist.execution.optuna_internals import forget_artifact, store_figure
 from nas_mnist.execution.records import StudyRecord
 from nas_mnist.execution.store import artifact_store, storage_errors
 from nas_mnist.report.export import export_network, trained_run
-from nas_mnist.report.figures import curves_figure, front_figure
+from nas_mnist.report.figures import front_figure
 from nas_mnist.report.front_table import confirmed_text, front_caption, front_rows, spending_text
+from nas_mnist.report.study_figures import curves_figure
 from nas_mnist.report.tables import counted, markdown_table
 
 _FIGURE_PIXELS = 450  # the height of the dashboard's own boxes
@@ -54,8 +55,12 @@ def update_dashboard(record: StudyRecord) -> None:
         if not record.points():
             return
         curves = curves_figure(record).update_layout(title="Learning curves of the front")
+        # The dashboard puts its own figures first: its API has no order.
         for name, figure in (("front", front_figure(record)), ("learning-curves", curves)):
-            figure.update_layout(height=_FIGURE_PIXELS, margin={"t": 70, "b": 60})
+            # Half a screen has no room for the names of hand-made networks.
+            figure.layout.annotations = [a for a in figure.layout.annotations if not a.name]
+            margin = {"t": 50, "b": 110, "r": 20}
+            figure.update_layout(height=_FIGURE_PIXELS, margin=margin, title_subtitle_text="")
             store_figure(record.storage, record.study_id, name, str(figure.to_json()))
         _keep_winner(record)
 

@@ -1,189 +1,271 @@
-"""The study's pictures, as plotly figures: its front, how it went, and its winner's mistakes."""
+"""What is drawn outside a report too, as plotly figures: a front, and differences of networks."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
-from plotly.colors import sample_colorscale
 
-from nas_mnist.execution.confirmation import Confirmed, confirmed
-from nas_mnist.execution.estimates import Estimated, estimates, front
+from nas_mnist.execution.confirmation import Candidate, Confirmed, candidates, chosen
+from nas_mnist.execution.estimates import estimates, front
 from nas_mnist.execution.records import StudyRecord, TrialRecord
 from nas_mnist.networks.architecture import Architecture, format_notation
-from nas_mnist.networks.references import references
-from nas_mnist.report.front_table import EpochUsage
-from nas_mnist.report.tables import counted, last_epochs_text
+from nas_mnist.networks.references import Reference, references
+from nas_mnist.report.claims import claims
+from nas_mnist.report.plots import ACCURACY_AXIS, FRONT_COLOR, PALE_COLOR, box, drawn_error
+from nas_mnist.report.tables import counted, last_epochs_text, spread_text
 from nas_mnist.training.paired import Difference
 from nas_mnist.training.runs import Reproduced
 
-FRONT_COLOR = "#1f5fbf"
-_CLAIMS, _TRIALS = "#7fa3d9", "#a9c4ea"
-_REFERENCES, _RETRAINED, _BUDGET, _STOPPED = "#8a8a8a", "#5f5f5f", "#b03030", "#c98a2b"
-_DRAWN_MIN_ERROR = 0.01  # of 0 on the logarithmic axis: one image of 10,000
-_LINE: dict[str, Any] = {"line": {"shape": "hv", "color": FRONT_COLOR, "width": 2}}
-_DOT: dict[str, Any] = {"marker": {"size": 9, "color": FRONT_COLOR}}
-
-Point = tuple[Architecture, float, float | None, str]
-"""a network in a picture: its accuracy in percent, the deviation of that, what else to say of it"""
-
-
-def _drawn_error(accuracy: float) -> float:
-    return max(_DRAWN_MIN_ERROR, 100 - accuracy)
-
-
+_BAND, _REFERENCES, _BUDGET = "rgba(31, 95, 191, 0.2)", "#5f5f5f", "#b03030"
+_HEIGHT, _TOP, _BOTTOM, _RIGHT = 540, 78, 90, 130  # of the front's figure, in pixels
+_VEIL = "rgba(255, 255, 255, 0.7)"  # behind a label, over lines
+_NAME_PIXELS = 15  # from one name of a hand-made network to the next
+_HALVES = 4  # budgets below which the best network is named: 1, 1/2, 1/4 and 1/8 of it
+_FAR = 2.5  # times the budget: larger hand-made networks stand at the edge
+_WIDE = 1.5  # times the largest error of the front: larger ones stand at the edge
 _SIZES = [base * 10**power for power in range(1, 8) for base in (1, 2, 5)]
-_ACCURACIES = [0, 50, 80, 90, 95, 98, 99, 99.2, 99.4, 99.5, 99.6, 99.7, 99.8, 99.9]
 _SIZE_AXIS = {
     **{"title": "parameters", "type": "log", "showline": True, "tickvals": _SIZES},
     "ticktext": [f"{size:,}" for size in _SIZES],
 }
-_ACCURACY_AXIS = {
-    **{"title": "accuracy (%)", "type": "log", "tickvals": [*map(_drawn_error, _ACCURACIES)]},
-    "ticktext": [f"{accuracy:g}" for accuracy in _ACCURACIES],
-}
+
+
+class _Point(NamedTuple):
+    """A network in a picture."""
+
+    network: Architecture
+    accuracy: float  # percent
+    sd: float | None  # of that
+    said: str  # what else there is to say of it
+    name: str = ""  # of a hand-made one
+
+
+class _Frame(NamedTuple):
+    """How far a picture reaches. What lies beyond stands at its edge, as a triangle."""
+
+    parameters: float
+    error: float
+
+    def place(self, point: _Point) -> tuple[float, float]:
+        size, error = point.network.parameters, drawn_error(point.accuracy)
+        return min(size, self.parameters), min(error, self.error)
+
+    def symbol(self, point: _Point, usual: str) -> str:
+        if point.network.parameters > self.parameters:
+            return "triangle-right"
+        return "triangle-down" if drawn_error(point.accuracy) > self.error else usual
 
 
 def front_figure(record: StudyRecord, reproduced: Sequence[Reproduced] = ()) -> go.Figure:
-    """Parameters against accuracy in percent: the front as a step line, the other completed
-    trials, the budget, on MNIST the references as published, and of the networks of `reproduced`
-    the best mean test accuracy of their steps. Once networks are confirmed, the line joins those
-    of the front, chosen by validation, at their mean test accuracies. The upright axis is
-    logarithmic in the error."""
-    shown, known, budget = front(record), confirmed(record), record.spec.budget
-    on_front = {trial.number for trial in shown}
-    others = [_claim(trial) for trial in record.complete() if trial.number not in on_front]
+    """Parameters against accuracy in percent, on a logarithmic scale of the error: the front, the
+    other completed trials and the budget; on MNIST the hand-made networks as published, and those
+    of `reproduced` at the best mean test accuracy of their steps. StudyError if no trial has
+    completed.
+
+    Before a confirmation, the front is a line of estimated validation accuracies with their band.
+    Once networks are confirmed, it is a line of mean test accuracies through those that were chosen
+    by validation, and the band is what the search expected of them.
+    """
+    shown, best, budget = candidates(record), chosen(record), record.spec.budget
+    on_front = {trial.number for trial in front(record)}
+    confirmed = {entry.trial.number: entry.confirmed for entry in shown if entry.confirmed}
+    believed: Mapping[int, Any] = claims(record) if confirmed else estimates(record)
+    expected = {
+        entry.trial.number: _expected(entry, *believed[entry.trial.number][:2])
+        for entry in shown
+        if entry.trial.number in on_front
+    }
+    known = {number: _confirmed(found) for number, found in confirmed.items()}
+    others = [_trial(trial) for trial in record.complete() if trial.number not in expected | known]
+    hand_made = references().values() if record.spec.dataset == "mnist" else ()
+    published = [_published(found) for found in hand_made if found.published_accuracy is not None]
+    retrained = _retrained(reproduced)
+    sizes = [own.network.parameters for own in (*published, *retrained)]
+    errors = [drawn_error(own.accuracy) for own in (expected | known).values()]
+    most = max([budget, *(size for size in sizes if size <= _FAR * budget)])
+    frame = _Frame(most, _WIDE * max(errors))
+
     figure = go.Figure()
-    _add(figure, "other completed trials, validation", others, marker={"color": _TRIALS, "size": 6})
-    if record.spec.dataset == "mnist":
-        published = [
-            (found.architecture, found.published_accuracy, None, f"{found.name}, published")
-            for found in references().values()
-            if found.published_accuracy is not None
-        ]
-        diamond = {"color": _REFERENCES, "size": 8, "symbol": "diamond-open"}
-        _add(figure, "hand-made, published: test, best epoch", published, marker=diamond)
-    if reproduced:
-        _add_retrained(figure, reproduced)
-    found = estimates(record)
-    claims = [_claim(trial, found[trial.number]) for trial in shown]
-    text = "Unconfirmed: validation accuracy, estimated from all runs."
+    pale = {"color": PALE_COLOR, "size": 6}
+    _add(figure, frame, "other trials: validation, one run", others, marker=pale)
+    _add_band(figure, [*expected.values()], budget)
+    diamond = {"color": _REFERENCES, "size": 8, "symbol": "diamond-open"}
+    _add(figure, frame, "hand-made: published, best epoch", published, marker=diamond)
+    diamond = {**diamond, "symbol": "diamond"}
+    _add(figure, frame, "hand-made: retrained here, final epoch", retrained, marker=diamond)
+    line: dict[str, Any] = {"line": {"shape": "hv", "color": FRONT_COLOR, "width": 2}}
+    dot: dict[str, Any] = {"marker": {"size": 9, "color": FRONT_COLOR, "symbol": "circle"}}
+    text = "Unconfirmed: validation accuracy, estimated from all runs; the band is 95%."
     if known:
-        circle = {"color": _CLAIMS, "size": 7, "symbol": "circle-open"}
-        _add(figure, "front, validation, estimated in the search", claims, marker=circle)
-        _add_confirmed(figure, known)
-        counts = sorted({len(found.runs) for found in known})
+        circle = {"size": 5, "color": FRONT_COLOR, "symbol": "circle-open"}
+        said = "front: test, expected by the search"
+        _add(figure, frame, said, [*expected.values()], marker=circle, error_y=None)
+        bare: dict[str, Any] = {"mode": "lines", "showlegend": False, "hoverinfo": "skip"}
+        through = [point for number, point in known.items() if number in on_front]
+        _add(figure, frame, "confirmed front", through, **bare, **line)
+        _add(figure, frame, "confirmed: test, mean ± sd", [*known.values()], **dot)
+        counts = sorted({len(found.runs) for found in confirmed.values()})
         seeds = " to ".join(map(str, dict.fromkeys([counts[0], counts[-1]])))
-        text = f"Confirmed with fresh seeds ({seeds}): test accuracy at the final epoch, mean ± sd."
+        text = f"Confirmed: test accuracy at the final epoch over {seeds} fresh seeds, mean ± sd."
+        text += " Band: what the search expected, 95%."
     else:
-        _add(figure, "front, validation, estimated", claims, mode="lines+markers", **_LINE, **_DOT)
-    sizes = [trial.architecture.parameters for trial in shown]
-    sizes += [budget, *(step.architecture.parameters for step in reproduced)]
-    errors = [error for trace in figure.data[1:] for error in trace.y] or [_DRAWN_MIN_ERROR, 100]
+        said = "front: validation, estimated"
+        style = {"mode": "lines+markers", "error_y": None, **line, **dot}
+        _add(figure, frame, said, [*expected.values()], **style)
+    winner = (expected | known)[best.trial.number]
+    star = {"size": 17, "color": FRONT_COLOR, "symbol": "star"}
+    star["line"] = {"width": 1.5, "color": "white"}
+    _add(figure, frame, "most accurate by validation", [winner], marker=star, error_y=None)
+
+    points = [*others, *expected.values(), *known.values(), *published, *retrained]
+    least = min(drawn_error(own.accuracy + (own.sd or 0)) for own in points)
+    smallest = min(own.network.parameters for own in points)
+    across = np.log10([smallest / 1.12, frame.parameters * 1.05])
+    upright = np.log10([frame.error * 1.05, least / 1.2])
     title = f"{record.name}: what parameters buy in {counted(record.spec.epochs, 'epoch')}"
     figure.update_layout(
-        _box(560, margin={"t": 90, "r": 30}, xaxis=_SIZE_AXIS, yaxis=_ACCURACY_AXIS),
-        title={"text": title, "subtitle": {"text": text}},
-        xaxis_range=np.log10([min(sizes) / 1.3, max(sizes) * 1.8]).tolist(),
-        yaxis_range=np.log10([min(100, max(errors) * 1.2), min(errors) / 1.2]).tolist(),
+        box(_HEIGHT, xaxis=_SIZE_AXIS, yaxis=ACCURACY_AXIS),
+        title={"text": title, "subtitle": {"text": text}, "x": 0.02, "y": 0.95},
+        margin={"t": _TOP, "b": _BOTTOM, "l": 70, "r": _RIGHT if published else 20},
+        **{"xaxis_range": across.tolist(), "yaxis_range": upright.tolist()},
         yaxis_showline=True,
-        legend={"orientation": "h", "y": -0.16},
+        legend={"orientation": "h", "y": -0.13, "yanchor": "top"},
     )
-    figure.add_vline(x=budget, line={"dash": "dash", "color": _BUDGET})
+    _add_budget(figure, budget)
+    named = {number: (expected | known)[number] for number in _best_below(expected, budget)}
+    _name_best(figure, frame, [*named.values()])
+    _name_hand_made(figure, frame, {own.name: own for own in (*retrained, *published)})
+    return figure
+
+
+def _add(
+    figure: go.Figure, frame: _Frame, name: str, points: Sequence[_Point], **style: Any
+) -> None:
+    """Points with their bars, which `error_y=None` leaves out."""
+    if not points:
+        return
+    # A legend shows the first one's symbol.
+    points = sorted(points, key=lambda own: frame.symbol(own, "") != "")
+    tip = "%{customdata[0]}<br>%{customdata[3]:,} parameters, %{customdata[1]:.2f} %"
+    if "hoverinfo" not in style:
+        style["hovertemplate"] = f"{tip}<br>%{{customdata[2]}}<extra></extra>"
+    bars = [own.sd or 0 for own in points]
+    if marker := style.get("marker"):
+        symbols = [frame.symbol(own, marker.get("symbol", "circle")) for own in points]
+        style["marker"] = {**marker, "symbol": symbols}
+        if any(bars) and "error_y" not in style:
+            own = {"type": "data", "array": bars, "thickness": 1.2, "color": marker["color"]}
+            style["error_y"] = own
+    places = [frame.place(own) for own in points]
+    custom = [
+        (format_notation(own.network), own.accuracy, own.said, own.network.parameters)
+        for own in points
+    ]
+    x, y = zip(*places, strict=True)
+    figure.add_scatter(x=x, y=y, customdata=custom, name=name, **{"mode": "markers", **style})
+
+
+def _add_band(figure: go.Figure, points: Sequence[_Point], budget: int) -> None:
+    """Two standard deviations to either side, up to the budget."""
+    sizes = [*(own.network.parameters for own in points), budget]
+    for side, fill in ((-2, None), (2, "tonexty")):
+        errors = [drawn_error(own.accuracy + side * (own.sd or 0)) for own in points]
+        line = {"shape": "hv", "width": 0}
+        own = {"mode": "lines", "line": line, "fill": fill, "fillcolor": _BAND}
+        figure.add_scatter(
+            x=sizes, y=[*errors, errors[-1]], showlegend=False, hoverinfo="skip", **own
+        )
+
+
+def _add_budget(figure: go.Figure, budget: int) -> None:
+    figure.add_vline(x=budget, line={"dash": "dash", "color": _BUDGET, "width": 1.5})
     low = {"y": 0, "yref": "paper", "xanchor": "right", "yanchor": "bottom", "textangle": -90}
     said = {"text": f"budget {budget:,}", "font_color": _BUDGET, "showarrow": False}
     # Shapes take the value, annotations its logarithm.
-    return figure.add_annotation(x=math.log10(budget), **low, **said)
+    figure.add_annotation(x=math.log10(budget), **low, **said)
 
 
-def _add(figure: go.Figure, name: str, points: Sequence[Point], **style: Any) -> None:
-    tip = "%{customdata[0]}<br>%{x:,} parameters, %{customdata[1]:.2f} %<br>%{customdata[2]}"
-    if "hoverinfo" not in style:
-        style["hovertemplate"] = f"{tip}<extra></extra>"
-    bars = [spread or 0 for _, _, spread, _ in points]
-    if any(bars):
-        color = style["marker"]["color"]
-        style["error_y"] = {"type": "data", "array": bars, "thickness": 1.5, "color": color}
-    figure.add_scatter(
-        x=[network.parameters for network, *_ in points],
-        y=[_drawn_error(accuracy) for _, accuracy, *_ in points],
-        customdata=[(format_notation(network), mean, said) for network, mean, _, said in points],
-        name=name,
-        **{"mode": "markers", **style},
-    )
+def _best_below(points: Mapping[int, _Point], budget: int) -> list[int]:
+    """The trials of the front that are expected to be best below the budget, its half, and so on,
+    each once."""
+    best: dict[int, None] = {}
+    for halved in range(_HALVES):
+        most = budget / 2**halved
+        within = [number for number, own in points.items() if own.network.parameters <= most]
+        if within:
+            best[max(within, key=lambda number: points[number].accuracy)] = None
+    return list(best)
 
 
-def _claim(trial: TrialRecord, estimate: Estimated | None = None) -> Point:
+def _name_best(figure: go.Figure, frame: _Frame, points: Sequence[_Point]) -> None:
+    """Sizes and accuracies above the points, where the front leaves room."""
+    arrow = {"showarrow": True, "arrowhead": 0, "arrowwidth": 1, "arrowcolor": FRONT_COLOR}
+    left, right = figure.layout.xaxis.range
+    for own in points:
+        size, error = frame.place(own)
+        aside = 0 if math.log10(size) < left + 0.15 * (right - left) else -34  # not on the axis
+        text = f"<b>{own.network.parameters:,}</b><br>{spread_text(own.accuracy, own.sd)}"
+        place = {"x": math.log10(size), "y": math.log10(error), "ax": aside, "ay": -46}
+        figure.add_annotation(text=text, **place, **arrow, font_color=FRONT_COLOR, bgcolor=_VEIL)
+
+
+def _name_hand_made(figure: go.Figure, frame: _Frame, points: Mapping[str, _Point]) -> None:
+    """A column of names on the right, each as near to its point as the others let it."""
+    from sklearn.isotonic import isotonic_regression
+
+    if not points:
+        return
+    high, low = figure.layout.yaxis.range
+    gap = (high - low) * _NAME_PIXELS / (_HEIGHT - _TOP - _BOTTOM)
+    heights = {name: math.log10(frame.place(own)[1]) for name, own in points.items()}
+    ranked = sorted(heights, key=lambda name: heights[name])
+    steps = gap * np.arange(len(ranked))
+    # Least squares under a distance between neighbours is isotonic regression.
+    wanted = [heights[name] for name in ranked] - steps
+    ends = {"y_min": low, "y_max": max(low, high - steps[-1])}
+    column = figure.layout.xaxis.range[1]
+    for name, height in zip(ranked, isotonic_regression(wanted, **ends) + steps, strict=True):
+        size = points[name].network.parameters
+        text = re.sub(r"-\d+[km]?$", "", name)
+        text += f" ({size:,})" if size > frame.parameters else ""
+        tail = {"ax": column, "ay": height, "axref": "x", "ayref": "y", "xanchor": "left"}
+        place = {"x": math.log10(frame.place(points[name])[0]), "y": heights[name]}
+        arrow = {"arrowhead": 0, "arrowwidth": 0.5, "arrowcolor": _REFERENCES}
+        font = {"size": 10, "color": _REFERENCES}
+        figure.add_annotation(text=text, name="hand-made", **place, **tail, **arrow, font=font)
+
+
+def _trial(trial: TrialRecord) -> _Point:
     more = f"trial {trial.number}, test {trial.test_accuracy:.2f} % in the search"
-    if estimate is None:
-        return trial.architecture, trial.val_accuracy, None, more
-    return trial.architecture, estimate.mean, estimate.sd, f"{more}, runs: {estimate.runs}"
+    return _Point(trial.architecture, trial.val_accuracy, None, more)
 
 
-def _add_retrained(figure: go.Figure, reproduced: Sequence[Reproduced]) -> None:
+def _expected(entry: Candidate, mean: float, sd: float) -> _Point:
+    said = _trial(entry.trial).said
+    return _Point(entry.trial.architecture, mean, sd, f"{said}, runs: {entry.estimate.runs}")
+
+
+def _confirmed(found: Confirmed) -> _Point:
+    lowest = f"lowest of {last_epochs_text(len(found.runs[0].curve))} {found.last4_min:.2f} %"
+    more = f"trial {found.trial.number}, seeds: {len(found.runs)}, {lowest}"
+    return _Point(found.architecture, found.mean, found.sd, more)
+
+
+def _published(found: Reference) -> _Point:
+    accuracy = found.published_accuracy or 0.0
+    return _Point(found.architecture, accuracy, None, f"{found.name}, published", found.name)
+
+
+def _retrained(reproduced: Sequence[Reproduced]) -> list[_Point]:
     points = {}  # the best of each network is the last
     for found in sorted(reproduced, key=lambda found: found.test_mean):
         step, network = found.step, found.architecture
         more = f"{step.reference}, {step.lifecycle} step {step.number}, seeds: {len(found.runs)}"
-        points[network] = network, found.test_mean, found.test_sd, more
-    name = "hand-made, retrained here: test, final epoch, mean ± sd"
-    marker = {"color": _RETRAINED, "size": 8, "symbol": "diamond"}
-    _add(figure, name, [*points.values()], marker=marker)
-
-
-def _add_confirmed(figure: go.Figure, known: Sequence[Confirmed]) -> None:
-    """Means with their spread, and the line of those on the front."""
-    points = []
-    for found in known:
-        lowest = f"lowest of {last_epochs_text(len(found.runs[0].curve))} {found.last4_min:.2f} %"
-        more = f"trial {found.trial.number}, seeds: {len(found.runs)}, {lowest}"
-        points.append((found.architecture, found.mean, found.sd, more))
-    best = [(found.architecture, found.mean, None, "") for found in known if found.on_front]
-    bare: dict[str, Any] = {"mode": "lines", "showlegend": False, "hoverinfo": "skip"}
-    _add(figure, "confirmed front", best, **bare, **_LINE)
-    _add(figure, "confirmed: test, mean ± sd of fresh seeds", points, **_DOT)
-
-
-def curves_figure(record: StudyRecord) -> go.Figure:
-    """Accuracy against epochs of each network of the front, the error on a logarithmic scale: on
-    validation images in the search, and where it is confirmed the mean on test images, dashed."""
-    figure, shown = go.Figure(), front(record)
-    colors = sample_colorscale("Viridis", np.linspace(0, 0.9, max(2, len(shown))).tolist())
-    runs = {found.trial.number: found.runs for found in confirmed(record)}
-    for trial, color in zip(shown, colors, strict=False):
-        curves = [("validation", [entry["val_accuracy"] for entry in trial.curve], "solid", 2.0)]
-        if trial.number in runs:
-            tests = [[e["test_accuracy"] for e in run.curve] for run in runs[trial.number]]
-            curves.append(("test, confirmed", np.mean(tests, axis=0).tolist(), "dash", 1.5))
-        size, tip = trial.architecture.parameters, "epoch %{x}: %{customdata:.2f} %<extra></extra>"
-        for kind, accuracies, dash, width in curves:
-            epochs, errors = range(1, len(accuracies) + 1), [*map(_drawn_error, accuracies)]
-            line = {"color": color, "dash": dash, "width": width}
-            style = {"mode": "lines", "line": line, "customdata": accuracies}
-            style |= {"hovertemplate": f"trial {trial.number}, {tip}"}
-            figure.add_scatter(x=[*epochs], y=errors, name=f"{size:,}, {kind}", **style)
-    axes = {"xaxis": {"title": "epoch", "dtick": 1}, "yaxis": _ACCURACY_AXIS}
-    figure.update_layout(_box(520, **axes), legend_title="parameters")
-    return figure.update_yaxes(autorange="reversed")
-
-
-def spending_figure(spent: EpochUsage, epochs: int) -> go.Figure:
-    """Epochs by how their trials ended."""
-    stopped = {
-        f"stopped after epoch {epoch}: {counted(count, 'trial')}": count * epoch
-        for epoch, count in spent.stopped.items()
-    }
-    finished = spent.epochs - sum(stopped.values())
-    values = {f"finished: {counted(finished // epochs, 'trial')}": finished, **stopped}
-    colors = [_STOPPED] * len(stopped) + [FRONT_COLOR]
-    return _bar_figure(values, colors, "epochs trained", ",", 40)
-
-
-def importance_figure(shares: Mapping[str, float]) -> go.Figure:
-    """Choices by their share, the largest on top."""
-    named = {name.replace("_", " "): share for name, share in shares.items()}
-    return _bar_figure(named, FRONT_COLOR, "share", ".2f", 26)
+        points[network] = _Point(network, found.test_mean, found.test_sd, more, f"{step.reference}")
+    return [*points.values()]
 
 
 def differences_figure(
@@ -202,7 +284,7 @@ def differences_figure(
         x=[own.mean for _, own in ranked],
         y=[f"{name}  {own.mean:+.2f}" for name, own in ranked],
         orientation="h",
-        marker_color=[FRONT_COLOR if own.beyond_chance else _TRIALS for _, own in ranked],
+        marker_color=[FRONT_COLOR if own.beyond_chance else PALE_COLOR for _, own in ranked],
         error_x={"array": [own.chance for _, own in ranked], "color": "#555555", "thickness": 1},
         hovertemplate="%{y}<extra></extra>",
     )
@@ -210,36 +292,4 @@ def differences_figure(
         "xaxis": {"title": "difference in validation accuracy, points; 95% intervals", **spread},
         "yaxis": {"automargin": True},
     }
-    return go.Figure(bars, _box(150 + 24 * len(ranked), title=title, margin={"t": 60}, **axes))
-
-
-def _bar_figure(
-    values: Mapping[str, float], colors: str | list[str], title: str, number: str, height: int
-) -> go.Figure:
-    """Horizontal bars, the first on top; their colours from the lowest up."""
-    names, lengths = list(values)[::-1], list(values.values())[::-1]
-    style = {"orientation": "h", "marker_color": colors, "texttemplate": f"%{{x:{number}}}"}
-    axes = {"xaxis": {"title": title, "rangemode": "tozero"}, "yaxis": {"automargin": True}}
-    return go.Figure(go.Bar(x=lengths, y=names, **style), _box(120 + height * len(names), **axes))
-
-
-def _box(height: int, **layout: Any) -> dict[str, Any]:
-    margin = {"t": 40, "r": 20}  # below plotly's own buttons
-    return {"template": "plotly_white", "height": height, "margin": margin, **layout}
-
-
-def confusion_figure(labels: Sequence[int], answers: Sequence[int]) -> go.Figure:
-    """Counts of what was shown and what was answered; right answers stand in the text alone, so
-    that the colours are those of the mistakes."""
-    classes = 1 + max(*labels, *answers)
-    counts = np.zeros((classes, classes), dtype=int)
-    np.add.at(counts, (np.asarray(labels), np.asarray(answers)), 1)
-    names = [str(digit) for digit in range(classes)]
-    mistakes = np.where(np.eye(classes, dtype=bool), 0, counts).tolist()
-    style = {"texttemplate": "%{text}", "colorscale": "OrRd", "showscale": False}
-    style["hovertemplate"] = "shown %{y}, answered %{x}: %{text}<extra></extra>"
-    cells = go.Heatmap(z=mistakes, x=names, y=names, text=counts.tolist(), **style)
-    answered = {"title": "answered", "type": "category", "side": "top"}
-    shown = {"title": "shown", "type": "category", "autorange": "reversed"}
-    box = _box(560, width=640, margin={"t": 60, "r": 20}, xaxis=answered, yaxis=shown)
-    return go.Figure(cells, box)
+    return go.Figure(bars, box(150 + 24 * len(ranked), title=title, margin={"t": 60}, **axes))

@@ -2,69 +2,60 @@
 
 import base64
 import gzip
-import html
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from importlib import resources
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from string import Template
+from typing import Any
 
-import numpy as np
-import optuna
 import plotly.graph_objects as go
-from optuna.trial import TrialState
+from jinja2 import Environment, PackageLoader
+from markupsafe import Markup
 from PIL import Image
 from plotly.offline import get_plotlyjs
 
-from nas_mnist.errors import RequestError
+from nas_mnist.errors import RequestError, StorageError, StudyError
 from nas_mnist.execution.confirmation import Candidate, candidates, chosen
 from nas_mnist.execution.records import StudyRecord
-from nas_mnist.report import figures, front_table, replace_files, writing
+from nas_mnist.networks.architecture import parse_notation
+from nas_mnist.report import front_table, note, replace_files, study_figures, writing
+from nas_mnist.report.claims import claims
+from nas_mnist.report.drawing import boxes
 from nas_mnist.report.explanation import Explanation
 from nas_mnist.report.export import trained_network, trained_run
-from nas_mnist.report.tables import TEXT_COLUMNS, counted, layer_rows
-from nas_mnist.search.front import on_log_scale
+from nas_mnist.report.figures import differences_figure, front_figure
+from nas_mnist.report.health import health_checks
+from nas_mnist.report.importances import importances
+from nas_mnist.report.tables import TEXT_COLUMNS, counted, last_epochs_text, layer_rows, spread_text
 from nas_mnist.training.datasets import Dataset
 from nas_mnist.training.runs import Reproduced
 from nas_mnist.training.trainer import logits
 
-_LEAST_TRIALS = 20  # fewer say nothing about fifteen choices
 _MOST_IMAGES = 120  # more are no easier to learn from
+# Columns of the front that are shown at first; before a confirmation also "validation %".
+_SHOWN = {"trial", "parameters", "MACs", "confirmed test %"}
 _FANOVA = (
     "For the validation accuracy of completed trials at a given size: shares of the variance of "
-    "the error's logarithm, after its fit on the number of parameters (fANOVA)."
+    "the error's logarithm, after its fit on the number of parameters (fANOVA). The ranges are "
+    "those of eight in ten resamples of the trials: choices whose ranges overlap cannot be ranked."
 )
 
 
-def page(title: str, parts: Iterable[str]) -> str:
-    """An HTML page of these parts, in their order; `figure_part` and others make them."""
-    template = Template(resources.files(__package__).joinpath("page.html").read_text("utf-8"))
+def page(title: str, **content: Any) -> str:
+    """An HTML page: of `figures` below a `text`, or of a `report`, whose parts `report.html` names.
+    All that is not a figure is taken as text."""
+    templates = Environment(loader=PackageLoader("nas_mnist", "report"), autoescape=True)
+    kinds = defaultdict(str, {**dict.fromkeys(TEXT_COLUMNS, "text"), "notation": "text notation"})
     # Plotly's own script is 4.6 MB: it is kept compressed, and unpacked by the browser.
     plotly = base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode()
-    return template.substitute(title=html.escape(title), parts="\n".join(parts), plotly=plotly)
+    template = templates.get_template("page.html")
+    return template.render(title=title, plotly=plotly, kinds=kinds, **content)
 
 
-def text_part(text: str, tag: str = "p") -> str:
-    return f"<{tag}>{html.escape(text)}</{tag}>"
-
-
-def figure_part(figure: go.Figure) -> str:
-    values = figure.to_json().replace("<", "\\u003c")  # no text in it can end the script
-    script = f'<script type="application/json" class="figure">{values}</script>'
-    return f'<div class="plot"></div>{script}'
-
-
-def table_part(rows: Sequence[Sequence[str]]) -> str:
-    """A table; its first row are the headings."""
-    kinds = {name: ' class="text"' for name in TEXT_COLUMNS}
-    kinds["notation"] = ' class="text notation"'
-    lines = ["<table>"]
-    for row in rows:
-        tag, cells = "th" if row is rows[0] else "td", zip(rows[0], row, strict=True)
-        made = (f"<{tag}{kinds.get(h, '')}>{html.escape(cell)}</{tag}>" for h, cell in cells)
-        lines.append(f"<tr>{''.join(made)}</tr>")
-    return "\n".join([*lines, "</table>"])
+def figure_json(figure: go.Figure) -> Markup:
+    """A figure as a page takes it: no text in it can end the script that it lies in."""
+    return Markup(figure.to_json().replace("<", "\\u003c"))
 
 
 def write_figure(figure: go.Figure, file: Path) -> None:
@@ -75,7 +66,8 @@ def write_figure(figure: go.Figure, file: Path) -> None:
     try:
         with writing(file):
             if file.suffix == ".html":
-                file.write_text(page(title, [figure_part(figure)]), "utf-8")
+                text, bare = _untitled(figure)
+                file.write_text(page(title, text=text, figures=[bare]), "utf-8")
             else:
                 figure.write_image(file, width=1000, height=600, scale=scale)
     except (ImportError, ValueError, RuntimeError):
@@ -91,6 +83,14 @@ def check_figure_name(file: Path) -> None:
         raise RequestError(f"figure {file}: the ending must be .html, .png or .svg")
 
 
+def _untitled(figure: go.Figure) -> tuple[str, Markup]:
+    """What a figure says below its title, and the figure without both: on a page they are text,
+    which breaks where a screen ends."""
+    text = figure.layout.title.subtitle.text or ""
+    bare = go.Figure(figure).update_layout(title=None, margin_t=20)
+    return text, figure_json(bare)
+
+
 def write_report(
     record: StudyRecord,
     dataset: Dataset,
@@ -98,80 +98,124 @@ def write_report(
     reproduced: Sequence[Reproduced] = (),
     explained: Sequence[Explanation] = (),
 ) -> None:
-    """Write the study's report as HTML: its front beside the retrained networks of `reproduced`,
-    how it went, what `explained` says of decisions, and its winner's mistakes on the dataset's
-    test images. StudyError if no trial has completed, StorageError if the winner's weights are
-    missing."""
+    """Write the study's report as HTML: which network to take, the front beside the retrained
+    networks of `reproduced`, how far the search can be trusted, what `explained` says of decisions,
+    and the winner's mistakes on the dataset's test images, if its weights are there. StudyError if
+    no trial has completed."""
     spec, counts, winner = record.spec, record.counts(), chosen(record)
-    trial, shown, shares = winner.trial, candidates(record), importances(record)
+    shown, front = candidates(record), front_figure(record, reproduced)
+    front_text, front_plot = _untitled(front)
+    rows, shares = front_table.front_rows(record, shown), importances(record)
+    spending = study_figures.spending_figure(front_table.epoch_usage(record), spec.epochs)
     title = f"{record.name}: networks within {spec.budget:,} parameters on {spec.dataset}"
-    said = f"test {trial.test_accuracy:.2f} %, one run, unconfirmed"
-    if winner.confirmed:
-        said = f"confirmed {front_table.confirmed_text(winner.confirmed)}"
-    summary = (
-        f"{counted(counts.finished, 'trial')} of {counted(spec.epochs, 'epoch')}: "
-        f"{counts.complete} completed, {counts.pruned} pruned, {counts.failed} diverged. "
-        f"Most accurate by validation: trial {trial.number}, "
-        f"{trial.architecture.parameters:,} parameters, {said}."
+    report: dict[str, Any] = {
+        "title": title,
+        "summary": (
+            f"{counted(counts.finished, 'trial')} of {counted(spec.epochs, 'epoch')}: "
+            f"{counts.complete} completed, {counts.pruned} pruned, {counts.failed} diverged."
+        ),
+        "cards": [*_advice(record)],
+        "front_text": front_text,
+        "front_figure": front_plot,
+        "networks": _clickable(front),
+        "front_caption": front_table.front_caption(record, shown),
+        "front_rows": rows,
+        "front_columns": _SHOWN if {*rows[0]} >= _SHOWN else _SHOWN | {"validation %"},
+        "winner": winner.trial,
+        "winner_text": _training_text(record, winner),
+        "winner_blocks": boxes(winner.trial.architecture),
+        "layer_rows": layer_rows(winner.trial.architecture),
+        "checks": health_checks(record),
+        "curves_figure": figure_json(study_figures.curves_figure(record)),
+        "spending": front_table.spending_text(record),
+        "spending_figure": figure_json(spending),
+        "importance_text": _FANOVA if shares else "Too few completed trials to tell.",
+        "importance_figure": shares and figure_json(study_figures.importance_figure(shares)),
+        "explained": [*map(_decisions, explained)],
+        "configuration": json.dumps({**spec.as_dict(), "versions": record.versions}, indent=2),
+    }
+    try:
+        report["mistakes"] = _mistakes(record, winner, dataset)
+    except StorageError as error:
+        report["no_mistakes"] = f"Not shown: the winner's weights are not at hand. {error}"
+        note(f"without what the winner gets wrong: {error}")
+    replace_files({file: page(title, report=report).encode()})
+
+
+def _advice(record: StudyRecord) -> Iterator[dict[str, Any]]:
+    """Which networks to take, by validation alone: the most accurate within the budget, and the
+    smallest that reaches the goal."""
+    spec, best, export = record.spec, chosen(record), f"nas-mnist export {record.name} -o winner.py"
+    within, goal = f"The most accurate within {spec.budget:,} parameters", f"{spec.goal:g} %"
+    smallest = f"The smallest that surely has {goal} on validation images"
+    try:
+        enough = chosen(record, at_least=spec.goal)
+    except StudyError as error:
+        yield {**_card(record, best), "title": within, "command": export}
+        said = str(error)
+        yield {"title": smallest, "lines": [f"{said[0].upper()}{said[1:]}."]}
+        return
+    if enough.trial.number == best.trial.number:
+        title = f"{within}, and the smallest that surely has {goal} on validation images"
+        yield {**_card(record, best), "title": title, "command": export}
+        return
+    yield {**_card(record, best), "title": within, "command": export}
+    command = f"{export} --at-least {spec.goal:g}"
+    yield {**_card(record, enough), "title": smallest, "command": command}
+
+
+def _card(record: StudyRecord, network: Candidate) -> dict[str, Any]:
+    trial, known, found = network
+    size = f"Trial {trial.number}: {trial.architecture.parameters:,} parameters"
+    lines = [f"{size}, {trial.architecture.macs:,} multiply-accumulates."]
+    if found:
+        accuracy = f"{spread_text(found.mean, found.sd)} % on test images"
+        last = last_epochs_text(len(found.runs[0].curve))
+        goal = f"{'meets' if found.goal_met else 'misses'} the goal of {found.goal:g} %"
+        seeds = counted(len(found.runs), "fresh seed")
+        lines.append(
+            f"Confirmed with {seeds}: at least {found.last4_min:.2f} % over {last}, which {goal}."
+        )
+    else:
+        accuracy = f"{spread_text(*claims(record)[trial.number])} % expected on test images"
+        lines.append(f"Not confirmed. Its one run had {trial.test_accuracy:.2f} % on test images.")
+    runs = counted(known.runs, "run")
+    sure = f"{known.probability(record.spec.goal):.0%} sure to have {record.spec.goal:g} %"
+    lines.append(
+        f"On validation images {spread_text(known.mean, known.sd)} %, estimated from all runs of "
+        f"the study ({runs} of its own): {sure} there."
     )
-    importance = [text_part(f"Fewer than {_LEAST_TRIALS} completed trials do not say.")]
-    if shares:
-        importance = [text_part(_FANOVA), figure_part(figures.importance_figure(shares))]
-    parts = [
-        text_part(title, "h1"),
-        text_part(summary),
-        figure_part(figures.front_figure(record, reproduced)),
-        text_part("The front", "h2"),
-        text_part(front_table.front_caption(record, shown)),
-        table_part(front_table.front_rows(record, shown)),
-        text_part("Learning curves of the front", "h2"),
-        figure_part(figures.curves_figure(record)),
-        text_part("Where the epochs went", "h2"),
-        text_part(front_table.spending_text(record)),
-        figure_part(figures.spending_figure(front_table.epoch_usage(record), spec.epochs)),
-        text_part("Which choices matter", "h2"),
-        *importance,
-        text_part(f"The winner: trial {trial.number}", "h2"),
-        text_part(trial.notation, "pre"),
-        table_part(layer_rows(trial.architecture)),
-        *_decisions(explained),
-        *_mistakes(record, winner, dataset),
-        text_part("Configuration", "h2"),
-        text_part("As resolved when the study was made, and the versions that made it."),
-        text_part(json.dumps({**spec.as_dict(), "versions": record.versions}, indent=2), "pre"),
-    ]
-    replace_files({file: page(title, parts).encode()})
+    return {"accuracy": accuracy, "lines": lines}
 
 
-def importances(record: StudyRecord) -> dict[str, float]:
-    """What share of the variance of accuracy at a given size each choice explains, the largest
-    first, by fANOVA (Hutter, Hoos, Leyton-Brown 2014); empty with few completed trials. Accuracy
-    at a given size: what a quadratic fit of the error on parameters, both logarithms, leaves."""
-    trials = record.trials(TrialState.COMPLETE)
-    if len(trials) < _LEAST_TRIALS:
-        return {}
-    sizes, errors = np.array([on_log_scale(*trial.values) for trial in trials]).T
-    rest = errors - np.polynomial.Polynomial.fit(sizes, errors, 2)(sizes)
-    residuals = {trial.number: float(own) for trial, own in zip(trials, rest, strict=True)}
-    return optuna.importance.get_param_importances(
-        record.study,
-        evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0),
-        params=[name for name in trials[0].params if name != "fill"],
-        target=lambda trial: residuals[trial.number],
+def _training_text(record: StudyRecord, winner: Candidate) -> str:
+    trial, spec = winner.trial, record.spec
+    size = f"{trial.architecture.parameters:,} parameters, {trial.architecture.macs:,} MACs"
+    return (
+        f"{size}, receptive field {trial.architecture.receptive_field}. Peak learning rate "
+        f"{trial.peak_learning_rate:.3g}, {counted(spec.epochs, 'epoch')}, seed {trial.seed}; the "
+        "rest of the recipe is in the configuration below."
     )
 
 
-def _decisions(explained: Sequence[Explanation]) -> Iterator[str]:
+def _clickable(figure: go.Figure) -> list[tuple[str, Any]]:
+    """The notations of the points of a front's figure, other trials left out, and their blocks."""
+    traces = [own for own in figure.data if own.customdata is not None][1:]
+    notations = dict.fromkeys(str(custom[0]) for own in traces for custom in own.customdata)
+    return [(notation, boxes(parse_notation(notation))) for notation in notations]
+
+
+def _decisions(own: Explanation) -> Mapping[str, Any]:
     """What each decision of a network buys."""
-    for own in explained:
-        title, differences = own.drawn()
-        yield text_part(title, "h2")
-        yield text_part(own.caption())
-        yield figure_part(figures.differences_figure("", differences, in_order=own.chain))
-        yield table_part(own.rows())
+    title, differences = own.drawn()
+    figure = differences_figure("", differences, in_order=own.chain)
+    return {
+        **{"title": title, "caption": own.caption()},
+        **{"figure": figure_json(figure), "rows": own.rows()},
+    }
 
 
-def _mistakes(record: StudyRecord, winner: Candidate, dataset: Dataset) -> Iterator[str]:
+def _mistakes(record: StudyRecord, winner: Candidate, dataset: Dataset) -> Mapping[str, Any]:
     """What the winner answers wrongly of the test images."""
     network, _ = trained_network(record, winner)
     images, labels = dataset.test.images, dataset.test.labels
@@ -179,18 +223,16 @@ def _mistakes(record: StudyRecord, winner: Candidate, dataset: Dataset) -> Itera
     wrong = (answers != labels).nonzero().flatten().tolist()
     shown, right = wrong[:_MOST_IMAGES], 100 - 100 * len(wrong) / len(labels)
     told = f"{len(wrong)} of {len(labels):,} test images wrong, {right:.2f} % right."
-    yield text_part("What the winner gets wrong", "h2")
-    yield text_part(f"Trained with seed {trained_run(winner).seed}: {told}")
-    yield figure_part(figures.confusion_figure(labels.tolist(), answers.tolist()))
-    some = "All" if len(shown) == len(wrong) else f"The first {len(shown)}"
-    if shown:
-        yield text_part(f"{some} of them, shown → answered:")
-    yield '<div class="images">'
+    figure = study_figures.confusion_figure(labels.tolist(), answers.tolist())
+    pictures = []
     for index in shown:
         file = io.BytesIO()  # dark on light, as it was written
         Image.fromarray(255 - images[index, 0].numpy()).save(file, "png")
-        data = base64.b64encode(file.getvalue()).decode()
-        image = f'<img alt="test image {index}" src="data:image/png;base64,{data}">'
-        caption = text_part(f"{int(labels[index])} → {int(answers[index])}", "figcaption")
-        yield f"<figure>{image}{caption}</figure>"
-    yield "</div>"
+        own = {"index": index, "png": base64.b64encode(file.getvalue()).decode()}
+        pictures.append({**own, "shown": int(labels[index]), "answered": int(answers[index])})
+    return {
+        "text": f"Trained with seed {trained_run(winner).seed}: {told}",
+        "figure": figure_json(figure),
+        "which": "All" if len(shown) == len(wrong) else f"The first {len(shown)}",
+        "images": pictures,
+    }

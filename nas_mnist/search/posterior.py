@@ -3,13 +3,13 @@ is. A single run is as much luck as merit: the best of many single runs is mostl
 
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from scipy.linalg import solve_triangular
+from scipy.linalg import cho_solve, solve_triangular
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import (
@@ -78,6 +78,7 @@ class Posterior:
         observed = sorted(observed, key=lambda own: own.fold != 0)[-_KNOWN:]
         keys = dict.fromkeys(own.network.key for own in observed)
         self._numbers = {key: number for number, key in enumerate(keys)}
+        self._observed = observed
         inputs = self._inputs(own.network for own in observed)
         inputs[:, _FOLD] = [own.fold for own in observed]
         errors = np.array([_log_error(own) for own in observed])
@@ -128,6 +129,25 @@ class Posterior:
         """Means (networks,) and covariance (networks, networks) of the logarithms of the errors."""
         inputs, means, told = self._predicted(networks)
         return means, (self._latent(inputs) - told.T @ told) * self._scale**2
+
+    def left_out(
+        self, group: Callable[[Observation], Hashable | None]
+    ) -> list[tuple[Observation, float]]:
+        """Observations, and the accuracy in percent that the others predict of each. Those of one
+        `group` are left out together, and those of None never (Rasmussen, Williams, eq. 5.12, of
+        several at a time; the kernel stays as it was fitted to all)."""
+        groups: dict[Hashable, list[int]] = {}
+        for index, own in enumerate(self._observed):
+            groups.setdefault(group(own), []).append(index)
+        groups.pop(None, None)
+        process, found = self._process, []
+        inverse = cho_solve((process.L_, True), np.eye(len(self._observed)))
+        for indices in groups.values():
+            missed = np.linalg.solve(inverse[np.ix_(indices, indices)], process.alpha_[indices])
+            for index, own in zip(indices, missed * self._scale, strict=True):
+                error = math.exp(_log_error(self._observed[index]) - own)
+                found.append((self._observed[index], 100 - error))
+        return found
 
     def _predicted(self, networks: Sequence[Network]) -> tuple[Floats, Floats, Floats]:
         inputs, process = self._inputs(networks), self._process

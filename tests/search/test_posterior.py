@@ -120,3 +120,22 @@ def test_perfect_runs(networks: list[Network]) -> None:
     runs = [Observation(network, 100.0) for network in networks[:10]]
     found = Posterior(runs, DEFAULT.distributions).estimates(networks)
     assert all(99.9 < own.mean <= 100 for own in found)
+
+
+def test_what_is_left_out_is_predicted_by_the_rest(networks: list[Network]) -> None:
+    """In one step, as by a process without those runs, of the same kernel."""
+    draws, few = random.Random(5), networks[:9]
+    runs = [run(network, draws, fold) for fold in range(3) for network in few]
+    posterior = Posterior(runs, DEFAULT.distributions)
+    found = posterior.left_out(lambda own: own.network.key if own.fold else None)
+    assert len(found) == 2 * len(few)
+    process, known = posterior._process, posterior._observed
+    whole = process.kernel_(process.X_train_) + np.diag(process.alpha)
+    for network in few:
+        mine = [at for at, own in enumerate(known) if own.network == network and own.fold]
+        rest = [at for at in range(len(known)) if at not in mine]
+        told = whole[np.ix_(mine, rest)] @ np.linalg.solve(
+            whole[np.ix_(rest, rest)], process.y_train_[rest]
+        )
+        expected = 100 - np.exp(told * posterior._scale + posterior._mean)
+        assert [own for seen, own in found if seen.network == network] == pytest.approx(expected)
