@@ -29,7 +29,7 @@ _LARGEST = "More seeds only for the N largest differences so far."
 _MOST_ACCURATE = "Confirm also the N networks most accurate by validation."
 _AT_LEAST = "The smallest network with this accuracy, %, by validation."
 _ALSO = "Confirm this completed trial too; repeatable."
-_GOAL = "Accuracy to hold, in percent."
+_GOAL = "Test accuracy that networks are to hold, in percent."
 _RAY = "Let Ray place the workers: auto, or HOST:PORT of a cluster's head."
 _SPLIT = "Hold out and judge by the validation images, with the trial's own seed unless given."
 _REPRODUCED = "Show the retrained networks of this steps.json beside the front; repeatable."
@@ -91,6 +91,10 @@ _OPTIONS: dict[str, Any] = {
     "at_least": Option(min=0, max=100, help=_AT_LEAST),
     "export.output": Option("--output", "-o", help="The module file, .py."),
     "report.output": Option("--output", "-o", help="The page, .html."),
+    "all_columns": Option("--all", help="Show all that is known of each network."),
+    "max_parameters": Option(
+        min=1, metavar="N", help="Only networks within N parameters.", show_default="the budget"
+    ),
     "csv": Option(help="Also write the front as CSV."),
     "figure": Option(help="Also draw the front: .html, .png or .svg."),
     "reproduced": Option(metavar="FILE", help=_REPRODUCED),
@@ -109,6 +113,7 @@ _DERIVED = {
     "storage": "sqlite:///studies/STUDY.db",
     "artifact_dir": "STUDY/artifacts by an SQLite file; the server",
     "data_dir": "$NAS_MNIST_DATA, else the cache",
+    "goal": "99.4 on mnist, else none",
     "smallest": "a tenth of the budget",
     "train_samples": "all that do not validate",
     "reruns": "a sixth of --trials",

@@ -25,6 +25,8 @@ def front(
     csv: Path | None = None,
     figure: Path | None = None,
     reproduced: list[Path] | None = None,
+    max_parameters: int | None = None,
+    all_columns: bool = False,
     as_json: bool = False,
 ) -> None:
     """Show a study's front: the networks that no other beats in size and accuracy."""
@@ -38,9 +40,9 @@ def front(
         beside = lifecycle_table.read_reproduced(reproduced or [], record.spec.dataset)
     elif reproduced:
         raise typer.BadParameter("--reproduced goes with --figure")
-    print_front(record, as_json)
+    print_front(record, as_json, max_parameters, all_columns=all_columns)
     if csv is not None:
-        write_front_csv(record, csv)
+        write_front_csv(record, csv, max_parameters)
     if figure is not None:
         page.write_figure(figures.front_figure(record, beside), figure)
 
