@@ -30,6 +30,7 @@ _REPORTING = {
     *("networks/references.py", "training/paired.py", "training/runs.py"),
     *(f"report/{name}.py" for name in ("claims", "export", "figures", "front_table")),
     *(f"report/{name}.py" for name in ("explanation", "lifecycle_table", "page", "tables")),
+    "report/comparison.py",
 }
 # And of those that also decide, which parts may: by class or function.
 _PARTS = {
