@@ -130,10 +130,10 @@ def test_no_file_name_is_used_on_two_floors() -> None:
 def test_rooms_are_small() -> None:
     """A file that outgrows this does two things, and so does a package."""
     assert {file.name: size for file, size in SIZES.items() if size > 300} == {}
-    # 8,000 and 60 held until the kernels came, the readers of pictures, choice under noise, and
-    # what each decision buys.
-    assert sum(SIZES.values()) <= 11_850
-    assert len(MODULES) <= 78
+    # 8,000 and 60 held until the kernels came, the readers of pictures, choice under noise, what
+    # each decision buys, and studies side by side.
+    assert sum(SIZES.values()) <= 12_450
+    assert len(MODULES) <= 80
     assert sum(size for file, size in SIZES.items() if file.parent.name == "search") <= 1300
 
 

@@ -80,7 +80,7 @@ class StudySpec(BaseModel):
     limits: dict[str, int] = Field({}, description="Most of other costs of a network.")
     epochs: int = Field(15, ge=1, le=10**4, description="Epochs a trial.")
     train_samples: int | None = Field(None, ge=2, le=10**9, description="Training images a trial.")
-    seed: int = Field(0, ge=0, le=2**31 - 1, description="Fixes split, weights, order and sampler.")
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="The one seed of the search itself.")
     sampler: str = Field(
         "tpe-spread",
         description="tpe-spread, tpe-log, tpe, tpe-multivariate, gp-log, gp, nsga2, random, or "
@@ -102,9 +102,7 @@ class StudySpec(BaseModel):
         le=10**5,
         description="Runs beside the trials, of networks that one run leaves in doubt.",
     )
-    goal: float | None = Field(
-        None, ge=0, le=100, description="Test accuracy that networks are to hold, in percent."
-    )
+    goal: float | None = Field(None, ge=0, le=100, description="Test accuracy to hold, percent.")
     most_accurate: int = Field(
         0,
         ge=0,
@@ -151,7 +149,7 @@ class StudySpec(BaseModel):
 class SearchConfig(StudySpec):
     """A resolved request: a study, and how this machine runs it, which is never stored."""
 
-    seeds: int = Field(3, ge=1, le=100, description="Fresh seeds of the confirmation.")
+    seeds: int = Field(3, ge=1, le=100, description="How many fresh seeds confirm a network.")
     confirm_samples: int | None = Field(
         None, ge=0, le=10**9, description="Training images of a confirmation; 0 is all."
     )
@@ -160,9 +158,7 @@ class SearchConfig(StudySpec):
     workers: int = Field(
         default_factory=available_cores, ge=1, le=256, description="Processes of one thread."
     )
-    timeout: float | None = Field(
-        None, description="Stop after this long, such as 90m, 2h or 1h30m."
-    )
+    timeout: float | None = Field(None, description="Stop after so long: 90m, 2h or 1h30m.")
     pack: int = Field(
         1, ge=1, le=256, description="Trials of one topology that a worker trains as one."
     )

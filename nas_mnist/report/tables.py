@@ -20,7 +20,7 @@ _WORTH_SEEING = 0.05  # points
 _SIZES = ("parameters", "macs", "receptive_field")
 TEXT_COLUMNS = {
     *("analysis", "layer", "lifecycle", "loop", "name", "network", "notation", "steps"),
-    *("dataset", "study", "target", "title", "settings", "confirmed", "note"),
+    *("dataset", "study", "target", "title", "settings", "note"),
 }
 """headings of columns that stand on the left; all others are numbers"""
 
