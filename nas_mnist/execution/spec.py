@@ -80,7 +80,7 @@ class StudySpec(BaseModel):
     limits: dict[str, int] = Field({}, description="Most of other costs of a network.")
     epochs: int = Field(15, ge=1, le=10**4, description="Epochs a trial.")
     train_samples: int | None = Field(None, ge=2, le=10**9, description="Training images a trial.")
-    seed: int = Field(0, ge=0, le=2**31 - 1, description="The one seed of the search itself.")
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="The one seed of the whole search.")
     sampler: str = Field(
         "tpe-spread",
         description="tpe-spread, tpe-log, tpe, tpe-multivariate, gp-log, gp, nsga2, random, or "
