@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Annotated
 
@@ -22,7 +23,13 @@ _REPLACED = {
     "simulate": "studies/pruner_simulation/simulate.py",
 }
 
-app = typer.Typer(name="nas-mnist", add_completion=False, pretty_exceptions_enable=False)
+_HELP = "-h", "--help"
+
+app = typer.Typer(
+    name="nas-mnist",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": list(_HELP)},
+)
 
 
 @app.callback(invoke_without_command=True)
@@ -35,15 +42,52 @@ def _say_version(
         raise typer.Exit
 
 
-for command in (
-    *(search_commands.search, search_commands.confirm, study_commands.front),
-    *(network_commands.inspect, network_commands.references, training_commands.train),
-    training_commands.explain,
-    *(study_commands.export, study_commands.report, study_commands.dashboard),
-    study_commands.studies,
-    *(training_commands.reproduce, network_commands.bench),
-):
-    app.command()(with_options(command))
+# By group, each command with examples of it.
+_COMMANDS: dict[str, dict[Callable[..., None], tuple[str, ...]]] = {
+    "Search": {
+        search_commands.search: (
+            "search --dataset digits --budget 2000 --trials 20 --epochs 5",
+            "search --config studies/below-8k.toml --timeout 8h",
+        ),
+        search_commands.confirm: ("confirm mnist-8000 --seeds 10",),
+    },
+    "Look": {
+        study_commands.front: (
+            "front mnist-8000",
+            "front mnist-8000 --max-parameters 5000 --figure front.html",
+        ),
+        study_commands.compare: ("compare mnist-8000 mine --at 2000 --figure both.html",),
+        network_commands.inspect: ("inspect mnist-8000:12", "inspect c8rn-m2-c16rn-m2-g-c10k1"),
+        study_commands.dashboard: ("dashboard mnist-8000",),
+        study_commands.studies: ("studies",),
+        network_commands.references: ("references",),
+    },
+    "Train": {
+        training_commands.train: (
+            "train c8rn-m2-c16rn-m2-g-c10k1 --epochs 5",
+            "train mnist-8000:12 --compare a7-no-dropout-7884 --seeds 10",
+        ),
+        training_commands.explain: ("explain mnist-8000 --seeds 5",),
+        training_commands.reproduce: ("reproduce a7-8k --seeds 3",),
+        network_commands.bench: ("bench",),
+    },
+    "Publish": {
+        study_commands.export: (
+            "export mnist-8000 --at-least 99.3 -o small.py",
+            "export mnist-8000 --all -o networks",
+        ),
+        study_commands.report: ("report mnist-8000 -o report.html",),
+    },
+}
+for group, commands in _COMMANDS.items():
+    for command, examples in commands.items():
+        said = " ".join(str(command.__doc__).split())
+        app.command(
+            help=said,
+            short_help=f"{said.partition('. ')[0].rstrip('.')}.",
+            epilog="\n".join(["For example:", *(f"  nas-mnist {text}" for text in examples)]),
+            rich_help_panel=group,
+        )(with_options(command))
 
 
 @app.command("curves", hidden=True, context_settings=_ANY_ARGUMENTS)
@@ -66,7 +110,7 @@ def main() -> int:
             stream.reconfigure(errors="replace")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     arguments = sys.argv[1:] or ["--help"]
-    prints = not {"--help", "--version"}.isdisjoint(arguments)  # and does nothing else
+    prints = not {*_HELP, "--version"}.isdisjoint(arguments)  # and does nothing else
     try:
         with output_written() if prints else nullcontext():
             return app(arguments, standalone_mode=False) or 0

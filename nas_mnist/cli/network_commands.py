@@ -16,18 +16,25 @@ from nas_mnist.training.speed import NETWORKS, Measured, Request, loops, measure
 def inspect(
     target: str, storage: str | None = None, plugins: list[str] | None = None, as_json: bool = False
 ) -> None:
-    """Show a network's layers: shapes, parameters, MACs and receptive fields."""
+    """Show a network's layers: settings, shapes, parameters, MACs and receptive fields. Of a
+    study's network also how accurate it is, and its learning rate."""
     from nas_mnist.execution.target import resolve_target
 
-    network = resolve_target(target, storage)[:2]
-    shown = tables.architecture_table(*network)
-    print_result(tables.architecture_values(*network), shown, as_json=as_json)
+    name, architecture, study, trial = resolve_target(target, storage)
+    values = tables.architecture_values(name, architecture)
+    shown = [tables.architecture_table(name, architecture), values["notation"]]
+    if study and trial:
+        from nas_mnist.report.overview import trial_overview
+
+        known, text = trial_overview(study, trial)
+        values, shown = values | known, [*shown, text]
+    print_result(values, *shown, as_json=as_json)
 
 
 def references(as_json: bool = False) -> None:
     """List the hand-made networks and lifecycles, and what was published of each."""
     networks = list(known.references().values())
-    shown = tables.references_table(networks), tables.lifecycles_table(known.steps())
+    shown = tables.references_table(networks), *tables.lifecycle_tables(known.steps())
     print_result(list(map(tables.reference_values, networks)), *shown, as_json=as_json)
 
 

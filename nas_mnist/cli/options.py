@@ -27,9 +27,11 @@ _COMPARE_RECIPE = "A training setting of the network compared with; repeatable."
 _EXPLAINED_FILE = "Show what `explain` kept in this explained.json too; repeatable."
 _LARGEST = "More seeds only for the N largest differences so far."
 _MOST_ACCURATE = "Confirm also the N networks most accurate by validation."
+_AT = "Compare the networks within N parameters; repeatable."
 _AT_LEAST = "The smallest network with this accuracy, %, by validation."
 _ALSO = "Confirm this completed trial too; repeatable."
-_GOAL = "Accuracy to hold, in percent."
+_FIRST_SEED = "The first seed; those that --seeds adds follow it."
+_GOAL = "Test accuracy to hold, percent."
 _RAY = "Let Ray place the workers: auto, or HOST:PORT of a cluster's head."
 _SPLIT = "Hold out and judge by the validation images, with the trial's own seed unless given."
 _REPRODUCED = "Show the retrained networks of this steps.json beside the front; repeatable."
@@ -52,12 +54,12 @@ _OPTIONS: dict[str, Any] = {
     "train_samples": Option(help="Training images.", show_default="all"),
     "ray": Option(metavar="ADDRESS", help=_RAY),
     "worker_gpus": Option(min=0, help="GPUs of a worker with --ray; 0.25 puts four on one."),
-    "seed": Option(min=0, max=2**31 - 1, help="The first seed."),
-    "confirm.seeds": Option(min=1, max=100, help="Fresh seeds of each network."),
-    "train.seeds": Option(min=1, max=100, help="How many seeds, side by side."),
-    "reproduce.seeds": Option(min=1, max=100, help="Seeds of each step."),
+    "seed": Option(min=0, max=2**31 - 1, help=_FIRST_SEED),
+    "confirm.seeds": Option(min=1, max=100, help="How many fresh seeds each network is given."),
+    "train.seeds": Option(min=1, max=100, help="How many seeds are trained, side by side."),
+    "reproduce.seeds": Option(min=1, max=100, help="How many seeds each step is trained with."),
     "explain.lifecycle": Option("--lifecycle", help="Walk from a plain skeleton to the network."),
-    "explain.seeds": Option(min=2, max=100, help="Seeds of each variant."),
+    "explain.seeds": Option(min=2, max=100, help="How many seeds each variant is trained with."),
     "largest": Option(min=1, metavar="N", help=_LARGEST, show_default="all"),
     "explain.dataset": Option(help=_DATASET, show_default="the study's, or mnist"),
     "explain.epochs": Option(min=1, max=10_000, help="Epochs a run.", show_default="the study's"),
@@ -67,7 +69,7 @@ _OPTIONS: dict[str, Any] = {
     "train.epochs": Option(
         min=1, max=10_000, help="Epochs a run.", show_default="the study's, or 15"
     ),
-    "train.seed": Option(min=0, max=2**31 - 1, help="The first seed.", show_default="0"),
+    "train.seed": Option(min=0, max=2**31 - 1, help=_FIRST_SEED, show_default="0"),
     "train.dataset": Option(help=_DATASET, show_default="the study's, or mnist"),
     "train.precision": Option(help=_PRECISION, show_default="the study's, or auto"),
     "train.output": Option("--output", "-o", help="Keep the first seed's network: a .py file."),
@@ -89,10 +91,27 @@ _OPTIONS: dict[str, Any] = {
     "study_of": Option(hidden=True),
     "trial": Option(help="This completed trial.", show_default="the most accurate"),
     "at_least": Option(min=0, max=100, help=_AT_LEAST),
+    "all_networks": Option("--all", help="Write every network of the front."),
     "onnx": Option("--onnx", help="Write it as an .onnx file too; needs 'nas-mnist[onnx]'."),
-    "export.output": Option("--output", "-o", help="The module file, .py."),
+    "export.output": Option("--output", "-o", help="The module file, .py; a folder with --all."),
     "report.output": Option("--output", "-o", help="The page, .html."),
+    "all_columns": Option("--all", help="Show all that is known of each network."),
+    "max_parameters": Option(
+        min=1, metavar="N", help="Only networks within N parameters.", show_default="the budget"
+    ),
     "csv": Option(help="Also write the front as CSV."),
+    "first": Argument(metavar="A", help="Name of a study.", show_default=False),
+    "second": Argument(
+        metavar="B", help="Name of another, of the same dataset.", show_default=False
+    ),
+    "at": Option(min=1, metavar="N", help=_AT, show_default="1/8, 1/4, 1/2 and all of the budget"),
+    "compare.storage": Option(
+        help="Database URL of the studies.",
+        envvar="NAS_MNIST_STORAGE",
+        show_default="sqlite:///studies/STUDY.db",
+    ),
+    "storage_b": Option(help="Database URL of B.", show_default="as --storage"),
+    "compare.figure": Option(help="Also draw both fronts: .html, .png or .svg."),
     "figure": Option(help="Also draw the front: .html, .png or .svg."),
     "reproduced": Option(metavar="FILE", help=_REPRODUCED),
     "explained": Option(metavar="FILE", help=_EXPLAINED_FILE),
@@ -110,11 +129,13 @@ _DERIVED = {
     "storage": "sqlite:///studies/STUDY.db",
     "artifact_dir": "STUDY/artifacts by an SQLite file; the server",
     "data_dir": "$NAS_MNIST_DATA, else the cache",
+    "goal": "99.4 on mnist, else none",
     "smallest": "a tenth of the budget",
     "train_samples": "all that do not validate",
     "reruns": "a sixth of --trials",
     "workers": "one a core; one on a GPU",
     "confirm": "confirm",
+    "confirm_samples": "as many as a trial's",
 }
 
 

@@ -73,7 +73,7 @@ def search(
         except KeyboardInterrupt:
             if record.points():
                 print_front(record, as_json)
-            done = f"{record.counts().finished} of {request.trials} trials are finished"
+            done = f"{record.counts().finished} of {trials} are finished"
             done += f", and {len(finished_reruns(record))} of {reruns} reruns" if reruns else ""
             note(f"interrupted: {done}; the same command goes on")
             raise

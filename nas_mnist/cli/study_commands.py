@@ -14,6 +14,7 @@ import typer
 from nas_mnist.cli.console import note, open_study, print_front, print_result, quiet_optuna
 from nas_mnist.errors import NasMnistError, RequestError, StorageError, WorkerError, reason
 from nas_mnist.report import check_export
+from nas_mnist.report.tables import counted, spread_text
 
 _REFRESH_SECONDS = 10.0
 
@@ -25,6 +26,8 @@ def front(
     csv: Path | None = None,
     figure: Path | None = None,
     reproduced: list[Path] | None = None,
+    max_parameters: int | None = None,
+    all_columns: bool = False,
     as_json: bool = False,
 ) -> None:
     """Show a study's front: the networks that no other beats in size and accuracy."""
@@ -38,11 +41,36 @@ def front(
         beside = lifecycle_table.read_reproduced(reproduced or [], record.spec.dataset)
     elif reproduced:
         raise typer.BadParameter("--reproduced goes with --figure")
-    print_front(record, as_json)
+    print_front(record, as_json, max_parameters, all_columns=all_columns)
     if csv is not None:
-        write_front_csv(record, csv)
+        write_front_csv(record, csv, max_parameters)
     if figure is not None:
         page.write_figure(figures.front_figure(record, beside), figure)
+
+
+def compare(
+    first: str,
+    second: str,
+    at: list[int] | None = None,
+    figure: Path | None = None,
+    storage: str | None = None,
+    storage_b: str | None = None,
+    plugins: list[str] | None = None,
+    as_json: bool = False,
+) -> None:
+    """Compare two studies, A and B, of one dataset: the hypervolume of their fronts, and the
+    confirmed networks that each would choose within a size, by Welch's test."""
+    from nas_mnist.report.comparison import Comparison
+
+    records = open_study(first, storage), open_study(second, storage_b or storage)
+    if figure is not None:
+        from nas_mnist.report import page
+
+        page.check_figure_name(figure)
+    found = Comparison(*records, at or ())
+    print_result(found.values(), *found.tables(), as_json=as_json)
+    if figure is not None:
+        page.write_figure(found.figure(), figure)
 
 
 def studies(
@@ -72,26 +100,39 @@ def export(
     output: Path,
     trial: int | None = None,
     at_least: float | None = None,
+    all_networks: bool = False,
     storage: str | None = None,
     artifact_dir: str | None = None,
     plugins: list[str] | None = None,
     onnx: bool = False,
 ) -> None:
     """Write a study's network as a Python module that needs only torch, with its weights and its
-    model card beside it."""
-    from nas_mnist.execution.confirmation import chosen
+    model card beside it. The most accurate by validation, unless told otherwise."""
+    from nas_mnist.execution.confirmation import candidates, chosen, of_front
 
-    check_export(output)
-    if trial is not None and at_least is not None:
-        raise typer.BadParameter("--trial and --at-least exclude each other")
+    if sum((trial is not None, at_least is not None, all_networks)) > 1:
+        raise typer.BadParameter("--trial, --at-least and --all exclude each other")
+    if all_networks and output.suffix == ".py":
+        raise typer.BadParameter(f"{output}: --all writes into a folder", param_hint="--output")
+    if not all_networks:
+        check_export(output)
     record = open_study(study, storage, artifact_dir)
-    network = chosen(record, trial, at_least)
+    networks = of_front(candidates(record)) if all_networks else [chosen(record, trial, at_least)]
+    files = [output / f"trial_{entry.trial.number}.py" for entry in networks]
+    for file in files if all_networks else ():  # before any is written
+        check_export(file)
 
     from nas_mnist.report.card import may_write_card
     from nas_mnist.report.export import export_network
-    from nas_mnist.report.front_table import confirmed_text
-    from nas_mnist.report.tables import spread_text
 
+    if all_networks:
+        for entry, file in zip(networks, files, strict=True):
+            export_network(record, entry, file, onnx=onnx)
+        return note(f"wrote {counted(len(files), 'network')} to {output}/trial_*.py and .pt")
+
+    from nas_mnist.report.front_table import confirmed_text
+
+    (network,) = networks
     weights = export_network(record, network, output, onnx=onnx)
     found, known, confirmed = network
     said = f"test {found.test_accuracy:.2f} % in one run, unconfirmed: `nas-mnist confirm {study}"

@@ -153,7 +153,7 @@ def reproduce(
     record.write()
     for number, why in record.left_out.items():
         note(f"step {number}: {why}")
-    note(f"{len(record.done)} steps are trained, {len(missing)} to go")
+    note(f"{tables.counted(len(record.done), 'step')} trained, {len(missing)} to go")
     training = train_steps(missing, wanted, workers or available_cores(), data_dir=data_dir, **run)
     with closing(training):
         for found in training:

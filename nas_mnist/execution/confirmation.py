@@ -56,7 +56,7 @@ class Confirmed:
     """in the order of `confirmation_seeds`, at least one"""
     diverged: int
     """seeds with which it could not be trained"""
-    goal: float
+    goal: float | None
     images: int = 0
     """training images of its runs, 0 for all"""
 
@@ -79,9 +79,9 @@ class Confirmed:
         return min(run.last4_min for run in self.runs)
 
     @property
-    def goal_met(self) -> bool:
-        """Whether every run held the goal over its last four epochs."""
-        return not self.diverged and self.last4_min >= self.goal
+    def goal_met(self) -> bool | None:
+        """Whether every run held the goal over its last four epochs; None without a goal."""
+        return None if self.goal is None else not self.diverged and self.last4_min >= self.goal
 
 
 def confirmation_seeds(seed: int, count: int) -> list[int]:
@@ -210,6 +210,16 @@ def candidates(record: StudyRecord) -> list[Candidate]:
     return [shown[number] for _, number in sorted(size)]
 
 
+def of_front(shown: Iterable[Candidate]) -> list[Candidate]:
+    """Those of `candidates` that were not just confirmed beside the front."""
+    return [entry for entry in shown if entry.confirmed is None or entry.confirmed.on_front]
+
+
+def most_accurate(shown: Iterable[Candidate]) -> Candidate | None:
+    """That of the front among `candidates` whose estimate is highest: of all, the winner."""
+    return max(of_front(shown), key=lambda entry: entry.estimate.mean, default=None)
+
+
 def chosen(
     record: StudyRecord, trial: int | None = None, at_least: float | None = None
 ) -> Candidate:
@@ -229,14 +239,12 @@ def chosen(
         found = record.trial(trial)
         known = {entry.trial.number: entry for entry in shown}
         return known.get(trial) or Candidate(found, estimates(record)[trial], None)
-    on_front = {own.number for own in front(record)}
-    shown = [entry for entry in shown if entry.trial.number in on_front]
-    if not shown:
+    best = most_accurate(shown)
+    if best is None:
         raise StudyError("the study has no completed trial yet; let search run on")
-    best = max(shown, key=lambda entry: entry.estimate.mean)
     if at_least is None:
         return best
-    if good := [e for e in shown if e.estimate.probability(at_least) >= _SURE]:
+    if good := [e for e in of_front(shown) if e.estimate.probability(at_least) >= _SURE]:
         return good[0]
     said = f"no network that has {at_least:g}% on validation images with {_SURE:.0%} probability"
     most = f"{best.estimate.mean:.2f} ± {best.estimate.sd:.2f}%"

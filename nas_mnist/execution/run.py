@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -80,7 +80,8 @@ def run_search(
         left = until - time.monotonic()
         if left < math.inf:
             left -= rerun_seconds(record, config) + confirmation_seconds(record, config)
-        return Progress(counts_of(trials), config.trials, seconds, before, best, time_left=left)
+        own = {"time_left": left, **_running(trials, config)}
+        return Progress(counts_of(trials), config.trials, seconds, before, best, **own)
 
     config = config.changed(classes=record.spec.classes)  # which its images told
     workers = Workers(launcher or Launcher(), config, "search")
@@ -189,6 +190,14 @@ def _by_epochs(
         found = rows().values()
         epochs = sum(map(epochs_of, found)), total() * config.epochs
         own: dict[str, Any] = {"epochs": epochs, "job": job, "time_left": time_left()}
+        own |= _running(found, config)
         return Progress(counts_of(found), total(), seconds, before, **own)
 
     return read
+
+
+def _running(trials: Iterable[FrozenTrial], config: SearchConfig) -> dict[str, Any]:
+    """How far those are that run now, as Progress has it."""
+    running = [trial for trial in trials if trial.state == TrialState.RUNNING]
+    epochs = [len(trial.user_attrs.get("curve", ())) for trial in running]
+    return {"running": epochs, "epochs_each": config.epochs}

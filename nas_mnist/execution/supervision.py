@@ -41,11 +41,16 @@ class Progress(NamedTuple):
     """or "reruns", or "confirmation\""""
     time_left: float = math.inf
     """seconds, until it stops whatever is not done"""
+    running: Sequence[int] = ()
+    """epochs that each running trial, or run, has done"""
+    epochs_each: int = 1
+    """of a trial, or run, that is not pruned"""
 
     @property
     def seconds_left(self) -> float | None:
-        """By this run's pace, and no more than `time_left`; None until something has finished."""
-        done, total = self.epochs or (self.counts.finished, self.total)
+        """By this run's pace, and no more than `time_left`; None until an epoch has ended."""
+        begun = sum(self.running) / self.epochs_each
+        done, total = self.epochs or (self.counts.finished + begun, self.total)
         new, left = done - self.before, max(0, total - done)
         seconds = self.seconds / new * left if new > 0 else self.time_left
         return min(seconds, max(0.0, self.time_left)) if seconds < math.inf else None

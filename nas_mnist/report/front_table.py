@@ -1,5 +1,6 @@
 """What is said of a study: its front as values, as tables and as CSV, and where its epochs went."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any, NamedTuple
 from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
-from nas_mnist.execution.confirmation import Candidate, Confirmed, candidates
+from nas_mnist.execution.confirmation import Candidate, Confirmed, candidates, of_front
 from nas_mnist.execution.estimates import estimates, front
 from nas_mnist.execution.records import StudyRecord
 from nas_mnist.execution.reruns import finished_reruns
@@ -22,10 +23,7 @@ _ESTIMATES = (
     "Validation: estimated from all runs of the study, mean over seeds ± how sure that is. "
     "Expected test: the same for test images, by how the trials did on both."
 )
-_LEFT_OUT_FIRST = (
-    *("MACs", "receptive field", "notation", "runs", "gap", "seeds"),
-    *("validation %", "lowest of last 4 %"),
-)
+BESIDE = "*: not on the search's front, confirmed besides."
 _FINDINGS = ("last4_min", "goal_met", "diverged", "on_front")
 _ESTIMATED = ("estimate", "estimate_sd", "own_runs", "expected_test", "expected_test_sd")
 _CSV_COLUMNS = (
@@ -89,9 +87,10 @@ def studies_table(values: Sequence[dict[str, Any]]) -> Table:
     return tables.text_table("studies", rows)
 
 
-def front_values(record: StudyRecord) -> dict[str, Any]:
-    """What `front --json` prints; accuracies in percent."""
-    shown, claimed = candidates(record), claims(record)
+def front_values(record: StudyRecord, within: int | None = None) -> dict[str, Any]:
+    """What `front --json` prints, of networks `within` so many parameters; accuracies in
+    percent."""
+    shown, claimed = within_size(candidates(record), within), claims(record)
     on_front = {trial.number for trial in front(record)}
     return {
         "study": record.name,
@@ -100,15 +99,15 @@ def front_values(record: StudyRecord) -> dict[str, Any]:
         "pruning": {"pruner": record.spec.pruner, **epoch_usage(record)._asdict()},
         "reruns": len(finished_reruns(record)),
         "front": [
-            _values(entry._replace(confirmed=None), claimed)
+            network_values(entry._replace(confirmed=None), claimed)
             for entry in shown
             if entry.trial.number in on_front
         ],
-        "confirmed": [_values(entry, claimed) for entry in shown if entry.confirmed],
+        "confirmed": [network_values(entry, claimed) for entry in shown if entry.confirmed],
     }
 
 
-def _values(entry: Candidate, claimed: Mapping[int, Claim]) -> dict[str, Any]:
+def network_values(entry: Candidate, claimed: Mapping[int, Claim]) -> dict[str, Any]:
     """The trial, what all runs tell of it, and what its fresh seeds found."""
     trial, known, found = entry
     values = {"trial": trial.number, **tables.size_values(trial.architecture)}
@@ -123,48 +122,54 @@ def _values(entry: Candidate, claimed: Mapping[int, Claim]) -> dict[str, Any]:
     return {**values, "seeds": len(runs), **mean, **picked(found, *_FINDINGS), "runs": runs}
 
 
-def front_table(record: StudyRecord, width: int | None = None) -> Table:
-    """The front; with what its confirmation found, once that has begun. Given a terminal's `width`
-    in characters, with the columns that it has room for, their numbers full."""
-    spec, shown = record.spec, candidates(record)
-    columns = list(zip(*front_rows(record, shown), strict=True))
-    # A heading can wrap, a number cannot; notations can be folded.
-    widths = {head: max(map(len, [*head.split(), *cells])) for head, *cells in columns}
-    widths["notation"] = 24
-    for heading in _LEFT_OUT_FIRST:
-        if width is not None and 1 + sum(least + 3 for least in widths.values()) > width:
-            widths.pop(heading, None)
+def front_table(record: StudyRecord, within: int | None = None) -> Table:
+    """The front with all that is known of each network; with what its confirmation found, once
+    that has begun."""
+    shown = within_size(candidates(record), within)
     caption = f"{front_caption(record, shown)}\n{spending_text(record)}"
-    if left_out := ", ".join(heading for heading, *_ in columns if heading not in widths):
-        caption += f"\nNo room here for {left_out}; --json, --csv and wider terminals have it."
+    return tables.text_table(front_title(record, within), front_rows(record, shown), caption)
+
+
+def within_size(shown: Sequence[Candidate], parameters: int | None) -> list[Candidate]:
+    """Those of at most so many parameters; all for None."""
+    most = math.inf if parameters is None else parameters
+    return [entry for entry in shown if entry.trial.architecture.parameters <= most]
+
+
+def front_title(record: StudyRecord, within: int | None) -> str:
+    spec, most = record.spec, record.spec.budget if within is None else within
     epochs = counted(spec.epochs, "epoch")
-    within = f"front within {spec.budget:,} parameters on {spec.dataset}, {epochs}"
-    kept = zip(*(column for column in columns if column[0] in widths), strict=True)
-    table = tables.text_table(f"{record.name}: {within}", [*kept], caption)
-    for column in table.columns:
-        if width is not None and column.header != "notation":
-            column.width = widths[str(column.header)]
-    return table
+    return f"{record.name}: front within {most:,} parameters on {spec.dataset}, {epochs}"
+
+
+def trial_text(entry: Candidate) -> str:
+    """The trial's number, marked if it was confirmed beside the front."""
+    return f"{entry.trial.number}{'' if of_front([entry]) else '*'}"
+
+
+def goal_text(found: Confirmed) -> str:
+    return {True: "met", False: "missed", None: ""}[found.goal_met]
 
 
 def front_rows(record: StudyRecord, shown: Sequence[Candidate]) -> list[list[str]]:
     """A row a network, its notation last."""
     any_confirmed, claimed = any(entry.confirmed for entry in shown), claims(record)
     own = ("trial", "parameters", "MACs", "receptive field", "validation %", "runs")
-    measured = ("confirmed test %", "seeds", "gap", "lowest of last 4 %", "goal")
+    measured = ["confirmed test %", "seeds", "gap", "lowest of last 4 %"]
+    measured += [] if record.spec.goal is None else ["goal"]
     headings = *own, "expected test %", *(measured if any_confirmed else ()), "notation"
     rows: list[Any] = [headings]
-    for trial, known, found in shown:
+    for entry in shown:
+        trial, known, found = entry
         claim = claimed[trial.number]
-        cells: list[Any] = ["not yet", *[None] * 4] if any_confirmed else []
+        cells: list[Any] = ["not yet", *[None] * (len(measured) - 1)] if any_confirmed else []
         if found is not None:
             seeds = f"{len(found.runs)}{f' + {found.diverged} diverged' if found.diverged else ''}"
-            test, held = spread_text(found.mean, found.sd), "met" if found.goal_met else "missed"
-            cells = [test, seeds, f"{found.mean - claim.mean:+.2f}", found.last4_min, held]
-        named = f"{trial.number}{'' if found is None or found.on_front else '*'}"
+            test, gap = spread_text(found.mean, found.sd), f"{found.mean - claim.mean:+.2f}"
+            cells = [test, seeds, gap, found.last4_min, goal_text(found)][: len(measured)]
         notation, *sizes = tables.size_values(trial.architecture).values()
         said = spread_text(known.mean, known.sd), str(known.runs), spread_text(*claim)
-        rows.append([named, *sizes, *said, *cells, notation])
+        rows.append([trial_text(entry), *sizes, *said, *cells, notation])
     return tables.as_text(rows)
 
 
@@ -181,13 +186,13 @@ def front_caption(record: StudyRecord, shown: Sequence[Candidate]) -> str:
     images = [entry.confirmed.images for entry in shown if entry.confirmed]
     if not images:
         return f"{_ESTIMATES} {UNCONFIRMED}"
-    beside = any(entry.confirmed and not entry.confirmed.on_front for entry in shown)
+    goal, last = record.spec.goal, last_epochs_text(record.spec.epochs)
     return (
         f"{_ESTIMATES} Confirmed: retrained on {images[0] or 'all'} training images with fresh "
-        "seeds, test accuracy after the final epoch, mean ± sd; gap: above what was expected; "
-        f"goal: {record.spec.goal:g} % over {last_epochs_text(record.spec.epochs)} with "
-        "every seed."
-    ) + (" *: not on the search's front, confirmed besides." if beside else "")
+        "seeds, test accuracy after the final epoch, mean ± sd; gap: above what was expected"
+        + (f"; goal: {goal:g} % over {last} with every seed." if goal is not None else ".")
+        + (f" {BESIDE}" if len(of_front(shown)) < len(shown) else "")
+    )
 
 
 def spending_text(record: StudyRecord) -> str:
@@ -198,19 +203,22 @@ def spending_text(record: StudyRecord) -> str:
         rungs = (f"{count} after epoch {epoch}" for epoch, count in spent.stopped.items())
         said.append(f"stopped: {', '.join(rungs)}")
     if record.spec.pruner != "none":
-        would = f"the pruner would have stopped {spent.spared}, {spent.wrongful} of them wrongly"
-        exempt = f"of the {spent.exempt} exempt from stopping {would}"
-        said.append(exempt if spent.exempt else "no trial was exempt from stopping")
+        exempt = counted(spent.exempt, "trial")
+        would = f"it would have stopped {spent.spared or 'none'}"
+        wrongly = f", {spent.wrongful or 'none'} of them wrongly" if spent.spared else ""
+        checked = f"{exempt} ran to the end to check on the pruner: {would}{wrongly}"
+        said.append(checked if spent.exempt else "no trial was exempt from stopping")
     return f"{'; '.join(said)}."
 
 
-def write_front_csv(record: StudyRecord, file: Path) -> None:
-    """The front, and what was confirmed beside it, as CSV, a line a network, with the columns of
-    `front --json`; those of the confirmation are empty for a network without one."""
+def write_front_csv(record: StudyRecord, file: Path, within: int | None = None) -> None:
+    """The front `within` so many parameters, and what was confirmed beside it, as CSV, a line a
+    network, with the columns of `front --json`; those of the confirmation are empty for a network
+    without one."""
     import pandas
 
     claimed = claims(record)
-    rows = [_values(entry, claimed) for entry in candidates(record)]
+    rows = [network_values(entry, claimed) for entry in within_size(candidates(record), within)]
     frame = pandas.DataFrame(rows, columns=_CSV_COLUMNS)
     counts = {"seeds": "Int64", "diverged": "Int64"}  # whole, where there is one
     with writing(file):

@@ -15,25 +15,26 @@ from nas_mnist.report import note
 from nas_mnist.report.tables import counted
 
 _SIZES = 8
-_LINE_SECONDS = 5.0
+_LINE_SECONDS, _EPOCH_SECONDS = 5.0, 60.0  # between lines: of trials, and of epochs alone
 
 
 def show_progress(updates: Generator[Progress], *, quiet: bool = False) -> Progress:
     """Follow a run to its end, on standard error, and close it: as a live panel on a terminal,
-    elsewhere in one line every few seconds when there was a step, and one at the end. How far it
-    came: all the way, unless its time was up."""
-    shown, steps = -_LINE_SECONDS, -1
+    elsewhere in one line every few seconds when there was a step, every minute while only epochs
+    end, and one at the end. How far it came: all the way, unless its time was up."""
+    shown, steps, running = -_LINE_SECONDS, -1, list[int]()
     with closing(updates):
         if sys.stderr.isatty() and not quiet:
             with Live(console=Console(stderr=True), refresh_per_second=4) as live:
                 for progress in updates:
-                    live.update(_panel(progress))
+                    live.update(panel(progress))
         for progress in updates:
             over = progress.done or progress.time_left <= 0
-            due = over or progress.seconds - shown >= _LINE_SECONDS
-            if due and progress.steps != steps and not quiet:
+            due = _LINE_SECONDS if progress.steps != steps else _EPOCH_SECONDS
+            new = progress.steps != steps or [*progress.running] != running
+            if new and (over or progress.seconds - shown >= due) and not quiet:
                 note(_line(progress))
-                shown, steps = progress.seconds, progress.steps
+                shown, steps, running = progress.seconds, progress.steps, [*progress.running]
     return progress  # there is one at least
 
 
@@ -61,34 +62,54 @@ def _line(progress: Progress) -> str:
 
 
 def _parts(progress: Progress) -> list[str]:
-    """What is done, what else there is to say, and the time left."""
-    counts, left = progress.counts, "done" if progress.done else "time left unknown"
-    if progress.seconds_left is not None and not progress.done:
-        minutes, seconds = divmod(round(progress.seconds_left), 60)
-        left = f"{minutes // 60}:{minutes % 60:02}:{seconds:02} left"
-        left = left if progress.time_left > 0 else "time is up"
+    """What is done, what else there is to say, and the times."""
+    counts, running = progress.counts, _running_text(progress)
     if progress.epochs:
         done, epochs = progress.epochs
         diverged = f", {counts.failed} diverged" if counts.failed else ""
-        return [
-            f"{counts.finished}/{progress.total} runs{diverged}",
-            f"{done}/{epochs} epochs",
-            left,
-        ]
+        runs = f"{counts.finished}/{counted(progress.total, 'run')}{diverged}"
+        return [runs, f"{done}/{counted(epochs, 'epoch')}{running}", _times(progress)]
     failed = f", {counts.failed} failed" if counts.failed else ""
-    more = f"{counts.pruned} pruned{failed}, {counts.running} running"
     asked = f" ({progress.total} asked for)" if counts.finished > progress.total else ""
-    return [f"{counts.finished}/{max(progress.total, counts.finished)} trials{asked}", more, left]
+    trials = f"{counts.finished}/{counted(max(progress.total, counts.finished), 'trial')}{asked}"
+    return [trials, f"{counts.pruned} pruned{failed}{running}", _times(progress)]
 
 
-def _panel(progress: Progress) -> Group:
-    done, more, left = _parts(progress)
+def _running_text(progress: Progress) -> str:
+    if not progress.running:
+        return "" if progress.done else ", waiting for workers"
+    # The one after those that are done is at work.
+    epochs = sorted(min(done + 1, progress.epochs_each) for done in progress.running)
+    at = f"epoch {epochs[0]}" if epochs[0] == epochs[-1] else f"epochs {epochs[0]} to {epochs[-1]}"
+    return f", {len(epochs)} running, at {at} of {progress.epochs_each}"
+
+
+def _times(progress: Progress) -> str:
+    """How long it has taken, and will."""
+    if progress.done:
+        return f"done in {_clock(progress.seconds)}"
+    elapsed = f"{_clock(progress.seconds)} elapsed"
+    if progress.time_left <= 0:
+        return f"{elapsed}, time is up"
+    left = progress.seconds_left
+    return elapsed if left is None else f"{elapsed}, {_clock(left)} left"
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
+
+
+def panel(progress: Progress) -> Group:
+    """What a terminal shows, in lines of at most 80 characters."""
+    done, more, times = _parts(progress)
     completed, total = progress.epochs or (progress.counts.finished, progress.total)
-    bar = Table.grid(padding=(0, 1))
     drawn = ProgressBar(total=total, completed=completed, width=40, finished_style="green")
-    bar.add_row(drawn, Text(done), Text(more, style="dim"), Text(left, style="cyan"))
+    first = Table.grid(padding=(0, 1))
+    first.add_row(drawn, Text(done))
+    bar = Group(first, Text(more, style="dim"), Text(times, style="cyan"))
     if not progress.best:
-        return Group(bar)
+        return bar
     sizes = Table(title="best so far", title_justify="left", box=None, padding=(0, 2))
     for heading in ("parameters", "validation %"):
         sizes.add_column(heading, justify="right")

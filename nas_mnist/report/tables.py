@@ -3,12 +3,14 @@ tables for people. Rows are lists of cells, the headings first, wherever they ar
 
 import statistics
 from collections.abc import Sequence
-from itertools import pairwise
+from dataclasses import fields
+from itertools import groupby
 from typing import Any
 
 from rich.table import Table
 
 from nas_mnist.networks.architecture import Architecture, format_notation
+from nas_mnist.networks.layers import Layer, format_layers
 from nas_mnist.networks.references import Reference, Step
 from nas_mnist.training.paired import Difference
 from nas_mnist.training.runs import LAST_EPOCHS, Run, mean_and_sd
@@ -18,7 +20,7 @@ _WORTH_SEEING = 0.05  # points
 _SIZES = ("parameters", "macs", "receptive_field")
 TEXT_COLUMNS = {
     *("analysis", "layer", "lifecycle", "loop", "name", "network", "notation", "steps"),
-    *("dataset", "study", "target", "title"),
+    *("dataset", "study", "target", "title", "settings", "note"),
 }
 """headings of columns that stand on the left; all others are numbers"""
 
@@ -38,13 +40,56 @@ def as_text(rows: Rows) -> list[list[str]]:
 
 def text_table(title: str, rows: Rows, caption: str | None = None) -> Table:
     headings, *lines = as_text(rows)
-    table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
+    style: Any = {"title_justify": "left", "caption_justify": "left"}
+    table = Table(title=title or None, caption=caption or None, **style)
     for heading in headings:
         side: Any = "left" if heading in TEXT_COLUMNS else "right"
         table.add_column(heading, justify=side, overflow="fold")
     for line in lines:
         table.add_row(*line)
     return table
+
+
+def fitted(table: Table, width: int) -> list[Table | str]:
+    """The table on a terminal of `width` characters, no number, name or notation cut: headings and
+    sentences wrap, columns that have no room stand in further tables below, and what is too long
+    for any, as notations are, on lines of its own below those."""
+    texts = [[str(column.header), *map(str, column.cells)] for column in table.columns]
+    numbers = [column.justify == "right" for column in table.columns]
+    full = [max(map(len, own)) for own in texts]
+    if 1 + sum(size + 3 for size in full) <= width:
+        return [table]
+    least = [
+        max(map(len, [*head.split(), *(cells if whole else " ".join(cells).split())]), default=0)
+        for (head, *cells), whole in zip(texts, numbers, strict=True)
+    ]
+
+    def room(columns: Sequence[int]) -> int:
+        return width - 1 - sum(least[index] + 3 for index in columns)
+
+    groups: list[list[int]] = [[0]]
+    long = [index for index in range(1, len(texts)) if room([0, index]) < 0]
+    for index in range(1, len(texts)):
+        if index not in long:
+            if room([*groups[-1], index]) < 0:
+                groups.append([0])
+            groups[-1].append(index)
+    shown: list[Table | str] = []
+    for group in groups:
+        title = str(table.title or "") if group is groups[0] else ""
+        caption = str(table.caption or "") if group is groups[-1] else ""
+        part = text_table(title, [*zip(*(texts[index] for index in group), strict=True)], caption)
+        left = room(group)
+        for place, index in sorted(enumerate(group), key=lambda own: numbers[own[1]]):
+            more = min(full[index] - least[index], left)
+            part.columns[place].width, left = least[index] + more, left - more
+        for row, own in zip(part.rows, table.rows, strict=True):
+            row.end_section = own.end_section
+        shown.append(part)
+    for index in long:  # a line is copied whole where nothing else stands on it
+        pairs = zip(texts[0], texts[index], strict=True)
+        shown.append("\n".join(f"{name}:\n{cell}" for name, cell in pairs if cell))
+    return shown
 
 
 def markdown_table(rows: Sequence[Sequence[str]], rules: Sequence[str]) -> str:
@@ -81,11 +126,26 @@ def architecture_table(name: str, architecture: Architecture) -> Table:
 
 
 def layer_rows(architecture: Architecture) -> list[list[str]]:
-    rows: list[Any] = [["layer", "output shape", "parameters", "MACs", "receptive field"]]
+    sizes = "output shape", "parameters", "MACs", "receptive field"
+    rows: list[Any] = [["layer", "settings", *sizes]]
     for cost in architecture.costs:
         shape = "×".join(map(str, cost.output_shape))
-        rows.append([cost.layer.op, shape, *picked(cost, *_SIZES).values()])
+        rows.append([cost.layer.op, _settings(cost.layer), shape, *picked(cost, *_SIZES).values()])
     return as_text(rows)
+
+
+def _settings(layer: Layer) -> str:
+    """What a layer is set to, besides its width: kernel, padding, a dropout's rate."""
+    said = []
+    for field in fields(layer):
+        value, name = getattr(layer, field.name), {"p": "rate"}.get(field.name, field.name)
+        if isinstance(value, bool):
+            said += [name if value else f"no {name}"] if value != field.default else []
+        elif isinstance(value, int | float) and value and field.name not in layer.widths:
+            said.append(f"{name} {value}")
+        elif isinstance(value, tuple):  # the layers of a composite one
+            said.append(format_layers(value))
+    return ", ".join(said)
 
 
 def reference_values(reference: Reference) -> dict[str, Any]:
@@ -103,21 +163,24 @@ def references_table(references: Sequence[Reference]) -> Table:
     rows: list[Any] = [["name", "parameters", "MACs", "published %", "steps", "notation"]]
     for found in references:
         notation, parameters, macs, _ = size_values(found.architecture).values()
-        steps = ", ".join(f"{step.lifecycle} {step.number}" for step in found.steps)
+        together = groupby(found.steps, key=lambda step: step.lifecycle)
+        named = ((name, ", ".join(str(step.number) for step in own)) for name, own in together)
+        steps = "; ".join(f"{name} {numbers}" for name, numbers in named)
         rows.append([found.name, parameters, macs, found.published_accuracy, steps, notation])
     title = "Hand-made networks, and the best test accuracy published of each"
     return text_table(title, rows, "Published: the best epoch of one run, on the test images.")
 
 
-def lifecycles_table(steps: Sequence[Step]) -> Table:
-    rows: list[Any] = [["lifecycle", "step", "title", "network", "parameters", "train %", "test %"]]
-    for step in steps:
-        named = step.lifecycle, step.number, step.title, step.reference or "not published"
-        rows.append([*named, step.parameters, step.train_accuracy, step.test_accuracy])
-    table = text_table("Hand-made lifecycles, as published", rows)
-    for row, (step, after) in zip(table.rows, pairwise(steps), strict=False):
-        row.end_section = step.lifecycle != after.lifecycle
-    return table
+def lifecycle_tables(steps: Sequence[Step]) -> list[Table]:
+    """A table of each hand-made lifecycle, as its author published it."""
+    tables = []
+    for name, own in groupby(steps, key=lambda step: step.lifecycle):
+        rows: list[Any] = [["step", "title", "network", "parameters", "train %", "test %"]]
+        for step in own:
+            named = step.number, step.title, step.reference or "not published"
+            rows.append([*named, step.parameters, step.train_accuracy, step.test_accuracy])
+        tables.append(text_table(f"{name}: a hand-made lifecycle, as published", rows))
+    return tables
 
 
 def counted(number: int, thing: str) -> str:

@@ -61,13 +61,13 @@ class PredictionPruner:
         if not no_larger.any():
             return None
         inputs, loose = _inputs([*finished, curve], epoch)
-        finals = np.array([_log_errors(rival)[-1] for rival in finished])
+        finals = np.array([_log_error(rival, -1) for rival in finished])
         fitted, deviation, slope = _predicted(inputs, loose, finals)
         expected = fitted[:-1] + _OWN * (finals - fitted[:-1])
         behind = fitted[-1] - expected[no_larger].min() - self.deviations * deviation
         if behind <= 0:
             return None
-        error = _log_errors(curve)[-1] - behind / slope if slope > 0 else -math.inf
+        error = _log_error(curve, -1) - behind / slope if slope > 0 else -math.inf
         leader = finished[int(np.where(no_larger, expected, np.inf).argmin())]
         needed = round(100 - math.exp(error), 6)
         return PruneReason(epoch, curve.accuracies[-1], needed, leader.trial)
@@ -83,7 +83,7 @@ def final_error(
         return None
     alike = [own._replace(point={}) for own in (*finished, curve)]
     inputs, loose = _inputs(alike, len(curve.accuracies))
-    finals = np.array([_log_errors(own)[-1] for own in finished])
+    finals = np.array([_log_error(own, -1) for own in finished])
     fitted, deviation, _ = _predicted(inputs, loose, finals)
     return float(fitted[-1]), deviation**2
 
@@ -120,7 +120,7 @@ def _predicted(inputs: Floats, loose: int, finals: Floats) -> tuple[Floats, floa
 def _inputs(curves: Sequence[LearningCurve], epoch: int) -> tuple[Floats, int]:
     """A row a curve, and of how many columns little is assumed: they come first. All are centred
     on the finished trials, which are all but the last."""
-    errors = np.array([_log_errors(curve)[epoch - 1] for curve in curves])
+    errors = np.array([_log_error(curve, epoch - 1) for curve in curves])
     sizes = np.log([curve.parameters for curve in curves])
     sizes -= sizes[:-1].mean()
     columns = [errors, sizes, sizes**2]
@@ -150,5 +150,5 @@ def _columns(name: str, points: Sequence[Mapping[str, Any]]) -> list[Floats]:
     return [unit, unit**2] if wide else [unit]
 
 
-def _log_errors(curve: LearningCurve) -> list[float]:
-    return [on_log_scale(curve.parameters, accuracy)[1] for accuracy in curve.accuracies]
+def _log_error(curve: LearningCurve, index: int) -> float:
+    return on_log_scale(curve.parameters, curve.accuracies[index])[1]

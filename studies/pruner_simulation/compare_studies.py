@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hypervolume import hypervolume
 from optuna.trial import FrozenTrial, TrialState
 from replay import REFERENCE_ACCURACY
 from replay_studies import loaded
@@ -22,7 +21,7 @@ from nas_mnist.errors import RequestError
 from nas_mnist.execution.estimates import evidence_of
 from nas_mnist.execution.records import StudyRecord
 from nas_mnist.report import writing
-from nas_mnist.search.front import front_indices
+from nas_mnist.search.front import front_indices, hypervolume
 from nas_mnist.search.posterior import Network, Posterior
 
 _DRAWS = 1000

@@ -10,13 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import optuna
 from curves import Curve, Network
-from hypervolume import hypervolume
 from optuna.trial import TrialState
 from surrogate import Surrogate
 
 from nas_mnist.execution.creation import DIRECTIONS
 from nas_mnist.networks.architecture import Limit, format_notation
-from nas_mnist.search.front import front_indices
+from nas_mnist.search.front import front_indices, hypervolume
 from nas_mnist.search.pruner import EXEMPT_SHARE, LearningCurve, Pruner
 from nas_mnist.search.sampler import SearchSampler
 from nas_mnist.search.space import DEFAULT

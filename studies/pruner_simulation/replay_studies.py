@@ -21,7 +21,6 @@ import optuna
 import pandas as pd
 from curves import read_table
 from figures import write_frame
-from hypervolume import hypervolume
 from optuna.trial import TrialState
 from replay import REFERENCE_ACCURACY
 from rich.console import Console
@@ -31,7 +30,7 @@ from script import Parser, at_least, run
 from nas_mnist.errors import DataError
 from nas_mnist.execution.records import StudyRecord, load_studies
 from nas_mnist.report import writing
-from nas_mnist.search.front import front_indices
+from nas_mnist.search.front import front_indices, hypervolume
 from nas_mnist.search.posterior import Network, Observation, Posterior
 from nas_mnist.search.prediction import PredictionPruner
 from nas_mnist.search.pruner import (

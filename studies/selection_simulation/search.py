@@ -10,14 +10,13 @@ from zlib import crc32
 
 import numpy as np
 import optuna
-from hypervolume import hypervolume
 from optuna.distributions import BaseDistribution
 from sklearn.ensemble import ExtraTreesRegressor
 
 from nas_mnist.execution.records import StudyRecord
 from nas_mnist.execution.reruns import fold_of
 from nas_mnist.networks.architecture import Limit, format_notation
-from nas_mnist.search.front import front_indices, on_log_scale
+from nas_mnist.search.front import front_indices, hypervolume, on_log_scale
 from nas_mnist.search.posterior import Network, Observation, Posterior
 from nas_mnist.search.sampler import SearchSampler
 from nas_mnist.search.selection import contenders, rungs

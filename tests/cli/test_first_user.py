@@ -54,6 +54,13 @@ FILE = "sqlite:///{}/demo.db"
         (["train", "c4rn-g-c10k1", "-o", "ee.py"], 2, "ee.pt is there and is not a file"),
         (["train", "c4rn-g-c10k1", "-o", "file/x.py"], 2, "file/x.py: nothing can be made in"),
         (["train", "c4rn-g-c10k1", "-o", f"{'x' * 300}.py"], 2, "name too long"),
+        (["export", "nosuch", "--all", "-o", "n.py"], 2, "n.py: --all writes into a folder"),
+        (
+            ["export", "nosuch", "--all", "--trial", "1", "-o", "n"],
+            2,
+            "--trial, --at-least and --all exclude each other",
+        ),
+        (["front", "nosuch", "--max-parameters", "0"], 2, "--max-parameters"),
         (["export", "nosuch", "-o", "own.py"], 2, "own.py is there and was not exported by"),
         (
             ["search", "--dataset", "digits", "--results-dir", ".", "--study", "own"],
@@ -144,6 +151,25 @@ def test_damaged_weights(study: Path) -> None:
     assert done.code == 1
     assert "the stored weights are damaged, or not those of" in done.err
     assert "pickle" not in done.err and "torch.load" not in done.err
+
+
+def test_every_network_of_the_front_is_exported(study: Path) -> None:
+    """Into a folder, a module and its weights each; nothing is overwritten there."""
+    shown = front(load_study("demo", FILE.format(study / "studies")))
+    run = runner(study)
+    for _ in range(2):  # the second time over one's own
+        done = run("export", "demo", "--all", "-o", "networks")
+        assert done.code == 0, done.err
+        assert f"wrote {len(shown)} network" in done.err
+        names = {f"trial_{trial.number}{kind}" for trial in shown for kind in (".py", ".pt")}
+        assert {file.name for file in (study / "networks").iterdir()} == names
+    last = study / "networks" / f"trial_{shown[-1].number}.py"
+    assert f"trial {shown[-1].number}" in last.read_text()
+    last.write_text("my own")
+    before = sorted(file.stat().st_mtime_ns for file in (study / "networks").iterdir())
+    done = run("export", "demo", "--all", "-o", "networks")
+    assert done.code == 2 and f"{last.name} is there and was not exported by" in done.err
+    assert sorted(file.stat().st_mtime_ns for file in (study / "networks").iterdir()) == before
 
 
 def test_ascii_terminals(study: Path) -> None:

@@ -65,7 +65,7 @@ def test_it_goes_on_where_it_was(folder: Path) -> None:
     before = json.loads((folder / "out.json").read_text())
     done = runner(folder)(*SMALL[:-4], "--most-parameters", "7700", "--workers", "1", "--json")
     assert done.code == 0, done.err
-    assert "1 steps are trained, 1 to go" in done.err
+    assert "1 step trained, 1 to go" in done.err
     after = {step["step"]: step for step in done.json["steps"]}
     assert after[6]["runs"] == before["steps"][5]["runs"]
     assert "runs" in after[3]

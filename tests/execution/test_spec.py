@@ -135,6 +135,17 @@ def test_a_preset_can_limit_other_costs(tmp_path: Path) -> None:
         resolve_config(preset, {"limits": {"macs": 10}})
 
 
+@pytest.mark.parametrize(
+    ("settings", "goal"),
+    [({}, 99.4), ({"dataset": "digits"}, None), ({"dataset": "digits", "goal": 90.0}, 90.0)],
+    ids=["mnist", "digits", "asked for"],
+)
+def test_only_mnist_has_a_goal_by_itself(settings: dict[str, Any], goal: float | None) -> None:
+    config = SearchConfig(**settings)
+    assert config.goal == config.spec().goal == StudySpec(**settings).goal == goal
+    assert resolve_config(None, {}, config.spec().as_dict()).goal == goal  # it is kept
+
+
 def test_a_study_keeps_nothing_of_the_machine() -> None:
     config = SearchConfig(workers=7, device="cpu", data_dir="here", artifact_dir="there")
     stored = config.spec().as_dict()

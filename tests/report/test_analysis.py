@@ -57,8 +57,8 @@ def test_known_ends(record: StudyRecord) -> None:
 
 def test_in_words(record: StudyRecord) -> None:
     assert spending_text(record) == (
-        "54 of 75 epochs run; stopped: 1 after epoch 1, 1 after epoch 8; of the 2 exempt from "
-        "stopping the pruner would have stopped 2, 1 of them wrongly."
+        "54 of 75 epochs run; stopped: 1 after epoch 1, 1 after epoch 8; 2 trials ran to the "
+        "end to check on the pruner: it would have stopped 2, 1 of them wrongly."
     )
 
 

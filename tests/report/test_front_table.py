@@ -5,11 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-import pytest
-from rich.console import Console
-
-from nas_mnist.execution.confirmation import candidates
-from nas_mnist.report.front_table import front_rows, front_table, front_values, write_front_csv
+from nas_mnist.report.front_table import front_values, write_front_csv
 from tests.conftest import Search
 
 
@@ -42,22 +38,3 @@ def test_the_csv_is_the_front(digits_search: Search, tmp_path: Path) -> None:
     front = front_values(record)["front"]
     assert [row["notation"] for row in rows] == [entry["notation"] for entry in front]
     assert [float(row["val_accuracy"]) for row in rows] == [e["val_accuracy"] for e in front]
-
-
-@pytest.mark.parametrize("width", [60, 80, 120])
-def test_a_narrow_terminal_has_fewer_columns_but_whole_numbers(
-    digits_search: Search, width: int
-) -> None:
-    record = digits_search.record()
-    console = Console(width=width)
-    with console.capture() as shown:
-        console.print(front_table(record, width))
-    assert max(map(len, shown.get().splitlines())) <= width
-    assert "…" not in shown.get()
-    assert ("No room here for MACs" in shown.get()) == (width < 120)
-    for row in front_rows(record, candidates(record))[1:]:
-        trial, parameters, _, _, validation, _, expected, _ = row
-        words = f"│ {trial:>5} │ {parameters:>10} │"
-        line = next(line for line in shown.get().splitlines() if line.startswith(words))
-        assert f" {validation} │" in line
-        assert f" {expected} │" in line
