@@ -79,15 +79,13 @@ def test_the_readme_leads_with_what_the_front_has() -> None:
     """Of the confirmed networks within a size, the one whose single validation run was best."""
     front = pd.read_csv(RESULTS / "mnist-8k" / "front.csv").dropna(subset=["seeds"])
     readme = (RESULTS.parent / "README.md").read_text()
-    shown = re.findall(r"^\| ([\d,]+) \| ([\d,]+ \| [\d.]+ ± [\d.]+ \| [\d.]+) \|", readme, re.M)
+    shown = re.findall(r"^\| ([\d,]+) parameters \| ([\d,]+ \| [\d.]+ ± [\d.]+) % \|", readme, re.M)
     assert len(shown) > 2
     for limit, figures in shown:
         within = front[front.parameters <= int(limit.replace(",", ""))]
         best = within.loc[within.val_accuracy.idxmax()]
-        assert figures == (
-            f"{best.parameters:,} | {best.test_accuracy_mean:.2f} ± {best.test_accuracy_sd:.2f} | "
-            f"{best.last4_min:.2f}"
-        )
+        mean, sd = best.test_accuracy_mean, best.test_accuracy_sd
+        assert figures == f"{best.parameters:,} | {mean:.2f} ± {sd:.2f}"
 
 
 def test_the_first_trials_came_to_what_is_shown_of_them() -> None:
@@ -139,12 +137,12 @@ def test_what_was_expected_of_the_first_shapes() -> None:
 
 
 def test_the_readme_has_what_the_last_steps_came_to() -> None:
-    readme = (RESULTS.parent / "README.md").read_text()
+    readme = " ".join((RESULTS.parent / "README.md").read_text().split())
     shown = []
     for name in ("a7-8k", "s7-8k"):
         last = read_reproduced([RESULTS / name / "steps.json"], "mnist")[-1]
-        shown.append(f"{last.test_mean:.2f} ± {last.test_sd:.2f}")
-    assert f"| {'; '.join(shown)} |" in readme
+        shown.append(f"{last.test_mean:.2f} ± {last.test_sd:.2f} %")
+    assert f"they end at {' and '.join(shown)}." in readme
 
 
 def test_the_replayed_pruners_came_to_what_is_shown_of_them() -> None:
