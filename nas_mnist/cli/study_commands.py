@@ -128,7 +128,7 @@ def export(
     if all_networks:
         for entry, file in zip(networks, files, strict=True):
             export_network(record, entry, file, onnx=onnx)
-        return note(f"wrote {counted(len(files), 'network')} to {output}/trial_*.py and .pt")
+        return note(f"wrote {counted(len(files), 'network')} to {output}/trial_*.py, .pt and .md")
 
     from nas_mnist.report.front_table import confirmed_text
 

@@ -154,14 +154,14 @@ def test_damaged_weights(study: Path) -> None:
 
 
 def test_every_network_of_the_front_is_exported(study: Path) -> None:
-    """Into a folder, a module and its weights each; nothing is overwritten there."""
+    """Into a folder, a module, its weights and its card each; nothing is overwritten there."""
     shown = front(load_study("demo", FILE.format(study / "studies")))
     run = runner(study)
     for _ in range(2):  # the second time over one's own
         done = run("export", "demo", "--all", "-o", "networks")
         assert done.code == 0, done.err
         assert f"wrote {len(shown)} network" in done.err
-        names = {f"trial_{trial.number}{kind}" for trial in shown for kind in (".py", ".pt")}
+        names = {f"trial_{trial.number}{kind}" for trial in shown for kind in (".py", ".pt", ".md")}
         assert {file.name for file in (study / "networks").iterdir()} == names
     last = study / "networks" / f"trial_{shown[-1].number}.py"
     assert f"trial {shown[-1].number}" in last.read_text()
