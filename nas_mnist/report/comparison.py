@@ -14,6 +14,7 @@ from nas_mnist.execution.records import StudyRecord
 from nas_mnist.execution.store import shown
 from nas_mnist.report import tables
 from nas_mnist.report.front_table import within_size
+from nas_mnist.report.plots import ACCURACY_AXIS, FRONT_COLOR, SIZE_AXIS, box, drawn_error
 from nas_mnist.report.tables import picked, spread_text
 from nas_mnist.search.front import hypervolume
 
@@ -22,11 +23,6 @@ if TYPE_CHECKING:  # a picture is not always asked for
 
 _SHARES = (8, 4, 2, 1)  # of the smaller budget: sizes at which networks are compared
 _SIDES = "AB"
-_TICKS = [base * 10**power for power in range(-3, 8) for base in (1, 2, 5)]
-_LOGARITHMIC: dict[str, Any] = {
-    **{"type": "log", "tickvals": _TICKS},
-    "ticktext": [f"{tick:,}" if tick >= 1 else f"{tick:g}" for tick in _TICKS],
-}
 
 
 class Welch(NamedTuple):
@@ -181,8 +177,6 @@ class Comparison:
         both scales are logarithmic."""
         import plotly.graph_objects as go
 
-        from nas_mnist.report.figures import FRONT_COLOR
-
         figure = go.Figure()
         styles = (FRONT_COLOR, "solid", "circle"), ("#b8621b", "dash", "diamond")
         for side, record, known, style in zip(
@@ -190,7 +184,7 @@ class Comparison:
         ):
             color, dash, symbol = style
             line = [
-                (own.trial.architecture.parameters, 100 - own.estimate.mean)
+                (own.trial.architecture.parameters, drawn_error(own.estimate.mean))
                 for own in of_front(known)
             ]
             sizes, errors = zip(*line, strict=True) if line else ((), ())
@@ -202,7 +196,7 @@ class Comparison:
             found = [own.confirmed for own in known if own.confirmed]
             figure.add_scatter(
                 x=[own.architecture.parameters for own in found],
-                y=[100 - own.mean for own in found],
+                y=[drawn_error(own.mean) for own in found],
                 error_y={"array": [own.sd or 0 for own in found], "thickness": 1},
                 mode="markers",
                 marker={"color": color, "symbol": symbol, "size": 8},
@@ -210,10 +204,8 @@ class Comparison:
             )
         first, second = (record.name for record in self.records)
         return figure.update_layout(
-            template="plotly_white",
-            height=560,
+            box(560, margin={"t": 60, "r": 20}, xaxis=SIZE_AXIS, yaxis=ACCURACY_AXIS),
             title=f"{first} and {second}: what parameters buy",
-            xaxis={"title": "parameters (logarithmic)", **_LOGARITHMIC},
-            yaxis={"title": "error in percent (logarithmic)", **_LOGARITHMIC},
+            yaxis_autorange="reversed",
             legend={"orientation": "h", "y": -0.16},
         )

@@ -14,7 +14,14 @@ from nas_mnist.execution.records import StudyRecord, TrialRecord
 from nas_mnist.networks.architecture import Architecture, format_notation
 from nas_mnist.networks.references import Reference, references
 from nas_mnist.report.claims import claims
-from nas_mnist.report.plots import ACCURACY_AXIS, FRONT_COLOR, PALE_COLOR, box, drawn_error
+from nas_mnist.report.plots import (
+    ACCURACY_AXIS,
+    FRONT_COLOR,
+    PALE_COLOR,
+    SIZE_AXIS,
+    box,
+    drawn_error,
+)
 from nas_mnist.report.tables import counted, last_epochs_text, spread_text
 from nas_mnist.training.paired import Difference
 from nas_mnist.training.runs import Reproduced
@@ -26,11 +33,6 @@ _NAME_PIXELS = 15  # from one name of a hand-made network to the next
 _HALVES = 4  # budgets below which the best network is named: 1, 1/2, 1/4 and 1/8 of it
 _FAR = 2.5  # times the budget: larger hand-made networks stand at the edge
 _WIDE = 1.5  # times the largest error of the front: larger ones stand at the edge
-_SIZES = [base * 10**power for power in range(1, 8) for base in (1, 2, 5)]
-_SIZE_AXIS = {
-    **{"title": "parameters", "type": "log", "showline": True, "tickvals": _SIZES},
-    "ticktext": [f"{size:,}" for size in _SIZES],
-}
 
 
 class _Point(NamedTuple):
@@ -127,7 +129,7 @@ def front_figure(record: StudyRecord, reproduced: Sequence[Reproduced] = ()) -> 
     upright = np.log10([frame.error * 1.05, least / 1.2])
     title = f"{record.name}: what parameters buy in {counted(record.spec.epochs, 'epoch')}"
     figure.update_layout(
-        box(_HEIGHT, xaxis=_SIZE_AXIS, yaxis=ACCURACY_AXIS),
+        box(_HEIGHT, xaxis=SIZE_AXIS, yaxis=ACCURACY_AXIS),
         title={"text": title, "subtitle": {"text": text}, "x": 0.02, "y": 0.95},
         margin={"t": _TOP, "b": _BOTTOM, "l": 70, "r": _RIGHT if published else 20},
         **{"xaxis_range": across.tolist(), "yaxis_range": upright.tolist()},

@@ -14,6 +14,7 @@ from nas_mnist.execution.creation import FIRST
 from nas_mnist.execution.estimates import estimates, evidence_of, posterior_of
 from nas_mnist.execution.records import StudyRecord
 from nas_mnist.report.claims import claims
+from nas_mnist.report.comparison import Welch
 from nas_mnist.report.front_table import epoch_usage
 from nas_mnist.report.importances import at_given_size, expected_by_size
 from nas_mnist.report.tables import counted, spread_text
@@ -157,13 +158,10 @@ def _better(record: StudyRecord, one: int, other: int) -> float:
 
 def _welch(one: Candidate, other: Candidate | None) -> tuple[float, float] | None:
     """The difference of mean test accuracies, in points, and its p-value."""
-    from scipy.stats import ttest_ind
-
-    found = [entry.confirmed for entry in (one, other) if entry and entry.confirmed]
+    found = [entry.confirmed for entry in (other, one) if entry and entry.confirmed]
     runs = [[run.curve[-1]["test_accuracy"] for run in own.runs] for own in found]
-    if len(found) < 2 or min(map(len, runs)) < 2:
-        return None
-    return found[0].mean - found[1].mean, float(ttest_ind(*runs, equal_var=False).pvalue)
+    test = Welch.of(*runs) if len(runs) == 2 else None
+    return test and (test.difference, test.p)
 
 
 def range_check(record: StudyRecord) -> Check:

@@ -144,24 +144,27 @@ def write_report(
 
 def _advice(record: StudyRecord) -> Iterator[dict[str, Any]]:
     """Which networks to take, by validation alone: the most accurate within the budget, and the
-    smallest that reaches the goal."""
+    smallest that reaches the goal, if there is one."""
     spec, best, export = record.spec, chosen(record), f"nas-mnist export {record.name} -o winner.py"
-    within, goal = f"The most accurate within {spec.budget:,} parameters", f"{spec.goal:g} %"
-    smallest = f"The smallest that surely has {goal} on validation images"
+    within = f"The most accurate within {spec.budget:,} parameters"
+    first = {**_card(record, best), "title": within, "command": export}
+    if spec.goal is None:
+        yield first
+        return
+    smallest = f"smallest that surely has {spec.goal:g} % on validation images"
     try:
         enough = chosen(record, at_least=spec.goal)
     except StudyError as error:
-        yield {**_card(record, best), "title": within, "command": export}
         said = str(error)
-        yield {"title": smallest, "lines": [f"{said[0].upper()}{said[1:]}."]}
+        yield first
+        yield {"title": f"The {smallest}", "lines": [f"{said[0].upper()}{said[1:]}."]}
         return
     if enough.trial.number == best.trial.number:
-        title = f"{within}, and the smallest that surely has {goal} on validation images"
-        yield {**_card(record, best), "title": title, "command": export}
+        yield {**first, "title": f"{within}, and the {smallest}"}
         return
-    yield {**_card(record, best), "title": within, "command": export}
+    yield first
     command = f"{export} --at-least {spec.goal:g}"
-    yield {**_card(record, enough), "title": smallest, "command": command}
+    yield {**_card(record, enough), "title": f"The {smallest}", "command": command}
 
 
 def _card(record: StudyRecord, network: Candidate) -> dict[str, Any]:
@@ -171,20 +174,23 @@ def _card(record: StudyRecord, network: Candidate) -> dict[str, Any]:
     if found:
         accuracy = f"{spread_text(found.mean, found.sd)} % on test images"
         last = last_epochs_text(len(found.runs[0].curve))
-        goal = f"{'meets' if found.goal_met else 'misses'} the goal of {found.goal:g} %"
         seeds = counted(len(found.runs), "fresh seed")
-        lines.append(
-            f"Confirmed with {seeds}: at least {found.last4_min:.2f} % over {last}, which {goal}."
-        )
+        said = f"Confirmed with {seeds}: at least {found.last4_min:.2f} % over {last}"
+        if found.goal is not None:
+            said += (
+                f", which {'meets' if found.goal_met else 'misses'} the goal of {found.goal:g} %"
+            )
+        lines.append(f"{said}.")
     else:
         accuracy = f"{spread_text(*claims(record)[trial.number])} % expected on test images"
         lines.append(f"Not confirmed. Its one run had {trial.test_accuracy:.2f} % on test images.")
-    runs = counted(known.runs, "run")
-    sure = f"{known.probability(record.spec.goal):.0%} sure to have {record.spec.goal:g} %"
-    lines.append(
+    said = (
         f"On validation images {spread_text(known.mean, known.sd)} %, estimated from all runs of "
-        f"the study ({runs} of its own): {sure} there."
+        f"the study ({counted(known.runs, 'run')} of its own)"
     )
+    if (goal := record.spec.goal) is not None:
+        said += f": {known.probability(goal):.0%} sure to have {goal:g} % there"
+    lines.append(f"{said}.")
     return {"accuracy": accuracy, "lines": lines}
 
 
