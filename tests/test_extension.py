@@ -151,8 +151,8 @@ def test_a_search_with_everything_of_ones_own(run: CommandLine, tmp_path: Path) 
     # Another process knows the layer by its module alone.
     front = run_process(tmp_path, "front", "own", "--json")
     if any("a" in entry["notation"] for entry in done.json["front"]):
-        assert front.code == 2
-        assert "no layer starts with" in front.err
+        assert front.code == 1
+        assert "if it has layers of your own, add --plugin MODULE" in front.err
     front = run_process(tmp_path, "front", "own", "--json", "--plugin", __name__, env=_path())
     assert front.json["front"] == done.json["front"]
     assert run(*request).code == 0  # resumed: nothing is left to do

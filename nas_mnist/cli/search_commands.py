@@ -180,7 +180,7 @@ def _finish(
             note("interrupted: what is confirmed is kept; the same command goes on")
             raise
 
-    from nas_mnist.report import dashboard_extras, export, figures, front_table, page
+    from nas_mnist.report import card, dashboard_extras, export, figures, front_table, page
 
     print_front(record, as_json)
     if as_json and not confirmed(record):  # the table says it itself
@@ -190,6 +190,8 @@ def _finish(
     page.write_figure(figures.front_figure(record), html)
     weights = export.export_network(record, chosen(record), winner)
     dashboard_extras.update_dashboard(record)
-    note(f"wrote {csv}, {html}, {winner}, {weights}")
+    made = [csv, html, winner, weights]
+    made += [own] if card.may_write_card(own := winner.with_suffix(".md")) else []
+    note(f"wrote {', '.join(map(str, made))}")
     if said := time_is_up(*stages):
         note(said)

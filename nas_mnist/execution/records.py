@@ -10,7 +10,7 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from nas_mnist.errors import OthersError, RequestError, StorageError, StudyError
+from nas_mnist.errors import ArchitectureError, OthersError, RequestError, StorageError, StudyError
 from nas_mnist.execution import spec
 from nas_mnist.execution.optuna_internals import Storage, study_id, trial_id
 from nas_mnist.execution.spec import SearchConfig, StudySpec, parse_url
@@ -246,10 +246,12 @@ def reading(study: str, trial: FrozenTrial, part: str) -> Iterator[None]:
     """Tell of a part of a trial that is not there, or is nonsense, as StorageError."""
     try:
         yield
-    except _NONSENSE:
+    except _NONSENSE as error:
         said = f"study {study!r}, trial {trial.number}: its {part} is missing or damaged"
         again = f"UPDATE trials SET state = 'WAITING' WHERE trial_id = {trial_id(trial)}"
         way_out = f"restore a copy of the database, or let search run the trial again, by `{again}`"
+        if isinstance(error, ArchitectureError):
+            way_out = f"if it has layers of your own, add --plugin MODULE; else {way_out}"
         raise StorageError(f"{said}; {way_out}") from None
 
 

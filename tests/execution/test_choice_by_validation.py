@@ -30,7 +30,10 @@ _REPORTING = {
     *("networks/references.py", "training/paired.py", "training/runs.py"),
     *(f"report/{name}.py" for name in ("claims", "export", "figures", "front_table")),
     *(f"report/{name}.py" for name in ("explanation", "lifecycle_table", "page", "tables")),
-    *(f"report/{name}.py" for name in ("comparison", "health", "study_figures")),
+    *(
+        f"report/{name}.py"
+        for name in ("card", "comparison", "health", "overview", "study_figures")
+    ),
 }
 # And of those that also decide, which parts may: by class or function.
 _PARTS = {
