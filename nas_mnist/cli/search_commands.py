@@ -180,7 +180,7 @@ def _finish(
             note("interrupted: what is confirmed is kept; the same command goes on")
             raise
 
-    from nas_mnist.report import card, dashboard_extras, export, figures, front_table, page
+    from nas_mnist.report import dashboard_extras, export, figures, front_table, page
 
     print_front(record, as_json)
     if as_json and not confirmed(record):  # the table says it itself
@@ -188,10 +188,8 @@ def _finish(
     csv, html, winner = (results / name for name in ("front.csv", "front.html", "winner.py"))
     front_table.write_front_csv(record, csv)
     page.write_figure(figures.front_figure(record), html)
-    weights = export.export_network(record, chosen(record), winner)
+    export.export_network(record, chosen(record), winner)
     dashboard_extras.update_dashboard(record)
-    made = [csv, html, winner, weights]
-    made += [own] if card.may_write_card(own := winner.with_suffix(".md")) else []
-    note(f"wrote {', '.join(map(str, made))}")
+    note(f"wrote {', '.join(map(str, [csv, html, *export.exported_files(winner)]))}")
     if said := time_is_up(*stages):
         note(said)

@@ -122,8 +122,7 @@ def export(
     for file in files if all_networks else ():  # before any is written
         check_export(file)
 
-    from nas_mnist.report.card import may_write_card
-    from nas_mnist.report.export import export_network
+    from nas_mnist.report.export import export_network, exported_files
 
     if all_networks:
         for entry, file in zip(networks, files, strict=True):
@@ -133,7 +132,7 @@ def export(
     from nas_mnist.report.front_table import confirmed_text
 
     (network,) = networks
-    weights = export_network(record, network, output, onnx=onnx)
+    export_network(record, network, output, onnx=onnx)
     found, known, confirmed = network
     said = f"test {found.test_accuracy:.2f} % in one run, unconfirmed: `nas-mnist confirm {study}"
     said += f" --trial {found.number}` retrains it"
@@ -143,9 +142,7 @@ def export(
     if at_least is not None:
         sure = known.probability(at_least)
         note(f"on validation images it has {at_least:g} % with a probability of {sure:.0%}")
-    made = [output, weights, *([output.with_suffix(".onnx")] if onnx else [])]
-    made += [card] if may_write_card(card := output.with_suffix(".md")) else []
-    note(f"wrote {', '.join(map(str, made))}")
+    note(f"wrote {', '.join(map(str, exported_files(output, onnx=onnx)))}")
 
 
 def report(

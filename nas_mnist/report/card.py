@@ -65,7 +65,7 @@ def may_write_card(file: Path) -> bool:
         return file.is_file() and file.read_bytes().startswith(_BEGINS)
 
 
-def layer_rows(network: Architecture) -> list[tuple[str, ...]]:
+def named_layer_rows(network: Architecture) -> list[tuple[str, ...]]:
     """A row a layer, by its name in an exported file; the headings first."""
     rows: list[tuple[str, ...]] = [("layer", "output shape", "parameters", "receptive field")]
     for name, cost in zip(layer_names(network.layers), network.costs, strict=True):
@@ -111,7 +111,7 @@ def model_card(
         procedure=_pairs("setting", _procedure(record, trial, run)),
         evaluation=_pairs("accuracy", _evaluation(network, run)),
         study=plain(f"{record.name} --trial {trial.number}"),
-        architecture=markdown_table(layer_rows(architecture), ["---", *["---:"] * 3]),
+        architecture=markdown_table(named_layer_rows(architecture), ["---", *["---:"] * 3]),
         citation="\n".join(f"- {text}" for text in (made_by, source) if text),
     )
 

@@ -16,7 +16,7 @@ from nas_mnist.execution.store import read_weights, weights_file
 from nas_mnist.networks.architecture import Architecture, build_network, format_notation
 from nas_mnist.networks.layers import forward_lines, layer_names
 from nas_mnist.report import check_export, note, replace_files
-from nas_mnist.report.card import layer_rows, may_write_card, model_card, plain, read_template
+from nas_mnist.report.card import may_write_card, model_card, named_layer_rows, plain, read_template
 from nas_mnist.report.front_table import confirmed_text
 from nas_mnist.report.onnx_file import check_onnx, onnx_bytes
 from nas_mnist.report.tables import spread_text
@@ -49,6 +49,13 @@ def export_network(
         content = onnx_bytes(trained, architecture, record.normalization)
         beside[file.with_suffix(".onnx")] = content
     return _write(file, source, weights, beside)
+
+
+def exported_files(file: Path, *, onnx: bool = False) -> list[Path]:
+    """What `export_network` has written as `file`, itself among it."""
+    others = [".pt", *([".onnx"] if onnx else [])]
+    others += [".md"] if may_write_card(file.with_suffix(".md")) else []
+    return [file, *map(file.with_suffix, others)]
 
 
 def export_run(
@@ -135,7 +142,7 @@ def module_source(
     """The text of the module file, which loads the weights file of its own name; `facts`: what its
     docstring says beside the layers, by name."""
     folder = DATASETS.get(dataset)
-    rows, made = layer_rows(network), []
+    rows, made = named_layer_rows(network), []
     for name, cost in zip(layer_names(network.layers), network.costs, strict=True):
         made += cost.layer.made(name, cost.input_shape)
     first, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))

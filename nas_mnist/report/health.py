@@ -127,9 +127,9 @@ def start_check(record: StudyRecord) -> Check:
     )
     good, others = sure >= 1 - _CHANCE, {e.trial.number: e for e in candidates(record)}
     if welch := _welch(winner, others.get(best)):
-        difference, chance = welch
-        good = difference > 0 and chance < _CHANCE
-        said += f" Confirmed: {difference:+.2f} points on test images (Welch, p = {chance:.2g})."
+        good = welch.difference > 0 and welch.p < _CHANCE
+        said += f" Confirmed: {welch.difference:+.2f} points on test images"
+        said += f" (Welch, p = {welch.p:.2g})."
     return Check(question, good, said + also)
 
 
@@ -156,12 +156,11 @@ def _better(record: StudyRecord, one: int, other: int) -> float:
     return 0.5 * math.erfc((means[0] - means[1]) / math.sqrt(2 * max(variance, 1e-12)))
 
 
-def _welch(one: Candidate, other: Candidate | None) -> tuple[float, float] | None:
-    """The difference of mean test accuracies, in points, and its p-value."""
+def _welch(one: Candidate, other: Candidate | None) -> Welch | None:
+    """Of their mean test accuracies, in points; None unless both are confirmed."""
     found = [entry.confirmed for entry in (other, one) if entry and entry.confirmed]
     runs = [[run.curve[-1]["test_accuracy"] for run in own.runs] for own in found]
-    test = Welch.of(*runs) if len(runs) == 2 else None
-    return test and (test.difference, test.p)
+    return Welch.of(*runs) if len(runs) == 2 else None
 
 
 def range_check(record: StudyRecord) -> Check:
