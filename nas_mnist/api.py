@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
     from torch import nn
 
+    from nas_mnist.execution.run import Callback
     from nas_mnist.networks.architecture import Architecture
 
 
@@ -114,6 +115,7 @@ def search(
     pruner: Any = None,
     space: Any = None,
     config: str | Path | None = None,
+    callback: Callback | None = None,
     progress: bool = True,
     **settings: Any,
 ) -> Study:
@@ -126,6 +128,8 @@ def search(
         budget: most trainable parameters of a network, inclusive; 8,000 if nothing is said.
         trials: finished trials that the study ends with; 200 if nothing is said.
         config: a TOML preset, which the other arguments override.
+        callback: called in this process with the Optuna study and each trial that has ended, as
+            Optuna calls its own; it can log the curve in `trial.user_attrs["curve"]` elsewhere.
         progress: show how far it is, on standard error.
         **settings: others of `SearchConfig`, such as `epochs=5` or `recipe={"batch_size": 64}`.
 
@@ -150,7 +154,8 @@ def search(
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # it tells of each study that it makes
     record = run.prepare_search(request)
     until = request.deadline(began)
-    stages = [show_progress(run.run_search(record, request, None, until), quiet=not progress)]
+    running = run.run_search(record, request, None, until, callback)
+    stages = [show_progress(running, quiet=not progress)]
     if not record.points() and stages[0].done:
         raise NasMnistError(run.NOTHING_COMPLETED)
     if request.total_reruns() and record.points() and stages[0].done:

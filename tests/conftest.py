@@ -33,6 +33,7 @@ if os.environ.get("NAS_MNIST_DATA"):  # commands run in folders of their own
     os.environ["NAS_MNIST_DATA"] = str(Path(os.environ["NAS_MNIST_DATA"]).resolve())
 # One thread, as a worker has: two that spin beside a worker slow each other down many times.
 os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.pop("COLUMNS", None)  # a terminal's own, which tables would fit
 torch.set_num_threads(1)
 
 # SQLite waits for the disk at each of a trial's fifty writes, though nothing here tests what a loss

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 import signal
 import subprocess
 import sys
@@ -84,6 +86,48 @@ def test_a_plain_script(tmp_path: Path, from_stdin: bool) -> None:
     assert int(parameters) <= 1500
     assert (tmp_path / weights).exists()
     check_finished(url_of(tmp_path), 3)
+
+
+CALLBACK = """
+import json
+
+
+def log(study, trial):
+    with open("log.jsonl", "a") as file:
+        told = study.study_name, trial.number, len(trial.user_attrs["curve"])
+        file.write(json.dumps(told) + "\\n")
+
+
+def fails(study, trial):
+    raise OSError("no room\\nleft")
+"""
+
+
+def test_each_trial_is_told_to_a_callback(tmp_path: Path) -> None:
+    """Once, as it ends, and not again when the search goes on; by name and as a function. One that
+    fails ends the search, and nothing is lost."""
+    (tmp_path / "mine.py").write_text(CALLBACK)
+    settings = "--dataset digits --budget 1500 --study demo --train-samples 100 --workers 2"
+    asked = ("search", *settings.split(), "--epochs", "1", "--no-confirm")
+    done = run_process(tmp_path, *asked, "--trials", "3", "--callback", "mine:log")
+    assert done.code == 0, done.err
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert sorted(lines) == [["demo", number, 1] for number in range(3)]
+
+    failed = run_process(tmp_path, *asked, "--trials", "5", "--callback", "mine:fails")
+    assert failed.code == 1
+    message = (
+        r"error: the callback failed at trial (\d): OSError: no room left; what is finished is"
+    )
+    found = re.match(message, failed.err.splitlines()[-1])
+    assert found and int(found[1]) in (3, 4)
+
+    script = "import mine, nas_mnist\nnas_mnist.search(study='demo', trials=6, callback=mine.log)"
+    finished = sum(trial.state.is_finished() for trial in trials(url_of(tmp_path)))
+    said = run(tmp_path, script)
+    assert said.returncode == 0, said.stderr
+    check_finished(url_of(tmp_path), 6, epochs=1)
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 3 + 6 - finished
 
 
 def test_ctrl_c_keeps_what_is_finished(tmp_path: Path) -> None:

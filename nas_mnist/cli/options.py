@@ -32,6 +32,7 @@ _AT_LEAST = "The smallest network with this accuracy, %, by validation."
 _ALSO = "Confirm this completed trial too; repeatable."
 _FIRST_SEED = "The first seed; those that --seeds adds follow it."
 _GOAL = "Test accuracy to hold, percent."
+_CALLBACK = "Call this function of yours with the study and each trial that has ended."
 _RAY = "Let Ray place the workers: auto, or HOST:PORT of a cluster's head."
 _SPLIT = "Hold out and judge by the validation images, with the trial's own seed unless given."
 _REPRODUCED = "Show the retrained networks of this steps.json beside the front; repeatable."
@@ -52,6 +53,7 @@ _OPTIONS: dict[str, Any] = {
     "reproduce.results_dir": Option(help="Where LIFECYCLE/ goes."),
     "dataset": Option(help=_DATASET),
     "train_samples": Option(help="Training images.", show_default="all"),
+    "callback": Option(metavar="MODULE:FUNCTION", help=_CALLBACK),
     "ray": Option(metavar="ADDRESS", help=_RAY),
     "worker_gpus": Option(min=0, help="GPUs of a worker with --ray; 0.25 puts four on one."),
     "seed": Option(min=0, max=2**31 - 1, help=_FIRST_SEED),
@@ -93,6 +95,7 @@ _OPTIONS: dict[str, Any] = {
     "at_least": Option(min=0, max=100, help=_AT_LEAST),
     "all_networks": Option("--all", help="Write every network of the front."),
     "onnx": Option("--onnx", help="Write it as an .onnx file too; needs 'nas-mnist[onnx]'."),
+    "weights": Option("--weights/--no-weights", help="Write its trained weights beside it."),
     "export.output": Option("--output", "-o", help="The module file, .py; a folder with --all."),
     "report.output": Option("--output", "-o", help="The page, .html."),
     "all_columns": Option("--all", help="Show all that is known of each network."),

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 from nas_mnist.cli.console import note, open_study, print_front, quiet_optuna
 from nas_mnist.errors import NasMnistError, RequestError
 from nas_mnist.execution.spec import SearchConfig, default_storage, seconds_of
+from nas_mnist.lookup import find, import_plugin, module_of
 from nas_mnist.report import check_export
 
 if TYPE_CHECKING:
     from nas_mnist.execution.launcher import Launcher
     from nas_mnist.execution.records import StudyRecord
+    from nas_mnist.execution.run import Callback
     from nas_mnist.execution.supervision import Progress
 
 
@@ -27,6 +29,7 @@ def search(
     ray: str | None = None,
     worker_gpus: float = 0,
     timeout: str | None = None,
+    callback: str | None = None,
     as_json: bool = False,
     **settings: Any,
 ) -> None:
@@ -43,7 +46,7 @@ def search(
     # What is not given is the preset's, or the study's.
     given = {"recipe": parse_settings(recipe or []) or None, "limits": _parsed(limits) or None}
     request = resolve_request(config, {**settings, **given, "plugins": plugins, "timeout": timeout})
-    deadline = request.deadline(began)
+    call, deadline = _callback(callback), request.deadline(began)
     quiet_optuna()
     with _launching(ray, worker_gpus) as launcher:
         if ray is not None and settings["workers"] is None:
@@ -65,7 +68,7 @@ def search(
         )
         reruns = 0
         try:
-            stages = [show_progress(run_search(record, request, launcher, deadline))]
+            stages = [show_progress(run_search(record, request, launcher, deadline, call))]
             reruns = request.total_reruns() if record.points() and stages[0].done else 0
             if reruns:
                 note(f"{counted(reruns, 'rerun')} of networks that one run leaves in doubt")
@@ -118,6 +121,20 @@ def confirm(
         what |= {"plugins": tuple(plugins or ()), "confirm_trials": tuple(confirm_trials or ())}
         settings = record.request(**what, **where, **given, timeout=seconds)
         _finish(record, settings, launcher, as_json, settings.deadline(began))
+
+
+def _callback(named: str | None) -> Callback | None:
+    """The function that --callback names."""
+    if named is None:
+        return None
+    module = module_of(named)
+    if module is None:
+        raise RequestError(f"--callback {named!r} is not MODULE:FUNCTION")
+    import_plugin(module)
+    found: Callback = find("--callback", named, {})
+    if not callable(found):
+        raise RequestError(f"--callback {named!r} is no function")
+    return found
 
 
 def _parsed(limits: list[str] | None) -> dict[str, int]:
@@ -181,15 +198,18 @@ def _finish(
             raise
 
     from nas_mnist.report import dashboard_extras, export, figures, front_table, page
+    from nas_mnist.training.datasets import load_dataset
 
     print_front(record, as_json)
     if as_json and not confirmed(record):  # the table says it itself
         note(front_table.UNCONFIRMED)
-    csv, html, winner = (results / name for name in ("front.csv", "front.html", "winner.py"))
+    names = "front.csv", "front.html", "report.html", "winner.py"
+    csv, html, report, winner = (results / name for name in names)
     front_table.write_front_csv(record, csv)
     page.write_figure(figures.front_figure(record), html)
+    page.write_report(record, load_dataset(record.spec.dataset, settings.data_dir), report)
     export.export_network(record, chosen(record), winner)
     dashboard_extras.update_dashboard(record)
-    note(f"wrote {', '.join(map(str, [csv, html, *export.exported_files(winner)]))}")
+    note(f"wrote {', '.join(map(str, [csv, html, report, *export.exported_files(winner)]))}")
     if said := time_is_up(*stages):
         note(said)

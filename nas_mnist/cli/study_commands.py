@@ -105,15 +105,18 @@ def export(
     artifact_dir: str | None = None,
     plugins: list[str] | None = None,
     onnx: bool = False,
+    weights: bool = True,
 ) -> None:
     """Write a study's network as a Python module that needs only torch, with its weights and its
     model card beside it. The most accurate by validation, unless told otherwise."""
-    from nas_mnist.execution.confirmation import candidates, chosen, of_front
+    from nas_mnist.execution.confirmation import Candidate, candidates, chosen, of_front
 
     if sum((trial is not None, at_least is not None, all_networks)) > 1:
         raise typer.BadParameter("--trial, --at-least and --all exclude each other")
     if all_networks and output.suffix == ".py":
         raise typer.BadParameter(f"{output}: --all writes into a folder", param_hint="--output")
+    if onnx and not weights:
+        raise typer.BadParameter("--onnx and --no-weights exclude each other")
     if not all_networks:
         check_export(output)
     record = open_study(study, storage, artifact_dir)
@@ -122,17 +125,25 @@ def export(
     for file in files if all_networks else ():  # before any is written
         check_export(file)
 
-    from nas_mnist.report.export import export_network, exported_files
+    from nas_mnist.report.export import export_network, export_untrained, exported_files
+
+    def write(entry: Candidate, file: Path) -> list[Path]:
+        if not weights:
+            export_untrained(record, entry, file)
+            return [file]
+        export_network(record, entry, file, onnx=onnx)
+        return exported_files(file, onnx=onnx)
 
     if all_networks:
         for entry, file in zip(networks, files, strict=True):
-            export_network(record, entry, file, onnx=onnx)
-        return note(f"wrote {counted(len(files), 'network')} to {output}/trial_*.py, .pt and .md")
+            write(entry, file)
+        beside = ", .pt and .md" if weights else ", without weights"
+        return note(f"wrote {counted(len(files), 'network')} to {output}/trial_*.py{beside}")
 
     from nas_mnist.report.front_table import confirmed_text
 
     (network,) = networks
-    export_network(record, network, output, onnx=onnx)
+    made = write(network, output)
     found, known, confirmed = network
     said = f"test {found.test_accuracy:.2f} % in one run, unconfirmed: `nas-mnist confirm {study}"
     said += f" --trial {found.number}` retrains it"
@@ -142,7 +153,7 @@ def export(
     if at_least is not None:
         sure = known.probability(at_least)
         note(f"on validation images it has {at_least:g} % with a probability of {sure:.0%}")
-    note(f"wrote {', '.join(map(str, exported_files(output, onnx=onnx)))}")
+    note(f"wrote {', '.join(map(str, made))}{'' if weights else ', without weights'}")
 
 
 def report(

@@ -6,11 +6,12 @@ import math
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
+from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from nas_mnist.errors import StudyError
+from nas_mnist.errors import NasMnistError, StudyError
 from nas_mnist.execution.confirmation import (
     RunKey,
     confirmation_rows,
@@ -33,6 +34,9 @@ from nas_mnist.execution.reruns import (
 from nas_mnist.execution.spec import RERUNS, SearchConfig
 from nas_mnist.execution.supervision import Progress, Workers, supervise
 from nas_mnist.search.front import front_indices
+
+Callback: TypeAlias = Callable[[Study, FrozenTrial], object]
+"""called as Optuna calls its own: with the study and a trial that has ended"""
 
 # Each trial draws its learning rate, so that there is none to lower.
 NOTHING_COMPLETED = "no trial completed: every network diverged; ask for more --trials, or make a "
@@ -61,19 +65,29 @@ def run_search(
     config: SearchConfig,
     launcher: Launcher | None = None,
     deadline: float | None = None,
+    callback: Callback | None = None,
 ) -> Generator[Progress]:
     """Run the trials of what `prepare_search` gave to their total, with a Progress about twice a
     second; trials that another search of this study is running are waited for. It ends earlier,
     as if closed, in time for what follows before the `deadline`, `config.timeout` from now on
     unless it is given (of `time.monotonic`).
 
+    `callback` is called here, not in a worker, for each trial of the study that ends meanwhile.
+
     Closing the iterator stops the workers; their trials go back to the queue. WorkerError is the
-    first error of a worker, once all have ended and trials still wait.
+    first error of a worker, once all have ended and trials still wait; NasMnistError one of the
+    callback.
     """
+    told = {trial.number for trial in record.trials() if trial.state.is_finished()}
     before, until = record.counts().finished, config.deadline() if deadline is None else deadline
 
     def read_progress(seconds: float) -> Progress:
         trials = record.trials()
+        if callback is not None:
+            for trial in trials:
+                if trial.state.is_finished() and trial.number not in told:
+                    told.add(trial.number)
+                    _call(callback, record.study, trial)
         complete = [trial.values for trial in trials if trial.state == TrialState.COMPLETE]
         points = [(int(parameters), accuracy) for parameters, accuracy in complete]
         best = [points[index] for index in front_indices(points)]
@@ -87,6 +101,15 @@ def run_search(
     workers = Workers(launcher or Launcher(), config, "search")
     fill = partial(fill_queue, record, config)
     return supervise(record, record.study_id, workers, read_progress, fill)
+
+
+def _call(callback: Callback, study: Study, trial: FrozenTrial) -> None:
+    try:
+        callback(study, trial)
+    except Exception as error:  # a user's own function may fail in any way
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        said = f"the callback failed at trial {trial.number}: {said}"
+        raise NasMnistError(f"{said}; what is finished is kept") from error
 
 
 def prepare_confirmation(

@@ -229,7 +229,7 @@ def read_weights(
         with storage_errors(storage.engine.url), store.open_reader(artifact) as file:
             content: bytes = file.read(most_bytes + 1)
     except (ArtifactNotFound, ValueError):
-        way_out = "say with --artifact-dir where they are, or let `front` show the study without"
+        way_out = "say with --artifact-dir where they are; `export --no-weights` needs none"
         said = f"its weights are not in {where}, where they belong"
         raise StorageError(f"{said}; {way_out}") from None
     except OSError as error:

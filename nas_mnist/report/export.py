@@ -9,7 +9,7 @@ from textwrap import indent
 import torch
 from torch import nn
 
-from nas_mnist.errors import StorageError
+from nas_mnist.errors import RequestError, StorageError
 from nas_mnist.execution.confirmation import Candidate, ConfirmedRun
 from nas_mnist.execution.records import StudyRecord, TrialRecord
 from nas_mnist.execution.store import read_weights, weights_file
@@ -36,8 +36,7 @@ def export_network(
     check_export(file, *([".onnx"] if onnx else []))
     if onnx:
         check_onnx()
-    architecture, dataset = network.trial.architecture, record.spec.dataset
-    source = module_source(architecture, dataset, record.normalization, _facts(record, network))
+    architecture, source = network.trial.architecture, _source(record, network)
     trained, weights = trained_network(record, network)
     beside = {}
     if may_write_card(card := file.with_suffix(".md")):
@@ -49,6 +48,15 @@ def export_network(
         content = onnx_bytes(trained, architecture, record.normalization)
         beside[file.with_suffix(".onnx")] = content
     return _write(file, source, weights, beside)
+
+
+def export_untrained(record: StudyRecord, network: Candidate, file: Path) -> None:
+    """Write the network as `file` (.py) alone. RequestError as `check_export`, or if weights, which
+    would be another network's, are beside it."""
+    check_export(file)
+    if (weights := file.with_suffix(".pt")).exists():
+        raise RequestError(f"{weights} is there, of another export; choose another name")
+    replace_files({file: _source(record, network).encode()})
 
 
 def exported_files(file: Path, *, onnx: bool = False) -> list[Path]:
@@ -108,6 +116,11 @@ def load_weights(architecture: Architecture, weights: bytes) -> nn.Module:
         said = f"the stored weights are damaged, or not those of {format_notation(architecture)}"
         raise StorageError(said) from None
     return network.eval()
+
+
+def _source(record: StudyRecord, network: Candidate) -> str:
+    architecture, facts = network.trial.architecture, _facts(record, network)
+    return module_source(architecture, record.spec.dataset, record.normalization, facts)
 
 
 def _facts(record: StudyRecord, network: Candidate) -> dict[str, str]:

@@ -82,6 +82,11 @@ REFUSED = [
     (["export", "nosuch", "-o", "w.py"], 2, "storage studies/nosuch.db: no such file"),
     (["export", "nosuch", "-o", "w.txt"], 2, "w.txt must end in .py"),
     (["export", "nosuch", "-o", "w.py", "--trial", "1", "--at-least", "9"], 2, "exclude each oth"),
+    (["export", "nosuch", "-o", "w.py", "--onnx", "--no-weights"], 2, "exclude each other"),
+    (["search", "--callback", "log"], 2, "--callback 'log' is not MODULE:FUNCTION"),
+    (["search", "--callback", "nosuch:log"], 2, "module 'nosuch' cannot be imported"),
+    (["search", "--callback", "math:nosuch"], 2, "--callback 'math:nosuch': math has no 'nosuch'"),
+    (["search", "--callback", "math:pi"], 2, "--callback 'math:pi' is no function"),
     (["nosuch"], 2, "No such command 'nosuch'"),
 ]
 
@@ -220,6 +225,13 @@ def test_missing_weights_are_named(copied_search: Search) -> None:
     done = runner(copied_search.folder)("export", "demo", "-o", "w.py")
     check_refused(done, 1, "its weights are not in studies/demo/artifacts")
     assert not (copied_search.folder / "w.py").exists()
+    done = runner(copied_search.folder)("export", "demo", "-o", "w.py", "--no-weights")
+    assert done.code == 0 and done.err.endswith("wrote w.py, without weights\n")
+    assert "class Network(nn.Module):" in (copied_search.folder / "w.py").read_text()
+    assert not [*copied_search.folder.glob("w.pt"), *copied_search.folder.glob("w.md")]
+    (copied_search.folder / "w.pt").write_bytes(b"another's")
+    done = runner(copied_search.folder)("export", "demo", "-o", "w.py", "--no-weights")
+    check_refused(done, 2, "w.pt is there, of another export; choose another name")
 
 
 def test_a_full_disk_ends_the_search_and_loses_nothing(
@@ -340,7 +352,7 @@ def test_weights_that_are_gone_hide_nothing_else(copied_search: Search) -> None:
     assert done.code == 1
     assert done.json == copied_search.finished.json
     assert "its weights are not in studies/demo/artifacts" in done.err.splitlines()[-1]
-    assert (results / "front.csv").exists()
+    assert (results / "front.csv").exists() and (results / "report.html").exists()
 
 
 def test_closed_streams_are_no_error(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_what_a_search_says_and_leaves(digits_search: Search) -> None:
     assert "12/12 trials" in digits_search.finished.err
     assert "unconfirmed" in digits_search.finished.err
     results = digits_search.folder / "runs" / "demo"
-    names = {"front.csv", "front.html", "winner.py", "winner.pt", "winner.md"}
+    names = {"front.csv", "front.html", "report.html", "winner.py", "winner.pt", "winner.md"}
     assert {file.name for file in results.iterdir()} == names
 
 

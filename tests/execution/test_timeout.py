@@ -151,7 +151,7 @@ def test_a_search_ends_within_its_time_and_goes_on(tmp_path: Path) -> None:
     assert last.endswith("; the same command goes on")
     assert "confirming " in done.err and "demo: front within" in done.out
     results = tmp_path / "runs" / "demo"
-    names = {"front.csv", "front.html", "winner.py", "winner.pt", "winner.md"}
+    names = {"front.csv", "front.html", "report.html", "winner.py", "winner.pt", "winner.md"}
     assert {file.name for file in results.iterdir()} == names
     record = load_study("demo", url_of(tmp_path))
     runs = [row for row in confirmation_rows(record).values() if row.state.is_finished()]

@@ -16,7 +16,7 @@ from typing import TypeAlias
 import pandas as pd
 import pytest
 
-from tests.conftest import Search
+from tests.conftest import Search, runner
 
 ROOT = Path(__file__).parents[2]
 SIMULATION = ROOT / "studies" / "pruner_simulation"
@@ -152,6 +152,23 @@ def test_bad_requests(
     assert found == code
     assert line.startswith("error: ") and message in line
     assert not list(tmp_path.iterdir())
+
+
+def test_a_study_is_published(digits_search: Search, tmp_path: Path) -> None:
+    """With the weights of all that it shows: nothing else is needed to export and to report."""
+    url, folder = f"sqlite:///{digits_search.folder}/studies/demo.db", tmp_path / "demo"
+    done = run(tmp_path, ROOT / "studies" / "publish.py", "demo", "--storage", url, "-o", "demo")
+    assert done.returncode == 0, done.stderr
+    made = {"study.db", "front.csv", "front.svg", "report.html", "winner.py", "winner.pt"}
+    assert {file.name for file in folder.iterdir()} == made | {"winner.md", "demo"}
+    there = ("demo", "--storage", "sqlite:///study.db")
+    own = runner(folder)
+    assert own("front", *there, "--json").json == digits_search.finished.json
+    assert own("export", *there, "--all", "-o", "all").code == 0
+    shown = own("front", *there, "--json").json["front"]
+    assert len([*(folder / "all").glob("*.pt")]) == len(shown)
+    again = run(folder, ROOT / "studies" / "publish.py", *there, "-o", ".")  # where it is
+    assert again.returncode == 0, again.stderr
 
 
 def test_changes_are_tried(tmp_path: Path) -> None:
