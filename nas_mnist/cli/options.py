@@ -3,7 +3,8 @@ of `search` are the fields of its configuration."""
 
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any
+from copy import copy
+from typing import Annotated, Any, get_args
 
 from pydantic import ValidationError
 from typer import Argument, BadParameter, Option
@@ -140,6 +141,15 @@ _DERIVED = {
     "confirm": "confirm",
     "confirm_samples": "as many as a trial's",
 }
+# The options of `search` in groups, each in its help's order.
+_GROUPS = {
+    "What is searched": ("dataset", "budget", "smallest", "limits", "space", "trials", "reruns"),
+    "How networks are trained": ("epochs", "train_samples", "recipe", "precision", "seed"),
+    "How it is searched": ("sampler", "pruner", "pack"),
+    "Confirmation": ("confirm", "seeds", "confirm_samples", "most_accurate", "goal"),
+    "Where it runs": ("workers", "device", "timeout", "ray", "worker_gpus"),
+    "Files": ("study", "storage", "data_dir", "artifact_dir", "results_dir", "config"),
+}
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -158,6 +168,13 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
         option = _OPTIONS.get(f"{command.__name__}.{name}") or _OPTIONS.get(name)
         kind = Annotated[parameter.annotation, option or _setting(name, parameter.default)]
         by_name[name] = parameter.replace(kind=only, annotation=kind)
+    for group, names in _GROUPS.items() if fields else ():
+        for name in names:
+            parameter = by_name.pop(name)
+            kind, option = get_args(parameter.annotation)
+            option = copy(option)
+            option.rich_help_panel = group
+            by_name[name] = parameter.replace(annotation=Annotated[kind, option])
     command.__signature__ = inspect.Signature([*by_name.values()])  # type: ignore[attr-defined]
     return command
 

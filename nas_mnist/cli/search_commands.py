@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas_mnist.cli.console import note, open_study, print_front, quiet_optuna
 from nas_mnist.errors import NasMnistError, RequestError
-from nas_mnist.execution.spec import SearchConfig, default_storage, seconds_of
+from nas_mnist.execution.spec import SearchConfig, seconds_of
 from nas_mnist.lookup import find, import_plugin, module_of
 from nas_mnist.report import check_export
 
@@ -37,7 +36,7 @@ def search(
     from nas_mnist.execution.creation import resolve_request
     from nas_mnist.execution.reruns import finished_reruns
     from nas_mnist.execution.run import NOTHING_COMPLETED, prepare_search, run_reruns, run_search
-    from nas_mnist.execution.store import shown
+    from nas_mnist.execution.store import naming
     from nas_mnist.report.progress import show_progress, time_is_up
     from nas_mnist.report.tables import counted
     from nas_mnist.training.recipe import parse_settings
@@ -53,8 +52,7 @@ def search(
             request = request.changed(workers=launcher.slots)
         _results_folder(request)
         record = prepare_search(request, launcher=launcher)
-        known = (default_storage(record.name), os.environ.get("NAS_MNIST_STORAGE"))
-        where = "" if request.storage in known else f" --storage {shown(request.storage)}"
+        watched = f"{record.name}{naming(record.name, request.storage)}"
         trials, workers = counted(request.trials, "trial"), counted(request.workers, "worker")
         if ray is None:
             from nas_mnist.training.device import named, resolve_device, unused_gpu
@@ -64,7 +62,7 @@ def search(
                 note(why)
         note(
             f"study {record.name}: {trials} within {request.budget:,} parameters, {workers}; "
-            f"watch it with `nas-mnist dashboard {record.name}{where}`"
+            f"watch it with `nas-mnist dashboard {watched}`"
         )
         reruns = 0
         try:

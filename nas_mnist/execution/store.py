@@ -30,7 +30,7 @@ from sqlalchemy.exc import IntegrityError, NoSuchModuleError, ProgrammingError, 
 
 from nas_mnist.errors import OthersError, RequestError, StorageError, StudyError, reason
 from nas_mnist.execution.optuna_internals import NO_TABLES, Storage
-from nas_mnist.execution.spec import SearchConfig, artifact_folder, parse_url
+from nas_mnist.execution.spec import SearchConfig, artifact_folder, default_storage, parse_url
 
 if TYPE_CHECKING:  # what reads a study need not wait for torch
     from torch import nn
@@ -120,6 +120,12 @@ def storage_errors(url: str | URL) -> Iterator[None]:
 def shown(url: str | URL) -> str:
     """The URL without its password."""
     return parse_url(url).render_as_string(hide_password=True)
+
+
+def naming(study: str, url: str) -> str:
+    """What a command must say of a study's storage, behind a space; "" if it looks there anyway."""
+    known = default_storage(study), os.environ.get("NAS_MNIST_STORAGE")
+    return "" if url in known else f" --storage {shown(url)}"
 
 
 def _prepare_sqlite(file: Path, *, create: bool) -> None:

@@ -128,7 +128,7 @@ _SHOWING = """<iframe src="{}" style="width: {}px; height: 3000px; border: 0"></
 }});</script>"""
 
 
-@pytest.mark.parametrize("width", [1200, 390])
+@pytest.mark.parametrize("width", [1400, 390])
 def test_the_report_is_used(
     digits_search: Search, digits: Dataset, tmp_path: Path, width: int
 ) -> None:
