@@ -49,7 +49,16 @@ SECONDS = 300
 
 # The files whose tests take minutes, the longest first: one that comes last is waited for alone.
 LONG = (
-    *("readme", "run", "reruns", "survival", "machines", "scripts", "first_user", "dashboard_extras"),
+    *(
+        "readme",
+        "run",
+        "reruns",
+        "survival",
+        "machines",
+        "scripts",
+        "first_user",
+        "dashboard_extras",
+    ),
     *("pack", "store", "confirmation", "explain", "api", "errors", "queue", "timeout", "extension"),
 )
 

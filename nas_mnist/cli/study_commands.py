@@ -207,7 +207,7 @@ def dashboard(
 
     import optuna_dashboard
 
-    from nas_mnist.report.dashboard_extras import StudyArtifacts, update_dashboard
+    from nas_mnist.report.dashboard_extras import ShownStorage, StudyArtifacts, update_dashboard
 
     def update() -> None:
         for record in records:
@@ -234,7 +234,7 @@ def dashboard(
     # The dashboard keeps this warning back itself, but not from two of its threads at a time.
     warnings.filterwarnings("ignore", message="PedAnovaImportanceEvaluator computes")
     # A storage of its own: the dashboard's threads must not wait for the updates.
-    its_own = open_storage(records[0].url, create=False)
+    its_own = open_storage(records[0].url, create=False, kind=ShownStorage)
     app = optuna_dashboard.wsgi(its_own, artifact_store=StudyArtifacts(records))
     try:
         server = make_server(host, port, app, _Server, _Handler)

@@ -52,7 +52,7 @@ _ARTIFACTS = Table(
 )
 
 
-def open_storage(url: str, *, create: bool) -> Storage:
+def open_storage(url: str, *, create: bool, kind: type[Storage] = Storage) -> Storage:
     """The relational storage at `url`; with `create`, an SQLite file, its folder and Optuna's
     tables are made if they are missing, else StudyError. RequestError for a URL that no driver
     here reads, StorageError if the database does not answer."""
@@ -67,7 +67,7 @@ def open_storage(url: str, *, create: bool) -> Storage:
     with storage_errors(url):
         for patience in range(_CREATIONS, 0, -1):
             try:
-                return Storage(url, engine_kwargs, create=create)
+                return kind(url, engine_kwargs, create=create)
             except (ImportError, NoSuchModuleError):
                 said = f"--storage {shown(url)}: no driver for {parsed.drivername!r} is installed"
                 way_out = "for PostgreSQL pip install 'nas-mnist[postgresql]' and write"

@@ -1,6 +1,7 @@
 """What Optuna's dashboard shows of a study beside its own pages: a note, figures, the winner."""
 
 import tempfile
+from collections.abc import Container
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -9,11 +10,13 @@ from typing import Any, BinaryIO, cast
 import optuna_dashboard
 from optuna.artifacts import upload_artifact
 from optuna.artifacts.exceptions import ArtifactNotFound
+from optuna.trial import FrozenTrial, TrialState
 
 from nas_mnist.errors import StorageError
 from nas_mnist.execution.confirmation import candidates, chosen
-from nas_mnist.execution.optuna_internals import forget_artifact, store_figure
+from nas_mnist.execution.optuna_internals import Storage, forget_artifact, store_figure
 from nas_mnist.execution.records import StudyRecord
+from nas_mnist.execution.spec import BESIDE
 from nas_mnist.execution.store import artifact_store, storage_errors
 from nas_mnist.report.export import export_network, trained_run
 from nas_mnist.report.figures import front_figure
@@ -46,6 +49,28 @@ class StudyArtifacts:
         for store in self._stores:
             with suppress(ArtifactNotFound):
                 store.remove(artifact_id)
+
+
+class ShownStorage(Storage):
+    """A storage as a dashboard shows it: no studies of reruns or confirmations, whose runs belong
+    to a study's, and the epochs of each trial as intermediate values. A search could not have them:
+    Optuna's samplers fail on such values where there are two objectives."""
+
+    def get_all_studies(self) -> list[Any]:
+        return [s for s in super().get_all_studies() if not s.study_name.endswith(BESIDE)]
+
+    def get_all_trials(
+        self,
+        study_id: int,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+    ) -> list[FrozenTrial]:
+        trials = super().get_all_trials(study_id, deepcopy, states)
+        for trial in trials:
+            with suppress(KeyError, TypeError):  # a damaged curve, or none yet
+                curve = enumerate(trial.user_attrs["curve"], start=1)
+                trial.intermediate_values = {epoch: own["val_accuracy"] for epoch, own in curve}
+        return trials
 
 
 def update_dashboard(record: StudyRecord) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import optuna
 import pytest
 from PIL import Image
 
@@ -74,12 +75,19 @@ def test_the_dashboard_in_a_browser(digits_search: Search, tmp_path: Path) -> No
         root = page.partition("/dashboard")[0]
         number = page.rpartition("/")[2]
         detail = json.loads(fetched(f"{root}/api/studies/{number}"))
+        listed = json.loads(fetched(f"{root}/api/studies"))["study_summaries"]
         files = {
             found["filename"]: fetched(f"{root}/artifacts/{number}/{found['artifact_id']}")
             for found in detail["artifacts"]
         }
     assert not seen.console
     assert not note.console
+    assert [study["study_name"] for study in listed] == ["demo"]  # and not its reruns
+    assert optuna.get_all_study_names(record.storage) == ["demo", "demo.reruns"]
+    for trial in detail["trials"]:
+        (curve,) = (own["value"] for own in trial["user_attrs"] if own["key"] == "curve")
+        epochs = [own["val_accuracy"] for own in json.loads(curve)]
+        assert [own["value"] for own in trial["intermediate_values"]] == pytest.approx(epochs)
     check_drawn(seen.dom, "front")
     check_drawn(seen.dom, "learning-curves")
     with pytest.raises(AssertionError, match="nothing is not drawn"):
