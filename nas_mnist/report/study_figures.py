@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from plotly.colors import sample_colorscale
 
 from nas_mnist.execution.confirmation import chosen, confirmed
 from nas_mnist.execution.estimates import front
@@ -16,7 +15,8 @@ from nas_mnist.report.plots import ACCURACY_AXIS, FRONT_COLOR, PALE_COLOR, box, 
 from nas_mnist.report.tables import counted
 
 _STOPPED, _REST = "#c98a2b", "rgba(128, 128, 128, 0.35)"
-_CURVES = 5  # more cannot be told apart
+# From few parameters to many; about as dark as bright, for a page that inverts its figures.
+_CURVE_COLORS = "#8a45c4", "#2f6fd0", "#1f8a80", "#6b8a1a", "#c4641a"
 
 
 def curves_figure(record: StudyRecord) -> go.Figure:
@@ -27,9 +27,8 @@ def curves_figure(record: StudyRecord) -> go.Figure:
     for trial in (trial for trial in front(record) if trial.number not in few):
         own = {"line": {"color": _REST, "width": 1}, "showlegend": False, "hoverinfo": "skip"}
         _add_curve(figure, [entry["val_accuracy"] for entry in trial.curve], **own)
-    colors = sample_colorscale("Viridis", np.linspace(0, 0.85, max(2, len(few))).tolist())
     runs = {found.trial.number: found.runs for found in confirmed(record)}
-    for trial, color in zip(_few(record), colors, strict=False):
+    for trial, color in zip(_few(record), _CURVE_COLORS, strict=False):
         name = f"{trial.architecture.parameters:,} parameters"
         tip = f"trial {trial.number}, epoch %{{x}}: %{{customdata:.2f}} %<extra></extra>"
         own = {"legendgroup": name, "name": name, "hovertemplate": tip}
@@ -50,7 +49,7 @@ def _few(record: StudyRecord) -> list[TrialRecord]:
     equal steps on a logarithmic scale."""
     shown, best = front(record), chosen(record).trial
     sizes = np.log([trial.architecture.parameters for trial in shown])
-    steps = np.linspace(sizes[0], np.log(best.architecture.parameters), _CURVES)
+    steps = np.linspace(sizes[0], np.log(best.architecture.parameters), len(_CURVE_COLORS))
     return [shown[at] for at in sorted({int(abs(sizes - step).argmin()) for step in steps})]
 
 
