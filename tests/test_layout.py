@@ -131,8 +131,9 @@ def test_rooms_are_small() -> None:
     """A file that outgrows this does two things, and so does a package."""
     assert {file.name: size for file, size in SIZES.items() if size > 300} == {}
     # 8,000 and 60 held until the kernels came, the readers of pictures, choice under noise, what
-    # each decision buys, the model card, a report that answers, and studies side by side.
-    assert sum(SIZES.values()) <= 13_350
+    # each decision buys, the model card, a report that answers, studies side by side,
+    # and callbacks.
+    assert sum(SIZES.values()) <= 13_500
     assert len(MODULES) <= 88
     assert sum(size for file, size in SIZES.items() if file.parent.name == "search") <= 1300
 

@@ -1,13 +1,10 @@
 """The model card of an exported network: what it is, how to load it, how it was trained, and what
 may be said of its accuracy, under the headings that model hubs use."""
 
-import re
 from collections.abc import Mapping
-from importlib import resources
 from keyword import iskeyword
 from pathlib import Path
 from shlex import quote
-from string import Template
 
 from nas_mnist.execution.confirmation import Candidate, Confirmed, ConfirmedRun
 from nas_mnist.execution.records import StudyRecord, TrialRecord
@@ -16,6 +13,7 @@ from nas_mnist.networks.layers import layer_names
 from nas_mnist.networks.references import references
 from nas_mnist.report import writing
 from nas_mnist.report.tables import counted, last_epochs_text, markdown_table, spread_text
+from nas_mnist.report.templates import plain, render
 
 # What the images of a dataset are, and who published them.
 _IMAGES = {
@@ -42,19 +40,6 @@ _IMAGES = {
 
 
 _BEGINS = b"---\ntags: [nas-mnist"
-
-
-def plain(text: object) -> str:
-    """Text that cannot end a docstring, start an escape or a link, or leave its line."""
-    return re.sub(r"[^A-Za-z0-9 .,:;%+_/()±-]", "?", str(text))
-
-
-def read_template(name: str, kept: str) -> Template:
-    """A text of this package, without the lines that begin with a letter and | unless the letter is
-    one of `kept`."""
-    text = resources.files(__package__).joinpath(name).read_text("utf-8")
-    lines = re.findall(r"^(?:([A-Z])\||)(.*\n)", text, re.MULTILINE)
-    return Template("".join(line for mark, line in lines if mark in kept))
 
 
 def may_write_card(file: Path) -> bool:
@@ -93,12 +78,14 @@ def model_card(
     same = [own.name for own in references().values() if own.architecture == architecture]
     images, source = _IMAGES.get(spec.dataset, (f"Images of {dataset}.", None))
     made_by = f"The nas-mnist maintainers: nas-mnist {plain(record.versions.get('nas-mnist'))}"
-    return read_template("card.txt", ("C" if confirmed else "U") + "O" * onnx).substitute(
+    return render(
+        "card.txt",
+        confirmed=bool(confirmed),
         name=name,
         file=file.name,
         quoted=quote(file.name),
         weights=file.with_suffix(".pt").name,
-        onnx=file.with_suffix(".onnx").name,
+        onnx=onnx and file.with_suffix(".onnx").name,
         module=module,
         load=load,
         dataset=dataset,

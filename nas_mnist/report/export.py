@@ -16,10 +16,11 @@ from nas_mnist.execution.store import read_weights, weights_file
 from nas_mnist.networks.architecture import Architecture, build_network, format_notation
 from nas_mnist.networks.layers import forward_lines, layer_names
 from nas_mnist.report import check_export, note, replace_files
-from nas_mnist.report.card import may_write_card, model_card, named_layer_rows, plain, read_template
+from nas_mnist.report.card import may_write_card, model_card, named_layer_rows
 from nas_mnist.report.front_table import confirmed_text
 from nas_mnist.report.onnx_file import check_onnx, onnx_bytes
 from nas_mnist.report.tables import spread_text
+from nas_mnist.report.templates import plain, render
 from nas_mnist.training.datasets import Dataset
 from nas_mnist.training.recipe import DATASETS, Recipe
 from nas_mnist.training.runs import Run
@@ -162,13 +163,12 @@ def module_source(
     table = [
         "  ".join([f"    {name:<{first}}", *map(str.rjust, cells, widths)]) for name, *cells in rows
     ]
-    # F| begins lines for datasets that come as files, P| those for others; L| lines for those that
-    # are light on dark, O| those for a user's own pictures, of which nobody knows.
-    kept = ("F" if folder else "P") + ("L" if dataset in _LIGHT_ON_DARK else "O")
     functions = dict.fromkeys(filter(None, (layer.functions() for layer in network.layers)))
     title = f"A network of {network.parameters:,} parameters for the images of {dataset}."
-    return read_template("exported.txt", kept).substitute(
-        **{"title": plain(title), "folder": folder, "table": "\n".join(table)},
+    return render(
+        "exported.txt",
+        **{"title": plain(title), "table": "\n".join(table)},
+        **{"folder": folder, "light_on_dark": dataset in _LIGHT_ON_DARK},
         facts="\n".join(f"    {name + ':':<12}{plain(text)}" for name, text in facts.items()),
         **{"classes": network.classes, "last": network.classes - 1},
         **{"mean": normalization[0], "std": normalization[1]},

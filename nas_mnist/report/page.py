@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
-from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 from PIL import Image
 from plotly.offline import get_plotlyjs
@@ -28,6 +27,7 @@ from nas_mnist.report.figures import differences_figure, front_figure
 from nas_mnist.report.health import health_checks
 from nas_mnist.report.importances import importances
 from nas_mnist.report.tables import TEXT_COLUMNS, counted, last_epochs_text, layer_rows, spread_text
+from nas_mnist.report.templates import render
 from nas_mnist.training.datasets import Dataset
 from nas_mnist.training.runs import Reproduced
 from nas_mnist.training.trainer import logits
@@ -45,12 +45,10 @@ _FANOVA = (
 def page(title: str, **content: Any) -> str:
     """An HTML page: of `figures` below a `text`, or of a `report`, whose parts `report.html` names.
     All that is not a figure is taken as text."""
-    templates = Environment(loader=PackageLoader("nas_mnist", "report"), autoescape=True)
     kinds = defaultdict(str, {**dict.fromkeys(TEXT_COLUMNS, "text"), "notation": "text notation"})
     # Plotly's own script is 4.6 MB: it is kept compressed, and unpacked by the browser.
     plotly = base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode()
-    template = templates.get_template("page.html")
-    return template.render(title=title, plotly=plotly, kinds=kinds, **content)
+    return render("page.html", title=title, plotly=plotly, kinds=kinds, **content)
 
 
 def figure_json(figure: go.Figure) -> Markup:
