@@ -29,6 +29,10 @@ class TrainedNetwork(NamedTuple):
     study: Study
     candidate: Candidate
 
+    def __repr__(self) -> str:
+        number, network = self.candidate.trial.number, self.architecture
+        return f"<trial {number} of {self.study.name}, {network.parameters:,} parameters>"
+
     @property
     def architecture(self) -> Architecture:
         return self.candidate.trial.architecture

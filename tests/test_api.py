@@ -117,7 +117,7 @@ def test_each_trial_is_told_to_a_callback(tmp_path: Path) -> None:
     failed = run_process(tmp_path, *asked, "--trials", "5", "--callback", "mine:fails")
     assert failed.code == 1
     message = (
-        r"error: the callback failed at trial (\d): OSError: no room left; what is finished is"
+        r"error: the callback failed at trial (\d): OSError: no room left \(mine.py, line 12\); "
     )
     found = re.match(message, failed.err.splitlines()[-1])
     assert found and int(found[1]) in (3, 4)

@@ -76,14 +76,14 @@ def test_a_study_has_what_is_shown_of_it(file: Path, tmp_path: Path) -> None:
 
 
 def test_the_readme_leads_with_what_the_front_has() -> None:
-    """Of the confirmed networks within a size, the one whose single validation run was best."""
+    """Of the confirmed networks within a size, the one with the highest estimate."""
     front = pd.read_csv(RESULTS / "mnist-8k" / "front.csv").dropna(subset=["seeds"])
     readme = (RESULTS.parent / "README.md").read_text()
     shown = re.findall(r"^\| ([\d,]+) parameters \| ([\d,]+ \| [\d.]+ ± [\d.]+) % \|", readme, re.M)
     assert len(shown) > 2
     for limit, figures in shown:
         within = front[front.parameters <= int(limit.replace(",", ""))]
-        best = within.loc[within.val_accuracy.idxmax()]
+        best = within.loc[within.estimate.idxmax()]
         mean, sd = best.test_accuracy_mean, best.test_accuracy_sd
         assert figures == f"{best.parameters:,} | {mean:.2f} ± {sd:.2f}"
 

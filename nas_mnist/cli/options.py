@@ -27,7 +27,7 @@ _COMPARE = "Train this network too, and say how they differ; by validation image
 _COMPARE_RECIPE = "A training setting of the network compared with; repeatable."
 _EXPLAINED_FILE = "Show what `explain` kept in this explained.json too; repeatable."
 _LARGEST = "More seeds only for the N largest differences so far."
-_MOST_ACCURATE = "Confirm also the N networks most accurate by validation."
+_MOST_ACCURATE = "Also confirm the N networks with the highest validation accuracy."
 _AT = "Compare the networks within N parameters; repeatable."
 _AT_LEAST = "The smallest network with this accuracy, %, by validation."
 _ALSO = "Confirm this completed trial too; repeatable."
@@ -45,11 +45,15 @@ _PLUGIN = "Import a module of your own first: its layers are then known; repeata
 
 # By parameter, or by command and parameter; those that are not here are fields of SearchConfig.
 _OPTIONS: dict[str, Any] = {
-    "study": Argument(help="Name of the study.", show_default=False),
-    "dashboard.study": Argument(help="The study; all of --storage if there is none."),
-    "target": Argument(help=_TARGET, show_default=False),
+    "study": Argument(metavar="STUDY", help="Name of the study.", show_default=False),
+    "dashboard.study": Argument(
+        metavar="STUDY", help="The study; all of --storage if there is none."
+    ),
+    "target": Argument(metavar="TARGET", help=_TARGET, show_default=False),
     "bench.target": Argument(help=f"{_TARGET[:-1]}; by default, a dense and a separable network."),
-    "lifecycle": Argument(help="As `references` lists them.", show_default=False),
+    "lifecycle": Argument(
+        metavar="LIFECYCLE", help="As `references` lists them.", show_default=False
+    ),
     "as_json": Option("--json", help="Print JSON instead of tables."),
     "reproduce.results_dir": Option(help="Where LIFECYCLE/ goes."),
     "dataset": Option(help=_DATASET),
@@ -95,7 +99,7 @@ _OPTIONS: dict[str, Any] = {
     "trial": Option(help="This completed trial.", show_default="the most accurate"),
     "at_least": Option(min=0, max=100, help=_AT_LEAST),
     "all_networks": Option("--all", help="Write every network of the front."),
-    "onnx": Option("--onnx", help="Write it as an .onnx file too; needs 'nas-mnist[onnx]'."),
+    "onnx": Option("--onnx", help="Write it as an .onnx file too; needs the extra `onnx`."),
     "weights": Option("--weights/--no-weights", help="Write its trained weights beside it."),
     "export.output": Option("--output", "-o", help="The module file, .py; a folder with --all."),
     "report.output": Option("--output", "-o", help="The page, .html."),
@@ -131,7 +135,7 @@ _OPTIONS: dict[str, Any] = {
 _DERIVED = {
     "study": "DATASET-BUDGET",
     "storage": "sqlite:///studies/STUDY.db",
-    "artifact_dir": "STUDY/artifacts by an SQLite file; the server",
+    "artifact_dir": "beside the SQLite file; on a server, in the database",
     "data_dir": "$NAS_MNIST_DATA, else the cache",
     "goal": "99.4 on mnist, else none",
     "smallest": "a tenth of the budget",

@@ -76,7 +76,7 @@ def compare(
 def studies(
     storage: str | None = None, plugins: list[str] | None = None, as_json: bool = False
 ) -> None:
-    """List the studies of a storage; of all files in studies/ if none is named."""
+    """List the studies in --storage, or in every file of studies/."""
     from nas_mnist.execution.records import load_studies
     from nas_mnist.report import front_table
 

@@ -228,10 +228,14 @@ def explain(
     note(f"{tables.counted(runs, 'run')} to go, {each}{_hours(found, tasks, at_once)}")
     where = {**settings, "data_dir": data_dir, "device": device}
     with closing(train_paired(tasks, at_once, **where)) as training:
-        for task, done in training:
-            explanation.add(task.key, done)
-            runs -= len(done)
-            note(f"{task.key}: {len(done)} more; {runs} to go")
+        try:
+            for task, done in training:
+                explanation.add(task.key, done)
+                runs -= len(done)
+                note(f"{task.key}: {len(done)} more; {runs} to go")
+        except KeyboardInterrupt:
+            note(f"interrupted: {tables.counted(runs, 'run')} to go; the same command goes on")
+            raise
     print_result(explanation.values(), explanation.table(), as_json=as_json)
     if figure is not None:
         drawn = figures.differences_figure(*explanation.drawn(), in_order=lifecycle)

@@ -4,6 +4,7 @@ import platform
 import warnings
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from math import isclose
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,7 @@ def make_study(
             describe_study(storage, study_id(study), description, unless=spec.CONFIG)
         record = StudyRecord.read(study, storage, config.storage, config.artifact_dir)
         check_identity(record, config)
+        check_images(record, normalization)
         if first is not None:
             study.set_user_attr(FIRST, list(first))
         record = record.ask(**{name: getattr(config, name) for name in spec.ASKED})
@@ -141,6 +143,13 @@ def check_identity(record: StudyRecord, config: SearchConfig) -> None:
     if not find_space(config.space, config.classes).accepts(record.study.user_attrs.get("space")):
         made = f"another version's search space (nas-mnist {record.versions.get('nas-mnist')!r})"
         raise StudyError(f"study {record.name!r} was made in {made}; choose another --study")
+
+
+def check_images(record: StudyRecord, normalization: tuple[float, float]) -> None:
+    """Raise StudyError unless images of this normalization are those that the study was made on."""
+    if not all(map(isclose, normalization, record.normalization)):  # sums differ by machines
+        said = f"study {record.name!r} was made on other images of {record.spec.dataset}"
+        raise StudyError(f"{said}; give the same --data-dir, or name another --study")
 
 
 def _first_difference(before: Any, now: Any, unset: str = "all") -> tuple[str, str]:

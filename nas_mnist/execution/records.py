@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
 import optuna
@@ -59,7 +59,7 @@ class TrialRecord:
     """measured once; nothing was chosen by it"""
     seed: int
     peak_learning_rate: float
-    curve: tuple[dict[str, float], ...]
+    curve: tuple[dict[str, float], ...] = field(repr=False)
     """one record an epoch: epoch, learning_rate, train_loss, train_accuracy, val_accuracy, ..."""
     weights: str
     """id in the artifact store"""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import time
+import traceback
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from optuna.study import Study
@@ -19,7 +21,12 @@ from nas_mnist.execution.confirmation import (
     networks_to_confirm,
     wanted_runs,
 )
-from nas_mnist.execution.creation import fill_queue, make_study, queue_confirmation
+from nas_mnist.execution.creation import (
+    check_images,
+    fill_queue,
+    make_study,
+    queue_confirmation,
+)
 from nas_mnist.execution.estimates import next_rung
 from nas_mnist.execution.launcher import Launcher
 from nas_mnist.execution.optuna_internals import study_id
@@ -108,7 +115,9 @@ def _call(callback: Callback, study: Study, trial: FrozenTrial) -> None:
         callback(study, trial)
     except Exception as error:  # a user's own function may fail in any way
         said = " ".join(f"{type(error).__name__}: {error}".split())
+        at = traceback.extract_tb(error.__traceback__)[-1]
         said = f"the callback failed at trial {trial.number}: {said}"
+        said += f" ({Path(at.filename).name}, line {at.lineno})"
         raise NasMnistError(f"{said}; what is finished is kept") from error
 
 
@@ -123,8 +132,7 @@ def prepare_confirmation(
     from nas_mnist.training.datasets import first_train_samples, load_dataset
 
     dataset = load_dataset(config.dataset, config.data_dir)
-    if tuple(dataset.normalization) != record.normalization:
-        raise StudyError(f"study {record.name!r} was made on other images of {config.dataset}")
+    check_images(record, dataset.normalization)
     return len(first_train_samples(dataset, config.confirmation_images()).train)
 
 

@@ -72,14 +72,16 @@ class StudySpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    dataset: str = Field("mnist", description="mnist, fashion-mnist, kmnist, digits, or your own.")
+    dataset: str = Field(
+        "mnist", description="mnist, fashion-mnist, kmnist, digits, folder, or your own."
+    )
     budget: int = Field(8000, description="Most trainable parameters.")
     smallest: int | None = Field(
         None, ge=1, le=10**9, description="Fewest parameters that trials aim at."
     )
     limits: dict[str, int] = Field({}, description="Most of other costs of a network.")
-    epochs: int = Field(15, ge=1, le=10**4, description="Epochs a trial.")
-    train_samples: int | None = Field(None, ge=2, le=10**9, description="Training images a trial.")
+    epochs: int = Field(15, ge=1, le=10**4, description="Epochs of a trial.")
+    train_samples: int | None = Field(None, ge=2, le=10**9, description="Images a trial trains on.")
     seed: int = Field(0, ge=0, le=2**31 - 1, description="The one seed of the whole search.")
     sampler: str = Field(
         "tpe-spread",
@@ -97,17 +99,11 @@ class StudySpec(BaseModel):
     recipe: dict[str, Any] = Field({}, description="Settings of the recipe.")
     trials: int = Field(200, ge=1, le=10**6, description="Finished trials in total.")
     reruns: int | None = Field(
-        None,
-        ge=0,
-        le=10**5,
-        description="Runs beside the trials, of networks that one run leaves in doubt.",
+        None, ge=0, le=10**5, description="Runs besides, of networks that one leaves in doubt."
     )
     goal: float | None = Field(None, ge=0, le=100, description="Test accuracy to hold, percent.")
     most_accurate: int = Field(
-        0,
-        ge=0,
-        le=1000,
-        description="Confirm also so many networks most accurate by validation.",
+        0, ge=0, le=1000, description="Also confirm the N best networks by validation accuracy."
     )
 
     def __init__(self, **settings: Any) -> None:
@@ -156,7 +152,10 @@ class SearchConfig(StudySpec):
     confirm: bool = Field(True, description="Retrain the front with fresh seeds at the end.")
     confirm_trials: tuple[int, ...] = ()  # besides; to a worker, all
     workers: int = Field(
-        default_factory=available_cores, ge=1, le=256, description="Processes of one thread."
+        default_factory=available_cores,
+        ge=1,
+        le=256,
+        description="Worker processes, of one thread.",
     )
     timeout: float | None = Field(None, description="Stop after so long: 90m, 2h or 1h30m.")
     pack: int = Field(

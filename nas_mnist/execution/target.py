@@ -64,11 +64,19 @@ def resolve_target(text: str, storage: str | None = None) -> Target:
             return winner
         close = [name for name in references() if text and name.startswith(text)]
         close += difflib.get_close_matches(text, references(), n=1, cutoff=0.7)
+        if studies := difflib.get_close_matches(text, _studies(), n=1, cutoff=0.7):
+            said = f"{text!r} is no study; `nas-mnist studies` lists them, such as {studies[0]}"
+            raise RequestError(said) from None
         if not close:
             raise
         said = f"{text!r} is no reference; `nas-mnist references` lists them, such as {close[0]}"
         raise RequestError(said) from None
     return Target(format_notation(architecture), architecture)
+
+
+def _studies() -> list[str]:
+    """Those that `search` keeps here, by the names of their files."""
+    return [file.stem for file in Path("studies").glob("*.db")]
 
 
 def _winner(study: str, storage: str | None) -> Target | None:

@@ -108,7 +108,8 @@ class Limit:
         """RequestError for a cost that is not known, or a limit that nothing can keep."""
         for name, most in others.items():
             if name not in OTHER_COSTS:
-                raise RequestError(f"--limit {name}={most}: the costs are {', '.join(OTHER_COSTS)}")
+                known = ", ".join(OTHER_COSTS)
+                raise RequestError(f"--limit {name}={most}: what can be limited is {known}")
             if most < 1:
                 raise RequestError(f"--limit {name}={most} is below 1")
         return cls(parameters, tuple(sorted(others.items())))

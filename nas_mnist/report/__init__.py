@@ -1,7 +1,9 @@
 """Tables, figures and files made from studies. It decides nothing."""
 
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +15,12 @@ EXPORTED = b'"""A network of '  # the first words of an exported file
 
 def note(text: str) -> None:
     """A line for the person at the terminal, on standard error; if that cannot be written any more,
-    as when a pipe's reader has gone, work goes on without such lines."""
+    as when a pipe's reader has gone, work goes on without such lines. A terminal's lines break
+    between words."""
     try:
+        if sys.stderr.isatty():
+            width = shutil.get_terminal_size().columns
+            text = textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
     except OSError:  # what is left in the buffer must go somewhere at the end

@@ -110,7 +110,7 @@ def study_note(record: StudyRecord) -> str:
     trial, _, found = chosen(record)
     best = (
         f"Most accurate by validation: trial {trial.number}"
-        f"{f', {confirmed_text(found)}' if found else ''}. "
+        f"{f', on test images {confirmed_text(found)}' if found else ''}. "
         "Its module and weights are among the study's artifacts."
     )
     said = [about, trials, table, front_caption(record, shown), spending_text(record), best]

@@ -101,8 +101,8 @@ def pruning_check(record: StudyRecord) -> Check:
     found = f", of which {spent.wrongful or 'none'} turned out to be on the front"
     found = found if spent.spared else ""
     said += (
-        f" As a test, {counted(spent.exempt, 'trial')} could not be stopped. It would have stopped "
-        f"{spent.spared or 'none'}{found}."
+        f" As a check, {counted(spent.exempt, 'trial')} could not be stopped. Pruning would have "
+        f"stopped {spent.spared or 'none'}{found}."
     )
     return Check(question, saved > 0 and not spent.wrongful, said)
 
@@ -118,7 +118,7 @@ def start_check(record: StudyRecord) -> Check:
     number, best = winner.trial.number, max(start, key=lambda own: known[own].mean)
     also = f" {_outdone_text(record, start)}"
     if number in start:
-        return Check(question, False, f"The winner, trial {number}, is one of them.{also}")
+        return Check(question, False, f"The winner, trial {number}, is one of those.{also}")
     sure = _better(record, number, best)
     pair = [spread_text(known[own].mean, known[own].sd) for own in (number, best)]
     said = (

@@ -101,6 +101,7 @@ def _first_caption(record: StudyRecord, shown: Sequence[Candidate]) -> str:
         said.append("Beaten by: that smaller network has a mean at least as high.")
     if goal is not None:
         said.append(f"Goal: {goal:g} % over {last_epochs_text(record.spec.epochs)}, all seeds.")
+    said.append("The winner is chosen by validation.")
     said += [BESIDE] if len(of_front(shown)) < len(shown) else []
     return " ".join([*said, _MORE])
 
@@ -114,7 +115,9 @@ def trial_overview(record: StudyRecord, trial: FrozenTrial) -> tuple[dict[str, A
     rated = f"Peak learning rate {rate:.4g}"
     if trial.state != TrialState.COMPLETE or trial.number not in record.points():
         epochs = counted(len(trial.user_attrs.get("curve") or ()), "epoch")
-        return values, f"Trial {trial.number} is {values['state']} after {epochs}. {rated}."
+        ended = {"pruned": "was stopped", "fail": "diverged"}
+        state = ended.get(str(values["state"]), f"is {values['state']}")
+        return values, f"Trial {trial.number} {state} after {epochs}. {rated}."
     entry = chosen(record, trial.number)
     known, claimed = entry.estimate, claims(record)
     values |= network_values(entry, claimed)

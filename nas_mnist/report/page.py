@@ -15,7 +15,7 @@ from PIL import Image
 from plotly.offline import get_plotlyjs
 
 from nas_mnist.errors import RequestError, StorageError, StudyError
-from nas_mnist.execution.confirmation import Candidate, candidates, chosen
+from nas_mnist.execution.confirmation import Candidate, candidates, chosen, confirmed
 from nas_mnist.execution.records import StudyRecord
 from nas_mnist.networks.architecture import parse_notation
 from nas_mnist.report import front_table, note, replace_files, study_figures, writing
@@ -136,7 +136,7 @@ def write_report(
         report["mistakes"] = _mistakes(record, winner, dataset)
     except StorageError as error:
         report["no_mistakes"] = f"Not shown: the winner's weights are not at hand. {error}"
-        note(f"without what the winner gets wrong: {error}")
+        note(f"the report leaves out the winner's mistakes: {error}")
     replace_files({file: page(title, report=report).encode()})
 
 
@@ -179,6 +179,15 @@ def _card(record: StudyRecord, network: Candidate) -> dict[str, Any]:
                 f", which {'meets' if found.goal_met else 'misses'} the goal of {found.goal:g} %"
             )
         lines.append(f"{said}.")
+        most = trial.architecture.parameters
+        smaller = [own for own in confirmed(record) if own.architecture.parameters < most]
+        best = max(smaller, key=lambda own: own.mean, default=found)
+        if best.mean > found.mean:
+            on_test = f"{spread_text(best.mean, best.sd)} %"
+            lines.append(
+                f"Chosen by validation. On test images trial {best.trial.number}, of "
+                f"{best.architecture.parameters:,} parameters, had more: {on_test}."
+            )
     else:
         accuracy = f"{spread_text(*claims(record)[trial.number])} % expected on test images"
         lines.append(f"Not confirmed. Its one run had {trial.test_accuracy:.2f} % on test images.")

@@ -26,7 +26,7 @@ def read_pictures(root: Path) -> tuple[Tensor, list[int], list[str]]:
     classes = class_folders(root)
     if not 2 <= len(classes) <= MAX_CLASSES:
         there = f"{root} has {len(classes)} folders of pictures, not 2 to {MAX_CLASSES}"
-        raise DataError(f"{there}: one for each class")
+        raise DataError(f"{there}, one for each class; say with --data-dir where they are")
     files = [_pictures_in(root / name) for name in classes]
     if empty := [name for name, found in zip(classes, files, strict=True) if not found]:
         raise DataError(f"no picture ({', '.join(_ENDINGS)}) in {root / empty[0]}")

@@ -161,8 +161,8 @@ def test_a_second_cost_is_kept_too(macs: int) -> None:
 @pytest.mark.parametrize(
     ("others", "message"),
     [
-        ({"watts": 5}, "--limit watts=5: the costs are macs"),
-        ({"parameters": 5}, "--limit parameters=5: the costs are macs"),
+        ({"watts": 5}, "--limit watts=5: what can be limited is macs"),
+        ({"parameters": 5}, "--limit parameters=5: what can be limited is macs"),
         ({"macs": 0}, "--limit macs=0 is below 1"),
     ],
 )

@@ -43,7 +43,7 @@ def numbers(check: Check) -> list[float]:
         ("mnist-8k", health.pruning_check, True, "It saved 422 of 3,000 epochs (14%)."),
         ("unpruned", health.pruning_check, None, "This search did not prune."),
         ("mnist-8k", health.start_check, False, "better with a probability of 75%"),
-        ("unpruned", health.start_check, False, "The winner, trial 1, is one of them."),
+        ("unpruned", health.start_check, False, "The winner, trial 1, is one of those."),
         ("mnist-8k", health.range_check, True, "The 20 best trials"),
         ("unpruned", health.range_check, True, "The 8 best trials"),
     ],

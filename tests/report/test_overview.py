@@ -117,5 +117,5 @@ def test_trials_are_told_with_their_training(
     stopped = next(t for t in record.trials() if t.state.name == "PRUNED")
     told = lines_of(published, "inspect", f"mnist-8k:{stopped.number}")[-1]
     epochs = len(stopped.user_attrs["curve"])
-    assert told.startswith(f"Trial {stopped.number} is pruned after {epochs} epoch")
+    assert told.startswith(f"Trial {stopped.number} was stopped after {epochs} epoch")
     assert nas_mnist("inspect", "c4rn-g-c10k1").out.splitlines()[-1].strip() == "c4rn-g-c10k1"

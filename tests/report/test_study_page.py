@@ -187,7 +187,9 @@ def test_without_the_winners_weights(digits_search: Search, tmp_path: Path) -> N
     shutil.rmtree(tmp_path / "studies" / "demo")
     done = runner(tmp_path)("report", "demo", "-o", "r.html")
     assert done.code == 0
-    assert re.fullmatch(r"without what .*: its weights are not in .*\nwrote r.html\n", done.err)
+    assert re.fullmatch(
+        r"the report leaves out .*: its weights are not in .*\nwrote r.html\n", done.err
+    )
     text = (tmp_path / "r.html").read_text()
     assert "the winner&#39;s weights are not at hand" in text
     assert "Health checks" in text
