@@ -167,6 +167,8 @@ def test_a_study_of_the_command_line(digits_search: Search, tmp_path: Path) -> N
     url = f"sqlite:///{digits_search.folder}/studies/demo.db"
     study = nas_mnist.load_study("demo", url)
     winner = study.winner()
+    assert re.fullmatch(r"<trial \d+ of demo, [\d,]+ parameters>", repr(winner))
+    assert max(len(repr(trial)) for trial in study.front()) < 2000  # without its curve
     frame = study.to_pandas()
     assert len(frame) == 12
     best = frame[frame.on_front].estimate.max()

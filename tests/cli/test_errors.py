@@ -180,6 +180,11 @@ def test_a_study_of_another_request(copied_search: Search, change: list[str], me
     [
         (["front", "other", "--storage", "sqlite:///studies/demo.db"], 2, "it has 'demo'"),
         (["inspect", "demo:99"], 2, "has no network of a trial 99"),
+        (
+            ["inspect", "demos"],
+            2,
+            "'demos' is no study; `nas-mnist studies` lists them, such as de",
+        ),
         (["export", "demo", "-o", "w.py", "--trial", "99"], 2, "has no completed trial 99"),
         (["export", "demo", "-o", "w.py", "--at-least", "100"], 2, "no network that has 100% on"),
         (["export", "demo", "-o", "studies/demo.db/w.py"], 2, "studies/demo.db"),

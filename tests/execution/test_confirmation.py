@@ -292,9 +292,11 @@ def test_other_images_are_refused(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, copy)
     record = study_in(copy)
     record.study.set_user_attr("normalization", [0.1, 0.2])
-    done = runner(copy)("confirm", "demo")
-    assert done.code == 2
-    assert "was made on other images of digits" in done.err
+    for asked in (("confirm", "demo"), ("search", "--study", "demo", "--trials", "1000")):
+        done = runner(copy)(*asked)
+        assert done.code == 2
+        assert "was made on other images of digits; give the same --data-dir" in done.err
+    assert len(study_in(copy).trials()) < 1000
 
 
 def test_a_confirmation_is_that_which_the_search_was_asked_for(tmp_path: Path) -> None:
