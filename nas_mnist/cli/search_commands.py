@@ -36,7 +36,7 @@ def search(
     from nas_mnist.execution.creation import resolve_request
     from nas_mnist.execution.reruns import finished_reruns
     from nas_mnist.execution.run import NOTHING_COMPLETED, prepare_search, run_reruns, run_search
-    from nas_mnist.execution.store import naming
+    from nas_mnist.execution.store import storage_option
     from nas_mnist.report.progress import show_progress, time_is_up
     from nas_mnist.report.tables import counted
     from nas_mnist.training.recipe import parse_settings
@@ -52,7 +52,7 @@ def search(
             request = request.changed(workers=launcher.slots)
         _results_folder(request)
         record = prepare_search(request, launcher=launcher)
-        watched = f"{record.name}{naming(record.name, request.storage)}"
+        watched = f"{record.name}{storage_option(record.name, request.storage)}"
         trials, workers = counted(request.trials, "trial"), counted(request.workers, "worker")
         if ray is None:
             from nas_mnist.training.device import named, resolve_device, unused_gpu

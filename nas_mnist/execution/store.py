@@ -122,8 +122,8 @@ def shown(url: str | URL) -> str:
     return parse_url(url).render_as_string(hide_password=True)
 
 
-def naming(study: str, url: str) -> str:
-    """What a command must say of a study's storage, behind a space; "" if it looks there anyway."""
+def storage_option(study: str, url: str) -> str:
+    """The --storage that a command on this study needs, behind a space; "" where it needs none."""
     known = default_storage(study), os.environ.get("NAS_MNIST_STORAGE")
     return "" if url in known else f" --storage {shown(url)}"
 

@@ -16,7 +16,7 @@ from nas_mnist.execution.confirmation import (
     of_front,
 )
 from nas_mnist.execution.records import StudyRecord, reading
-from nas_mnist.execution.store import naming
+from nas_mnist.execution.store import storage_option
 from nas_mnist.report import tables
 from nas_mnist.report.claims import claims
 from nas_mnist.report.front_table import (
@@ -72,7 +72,7 @@ def front_overview(
     parts: list[Table | str] = [tables.text_table(front_title(record, within), rows)]
     parts.append(_first_caption(record, shown))
     if winner and not has_room:
-        any_other = f"{record.name}:TRIAL{naming(record.name, record.url)}"
+        any_other = f"{record.name}:TRIAL{storage_option(record.name, record.url)}"
         trial, others = winner.trial, f"`nas-mnist inspect {any_other}` shows any other"
         size = f"{trial.architecture.parameters:,} parameters"
         parts.append(f"{_best(within)}: trial {trial.number}, {size}; {others}.\n{trial.notation}")
