@@ -133,8 +133,8 @@ def test_rooms_are_small() -> None:
     # 8,000 and 60 held until the kernels came, the readers of pictures, choice under noise, what
     # each decision buys, the model card, a report that answers, studies side by side,
     # and callbacks.
-    assert sum(SIZES.values()) <= 13_550
-    assert len(MODULES) <= 88
+    assert sum(SIZES.values()) <= 13_700
+    assert len(MODULES) <= 89
     assert sum(size for file, size in SIZES.items() if file.parent.name == "search") <= 1300
 
 

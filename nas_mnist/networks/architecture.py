@@ -8,6 +8,7 @@ and ten scores. The README has all letters.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from nas_mnist.errors import ArchitectureError, RequestError
 from nas_mnist.networks import layers as runs
 from nas_mnist.networks.layers import INPUT_SHAPE, MAX_CLASSES, MAX_LAYERS, Layer, Shape, shortened
+from nas_mnist.networks.layers.views import VIEWS, average
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,7 +33,7 @@ class LayerCost(NamedTuple):
     input_shape: Shape
     output_shape: Shape
     parameters: int
-    macs: int
+    macs: int  # of all views together, behind a layer that makes several
     receptive_field: int  # side, in pixels, of the square that one output value depends on
 
 
@@ -50,7 +52,7 @@ class Architecture:
                 raise ArchitectureError(f"{layer!r} is no Layer; `parse_notation` reads notations")
         if not 1 <= len(layers) <= MAX_LAYERS:
             raise ArchitectureError(f"{len(layers)} layers are not within 1 to {MAX_LAYERS}")
-        shape, window = INPUT_SHAPE, (1, 1)
+        shape, window, views = INPUT_SHAPE, (1, 1), 1
         costs = []
         for number, layer in enumerate(layers, start=1):
             try:
@@ -58,9 +60,13 @@ class Architecture:
             except ArchitectureError as error:
                 raise ArchitectureError(f"layer {number} ({layer.op}): {error}") from None
             window = runs.wider(window, layer.window(shape))
-            known = layer.output_shape(shape), layer.parameters(shape), layer.macs(shape)
+            macs = layer.macs(shape) * views
+            known = layer.output_shape(shape), layer.parameters(shape), macs
+            views *= layer.copies()
             costs.append(LayerCost(layer, shape, *known, window[0]))
             shape = known[0]
+        if views > VIEWS:
+            raise ArchitectureError("a network has at most one layer of views")
         object.__setattr__(self, "layers", layers)
         object.__setattr__(self, "costs", tuple(costs))
         if (total := self.parameters) > MAX_PARAMETERS:
@@ -80,6 +86,16 @@ class Architecture:
     @property
     def classes(self) -> int:
         return self.costs[-1].output_shape[0]
+
+    @property
+    def entry(self) -> int:
+        """How many of its first layers training images pass once, before they are augmented."""
+        return next(n for n, layer in enumerate(self.layers) if not layer.prepares)
+
+    @property
+    def views(self) -> int:
+        """How many times it looks at an image in evaluation, whose scores it averages."""
+        return math.prod(layer.copies() for layer in self.layers)
 
     @property
     def parameters(self) -> int:
@@ -132,6 +148,8 @@ def build_network(architecture: Architecture | str) -> nn.Sequential:
     costs = zip(runs.layer_names(architecture.layers), architecture.costs, strict=True)
     modules = OrderedDict((name, cost.layer.module(cost.input_shape)) for name, cost in costs)
     modules["flatten"] = nn.Flatten()
+    if architecture.views > 1:
+        modules["average"] = average()
     return nn.Sequential(modules)
 
 

@@ -170,7 +170,7 @@ def module_source(
         **{"title": plain(title), "table": "\n".join(table)},
         **{"folder": folder, "light_on_dark": dataset in _LIGHT_ON_DARK},
         facts="\n".join(f"    {name + ':':<12}{plain(text)}" for name, text in facts.items()),
-        **{"classes": network.classes, "last": network.classes - 1},
+        **{"classes": network.classes, "last": network.classes - 1, "views": network.views},
         **{"mean": normalization[0], "std": normalization[1]},
         functions="".join(f"\n\n{text}" for text in functions),
         layers=indent("\n".join(made), " " * 8),

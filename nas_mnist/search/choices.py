@@ -8,6 +8,7 @@ import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from nas_mnist.networks.layers.deskew import Deskew
+from nas_mnist.networks.layers.views import Views
 from nas_mnist.networks.skeleton import Template
 
 Point: TypeAlias = Mapping[str, Any]  # a value for each choice, by its name
@@ -112,10 +113,21 @@ class Kernel(Choice):
 
 
 class Deskewed(Choice):
-    """Whether each image is centred and made upright first, which costs no parameters."""
+    """Whether each image is centred, made upright and sized first, which costs no parameters."""
 
     def apply(self, template: Template, value: Any) -> Template:
-        return replace(template, entry=(Deskew(),) if value else ())
+        return replace(template, entry=(Deskew(sized=True),) if value else ())
+
+    def simpler(self, point: Point) -> Any | None:
+        return None
+
+
+class SeenOften(Choice):
+    """Whether the network averages views of an image in evaluation; no parameters either."""
+
+    def apply(self, template: Template, value: Any) -> Template:
+        entry = (*template.entry, Views()) if value else template.entry
+        return replace(template, entry=entry)
 
     def simpler(self, point: Point) -> Any | None:
         return None
@@ -141,6 +153,7 @@ DEFAULT_CHOICES: tuple[Choice, ...] = (
     Kernel("kernel", CategoricalDistribution((3, 5)), 3),
     BlockSetting("dropout", _DROPOUT, 0.0, "dropout", rank=9),  # last: it costs nothing
     Deskewed("deskew", CategoricalDistribution((False, True)), False),
+    SeenOften("views", CategoricalDistribution((False, True)), False),
     OfTraining("peak_learning_rate", FloatDistribution(0.05, 0.8, log=True), 0.1),
     OfTraining("fill", FloatDistribution(0.1, 1.0, log=True), 1.0),
 )

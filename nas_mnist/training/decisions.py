@@ -15,6 +15,7 @@ from nas_mnist.networks.layers.composite import Repeat, Residual, SqueezeExcite
 from nas_mnist.networks.layers.convolution import BatchNorm, DepthwiseConv, Dropout, MaxPool, ReLU
 from nas_mnist.networks.layers.deskew import Deskew
 from nas_mnist.networks.layers.smooth import AntiAliasedPool, SiLU
+from nas_mnist.networks.layers.views import Views
 from nas_mnist.networks.resizing import as_wide_as, refitted, widened
 from nas_mnist.training.recipe import Augmentation, Recipe
 
@@ -152,6 +153,7 @@ DECISIONS = (
         "norm-scale", "with the scales of the norms", _each(_scaled), made="norms without scales"
     ),
     Decision("deskew", "without deskewing", to.without(Deskew), made="deskewing"),
+    Decision("views", "looking at each image once", to.without(Views), made="several views"),
     Decision(
         "augmentation",
         "without augmentation",

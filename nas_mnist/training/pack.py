@@ -77,7 +77,8 @@ class Pack:
         precision = self.precision or resolve_precision("auto", self.device)
         self._low = precision == torch.bfloat16
         self._dtype = torch.float64 if precision == torch.float64 else torch.float32
-        self.train, self.held_out = self.train.to(self.device), self.held_out.to(self.device)
+        self.train = trainer.prepared(self.members[0].architecture, self.train.to(self.device))
+        self.held_out = self.held_out.to(self.device)
         self._steps, self._size = trainer.batches_of(len(self.train), self._recipe)
         where = self.device, self._dtype
         networks = [trainer.initial_network(own, seed, *where) for own, _, seed in self.members]

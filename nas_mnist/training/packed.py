@@ -16,6 +16,7 @@ from torch.optim.sgd import sgd
 
 from nas_mnist.networks.architecture import Architecture
 from nas_mnist.networks.layers import INPUT_SHAPE, with_shapes
+from nas_mnist.networks.layers.views import averaged
 from nas_mnist.networks.packing import PackedRun
 from nas_mnist.training.recipe import Recipe
 from nas_mnist.training.trainer import make_optimizer
@@ -82,7 +83,7 @@ class PackedNetwork:
         """`compiled`: that module, to run by its kernels."""
         self._layers = [list(with_shapes(own.layers, INPUT_SHAPE)) for own in architectures]
         self._modules = [list(network.children())[: len(self._layers[0])] for network in networks]
-        self._classes = architectures[0].classes
+        self._first = architectures[0]
         self.parameters = PackedValues([list(net.parameters()) for net in networks])
         statistics = [[b for b in net.buffers() if b.is_floating_point()] for net in networks]
         self._statistics = PackedValues(statistics) if statistics[0] else None
@@ -109,15 +110,20 @@ class PackedNetwork:
 
     def run(self, images: Tensor, folds: int, weights: Sequence[Tensor], training: bool) -> Tensor:
         """Class scores as `by_member` has them: (batch / folds, folds, members, classes). `images`:
-        (members x batch, 1, 28, 28), normalized; each network's batch is split into so many folds,
-        and one batch all the same. `weights`: the parameters side by side."""
+        (members x batch, 1, 28, 28), normalized, and in training `prepared` before; each network's
+        batch is split into so many folds, and one batch all the same. `weights`: the parameters
+        side by side."""
         members = len(self._modules)
         images = by_member(images, members, folds).flatten(1, 3)
         images = images.contiguous(memory_format=torch.channels_last)
         state = iter(weights), iter(self.running)
         run = PackedRun(*state, members, folds, training, self._compiled)
-        scores = run.sequence(images, self._layers, self._modules)
-        return scores.view(len(scores), folds, members, -1)[..., : self._classes]
+        start = self._first.entry if training else 0
+        layers, modules = ([own[start:] for own in all_] for all_ in (self._layers, self._modules))
+        scores = run.sequence(images, layers, modules)
+        if not training and self._first.views > 1:
+            scores = averaged(scores)
+        return scores.view(len(scores), folds, members, -1)[..., : self._first.classes]
 
 
 def by_member(values: Tensor, members: int, folds: int) -> Tensor:

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from nas_mnist.errors import DivergedError, RequestError
 from nas_mnist.lookup import find
 from nas_mnist.networks.architecture import Architecture, build_network
+from nas_mnist.networks.layers import INPUT_SHAPE
 from nas_mnist.training.datasets import Images, Normalization
 from nas_mnist.training.recipe import OPTIMIZERS, Augmentation, Recipe, derived_seed
 
@@ -71,13 +72,15 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.device = torch.device(self.device)  # a name does as well
-        self.train, self.held_out = self.train.to(self.device), self.held_out.to(self.device)
+        self.train = prepared(self.architecture, self.train.to(self.device))
+        self.held_out = self.held_out.to(self.device)
         trained = initial_network(self.architecture, self.seed, self.device, self.precision)
         self._trained = trained
         self.network = copy.deepcopy(trained) if self.recipe.average_epochs > 0 else trained
 
     def __iter__(self) -> Iterator[EpochRecord]:
         recipe, device, network = self.recipe, self.device, self._trained
+        behind = network[self.architecture.entry :]
         steps, size = batches_of(len(self.train), recipe)
         rates, shares = recipe.learning_rates(steps), recipe.average_shares(steps)
         optimizer = make_optimizer(recipe, network.parameters(), rates[0])
@@ -96,7 +99,7 @@ class Trainer:
                     labels = self.train.labels[indices[step]]
                     images = self.train.images[indices[step]].float() / 255
                     images = augment(images, recipe.augmentation, changes[step])
-                    answers = network(normalized(images, self.normalization, self.precision))
+                    answers = behind(normalized(images, self.normalization, self.precision))
                     smoothing = recipe.label_smoothing
                     loss = functional.cross_entropy(answers, labels, label_smoothing=smoothing)
                     optimizer.zero_grad()
@@ -148,9 +151,20 @@ def make_optimizer(recipe: Recipe, parameters: Iterable[Tensor], rate: float) ->
     return made
 
 
+def prepared(architecture: Architecture, images: Images) -> Images:
+    """Images to train on as the network's first layers make them, those that come before the
+    augmentation (see `Layer.prepares`)."""
+    if not (entry := architecture.layers[: architecture.entry]):
+        return images
+    made = nn.Sequential(*(layer.module(INPUT_SHAPE) for layer in entry))
+    parts = (made(part.float()) for part in torch.split(images.images, 1000))
+    pixels = [part.round().clamp(0, 255).to(torch.uint8) for part in parts]
+    return Images(torch.cat(pixels), images.labels)
+
+
 def initial_network(
     architecture: Architecture, seed: int, device: torch.device, dtype: torch.dtype
-) -> nn.Module:
+) -> nn.Sequential:
     with seeded(device, seed, 0):
         return build_network(architecture).to(device, dtype)
 

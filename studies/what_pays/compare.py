@@ -26,6 +26,7 @@ from nas_mnist.networks.layers import Layer, convolution as op
 from nas_mnist.networks.layers.composite import Repeat, Residual
 from nas_mnist.networks.layers.deskew import Deskew
 from nas_mnist.networks.layers.smooth import AntiAliasedPool, SiLU
+from nas_mnist.networks.layers.views import Views
 from nas_mnist.networks.resizing import fit
 from nas_mnist.networks.skeleton import Block, Template
 from nas_mnist.processes import interrupts_held, process_pool
@@ -105,8 +106,8 @@ def _smoothly_pooled(template: Template) -> Template:
     return replace(template, pool=AntiAliasedPool())
 
 
-def _deskewed(template: Template) -> Template:
-    return replace(template, entry=(Deskew(),))
+def _entered(layer: Layer) -> Callable[[Template], Template]:
+    return lambda template: replace(template, entry=(*template.entry, layer))
 
 
 _UNSCALED = (op.ReLU(), op.BatchNorm(scale=False))
@@ -114,7 +115,9 @@ _WEAKER = {"augmentation": {"rotation": 5.0, "shift": 0.7, "scale": 0.03}}
 _HARDER = {"augmentation": {"rotation": 5.0, "shift": 1.5, "scale": 0.12, "shear": 8.0}}
 CHANGES = {
     "none": Change(),
-    "deskew": Change([_deskewed]),
+    "deskew": Change([_entered(Deskew())]),
+    "deskew-sized": Change([_entered(Deskew(sized=True))]),
+    "views": Change([_entered(Views())]),
     "unscaled": Change([_blocks(tail=_UNSCALED)]),
     "norm-first": Change([_blocks(tail=_UNSCALED[::-1])]),
     "kernel-5": Change([_windows(3, 5, 5)], bases=("separable",)),

@@ -55,9 +55,29 @@ def test_real_digits_are_upright() -> None:
     assert after < before / 5
 
 
-def test_a_blank_image_stays_blank() -> None:
+def spreads(image: Tensor) -> tuple[float, float]:
+    """Deviations of the ink along rows and columns, in halves of the side."""
+    place = (torch.arange(28.0) - 13.5) / 14
+    shares = image / image.sum()
+    return tuple(
+        float((own @ place**2 - (own @ place) ** 2).sqrt())
+        for own in (shares.sum(0), shares.sum(1))
+    )
+
+
+@pytest.mark.parametrize("shear", [0.0, 0.4])
+def test_a_size_goes_half_of_the_way(shear: float) -> None:
+    image = slanted(shear, 1, -1)
+    width, height = spreads(slanted(0, 0, 0))
+    found = spreads(deskew(image[None, None], sized=True)[0, 0])
+    assert found == pytest.approx(((width * 0.243) ** 0.5, (height * 0.39) ** 0.5), rel=0.05)
+    assert spreads(deskew(image[None, None])[0, 0]) == pytest.approx((width, height), rel=0.05)
+
+
+@pytest.mark.parametrize("sized", [False, True])
+def test_a_blank_image_stays_blank(sized: bool) -> None:
     blank = torch.full((2, 3, 28, 28), -0.4)
-    assert torch.equal(deskew(blank), blank)
+    assert torch.equal(deskew(blank, sized), blank)
 
 
 def test_each_channel_is_an_image() -> None:
@@ -67,6 +87,6 @@ def test_each_channel_is_an_image() -> None:
 
 
 def test_it_costs_nothing() -> None:
-    plain, upright = map(parse_notation, ("c6rn-g-c10k1", "u-c6rn-g-c10k1"))
+    plain, upright = map(parse_notation, ("c6rn-g-c10k1", "u1-c6rn-g-c10k1"))
     assert (upright.parameters, upright.macs) == (plain.parameters, plain.macs)
     assert upright.receptive_field == plain.receptive_field

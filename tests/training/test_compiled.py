@@ -32,7 +32,7 @@ NETWORKS = {
     "norm without scale": "c6rn0-m2-dc9k1rn0-g-c10k1",
     "smooth": "c6in-a2-c4rn-a2-c5p1-g-c10k1",
     "repeated": "c6rn-w3[dp1-c6k1rn0-m2]-w2c6p1-g-c10k1",
-    "deskewed": "u-c6rn-m2-g-c10k1",
+    "deskewed, several views": "u1-v-c6rn-m2-g-c10k1",
 }
 
 

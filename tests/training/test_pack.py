@@ -71,6 +71,7 @@ NOTATIONS = {
     ],
     "fallback": ["c6rn-[q0.5c6p1n]-m2-c8rq2-g-c10k1", "c4rn-[q0.5c4p1n]-m2-c9rq2-g-c10k1"],
     "deskewed, norms unscaled": ["u-c6rn0-m2-dc9k1rn0-g-c10k1", "u-c5rn0-m2-dc4k1rn0-g-c10k1"],
+    "views": ["u1-v-c6rn-m2-dc9k1rn-g-c10k1", "u1-v-c5rn-m2-dc4k1rn-g-c10k1"],
     "smooth": ["c6in0-a2-dc9k1in-g-c10k1", "c4in0-a2-dc3k1in-g-c10k1"],
     "normed head": ["c4p1rn-m2-c6rn-g-c10k1-n", "c7p1rn-m2-c2rn-g-c10k1-n"],
 }
@@ -127,7 +128,7 @@ def furthest(first: nn.Module, second: nn.Module) -> float:
         # Not with adamw: behind a norm a constant channel has no gradient but rounding, which
         # Adam divides by its own size, so that any two orders of summation part at once.
         *(("separable", "sgd"), ("normed head", "sgd")),
-        *(("deskewed, norms unscaled", "sgd"), ("smooth", "sgd")),
+        *(("deskewed, norms unscaled", "sgd"), ("views", "sgd"), ("smooth", "sgd")),
         *(
             ("squeeze-excite", "sgd"),
             ("residual", "sgd"),

@@ -10,7 +10,8 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from nas_mnist.errors import DivergedError, RequestError
 from nas_mnist.networks.architecture import parse_notation
-from nas_mnist.training.datasets import Dataset, split_dataset
+from nas_mnist.networks.layers.deskew import deskew
+from nas_mnist.training.datasets import Dataset, Images, split_dataset
 from nas_mnist.training.device import resolve_device
 from nas_mnist.training.recipe import Augmentation, Recipe, derived_seed
 from nas_mnist.training.runs import mean_and_sd, train_runs
@@ -117,6 +118,24 @@ def test_averaging_steadies_the_curve(mnist: Dataset) -> None:
         curves[epochs] = [record.accuracy for record in trained(mnist, recipe, samples=2000)]
     for figure in (min, statistics.fmean):
         assert figure(curves[0.5][2:]) > figure(curves[0.0][2:])
+
+
+def test_images_are_made_upright_before_they_are_augmented(digits: Dataset) -> None:
+    """The network is the one that upright images give to the layers behind."""
+    train, held_out = split_dataset(digits, 0, 320)
+    pixels = deskew(train.images.float(), sized=True).round().clamp(0, 255).to(torch.uint8)
+    settings = {"normalization": digits.normalization, "seed": 3, "device": torch.device("cpu")}
+    found = []
+    for notation, images in (
+        ("u1-v-c6rn-g-c10k1", train),
+        ("c6rn-g-c10k1", Images(pixels, train.labels)),
+    ):
+        architecture, recipe = parse_notation(notation), Recipe(epochs=1, batch_size=32)
+        trainer = Trainer(architecture, recipe, images, held_out, **settings)
+        list(trainer)
+        found.append(list(trainer.network.parameters()))
+    for ours, theirs in zip(*found, strict=True):
+        assert torch.equal(ours, theirs)
 
 
 def test_torchs_generator_is_left_alone(digits: Dataset) -> None:

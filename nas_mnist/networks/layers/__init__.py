@@ -41,6 +41,7 @@ class Layer:
     widths: ClassVar[tuple[str, ...]] = ()  # names of its fields that are numbers of channels
     torch_class: ClassVar[str] = ""  # name in torch.nn
     torch_function: ClassVar[str] = ""  # name in torch.nn.functional, of the same arguments
+    prepares: ClassVar[bool] = False  # at the start of a network: before images are augmented
 
     def __init_subclass__(cls) -> None:
         if "op" not in cls.__dict__:
@@ -75,6 +76,10 @@ class Layer:
     def window(self, shape: Shape) -> tuple[int, int]:
         """Side of the window that one output value sees, and its stride, in input values."""
         return 1, 1
+
+    def copies(self) -> int:
+        """How many images it makes of each one in evaluation: the network averages their scores."""
+        return 1
 
     def topology(self) -> Layer:
         """The layer without its widths; layers of one topology can be trained as one."""

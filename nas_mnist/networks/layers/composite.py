@@ -43,6 +43,8 @@ class Composite(Layer):
     def check(self, shape: Shape) -> None:
         for layer, seen in self.applied(shape):
             layer.check(seen)
+            if layer.copies() > 1:
+                raise ArchitectureError(f"layer {layer.op!r} cannot stand within another")
 
     def output_shape(self, shape: Shape) -> Shape:
         *_, (last, seen) = self.applied(shape)
