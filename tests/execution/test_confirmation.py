@@ -46,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with."""
     folder = tmp_path_factory.mktemp("confirmed")
     done = runner(folder)(
-        *("search", "--dataset", "digits", "--study", "demo", "--budget", "1000", "--trials", "4"),
+        *("search", "--dataset", "digits", "--study", "demo", "--budget", "1000", "--trials", "3"),
         *("--epochs", str(EPOCHS), "--train-samples", "200", "--pruner", "none", "--no-confirm"),
         *("--workers", "1"),
     )
