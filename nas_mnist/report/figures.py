@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import plotly.graph_objects as go
 
+from nas_mnist.execution import confirmation
 from nas_mnist.execution.confirmation import Candidate, Confirmed, candidates, chosen
-from nas_mnist.execution.estimates import estimates, front
+from nas_mnist.execution.estimates import estimates
 from nas_mnist.execution.records import StudyRecord, TrialRecord
 from nas_mnist.networks.architecture import Architecture, format_notation
 from nas_mnist.networks.references import Reference, references
@@ -71,8 +72,10 @@ def front_figure(record: StudyRecord, reproduced: Sequence[Reproduced] = ()) -> 
     Once networks are confirmed, it is a line of mean test accuracies through those that were chosen
     by validation, and the band is what the search expected of them.
     """
-    shown, best, budget = candidates(record), chosen(record), record.spec.budget
-    on_front = {trial.number for trial in front(record)}
+    # Of one moment: a trial may end meanwhile.
+    shown, budget = candidates(record), record.spec.budget
+    best = confirmation.most_accurate(shown) or chosen(record)  # which says that there is none yet
+    on_front = {entry.trial.number for entry in confirmation.of_front(shown)}
     confirmed = {entry.trial.number: entry.confirmed for entry in shown if entry.confirmed}
     believed: Mapping[int, Any] = claims(record) if confirmed else estimates(record)
     expected = {
