@@ -8,7 +8,6 @@ and ten scores. The README has all letters.
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from nas_mnist.errors import ArchitectureError, RequestError
 from nas_mnist.networks import layers as runs
 from nas_mnist.networks.layers import INPUT_SHAPE, MAX_CLASSES, MAX_LAYERS, Layer, Shape, shortened
-from nas_mnist.networks.layers.views import VIEWS, average
+from nas_mnist.networks.layers.views import average
 
 if TYPE_CHECKING:
     from torch import nn
@@ -62,11 +61,11 @@ class Architecture:
             window = runs.wider(window, layer.window(shape))
             macs = layer.macs(shape) * views
             known = layer.output_shape(shape), layer.parameters(shape), macs
+            if views > 1 and layer.copies() > 1:
+                raise ArchitectureError("a network has at most one layer of views")
             views *= layer.copies()
             costs.append(LayerCost(layer, shape, *known, window[0]))
             shape = known[0]
-        if views > VIEWS:
-            raise ArchitectureError("a network has at most one layer of views")
         object.__setattr__(self, "layers", layers)
         object.__setattr__(self, "costs", tuple(costs))
         if (total := self.parameters) > MAX_PARAMETERS:
@@ -95,7 +94,7 @@ class Architecture:
     @property
     def views(self) -> int:
         """How many times it looks at an image in evaluation, whose scores it averages."""
-        return math.prod(layer.copies() for layer in self.layers)
+        return max(layer.copies() for layer in self.layers)
 
     @property
     def parameters(self) -> int:
@@ -149,7 +148,7 @@ def build_network(architecture: Architecture | str) -> nn.Sequential:
     modules = OrderedDict((name, cost.layer.module(cost.input_shape)) for name, cost in costs)
     modules["flatten"] = nn.Flatten()
     if architecture.views > 1:
-        modules["average"] = average()
+        modules["average"] = average(architecture.views)
     return nn.Sequential(modules)
 
 

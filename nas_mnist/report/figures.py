@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from nas_mnist.execution import confirmation
-from nas_mnist.execution.confirmation import Candidate, Confirmed, candidates, chosen
+from nas_mnist.execution.confirmation import Candidate, Confirmed
 from nas_mnist.execution.estimates import estimates
 from nas_mnist.execution.records import StudyRecord, TrialRecord
 from nas_mnist.networks.architecture import Architecture, format_notation
@@ -73,8 +73,8 @@ def front_figure(record: StudyRecord, reproduced: Sequence[Reproduced] = ()) -> 
     by validation, and the band is what the search expected of them.
     """
     # Of one moment: a trial may end meanwhile.
-    shown, budget = candidates(record), record.spec.budget
-    best = confirmation.most_accurate(shown) or chosen(record)  # which says that there is none yet
+    shown, budget = confirmation.candidates(record), record.spec.budget
+    best = confirmation.most_accurate(shown) or confirmation.chosen(record)  # which raises
     on_front = {entry.trial.number for entry in confirmation.of_front(shown)}
     confirmed = {entry.trial.number: entry.confirmed for entry in shown if entry.confirmed}
     believed: Mapping[int, Any] = claims(record) if confirmed else estimates(record)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, TypeAlias
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from nas_mnist.networks.layers import Layer
 from nas_mnist.networks.layers.deskew import Deskew
 from nas_mnist.networks.layers.views import Views
 from nas_mnist.networks.skeleton import Template
@@ -22,6 +23,7 @@ _OF_WIDTH: dict[str, Any] = {"changes_topology": False}
 _SQUEEZE = CategoricalDistribution((0.0, 0.5, 0.75))
 _HEAD = CategoricalDistribution((0.0, 1.0, 2.0))
 _DROPOUT = FloatDistribution(0.0, 0.1, step=0.01)
+_EITHER = CategoricalDistribution((False, True))
 
 
 @dataclass(frozen=True)
@@ -112,22 +114,14 @@ class Kernel(Choice):
         return replace(template, blocks=(first, *(replace(own, kernel=value) for own in others)))
 
 
-class Deskewed(Choice):
-    """Whether each image is centred, made upright and sized first, which costs no parameters."""
+@dataclass(frozen=True)
+class Entry(Choice):
+    """Whether this layer, which costs no parameters, stands before the blocks."""
+
+    layer: Layer
 
     def apply(self, template: Template, value: Any) -> Template:
-        return replace(template, entry=(Deskew(sized=True),) if value else ())
-
-    def simpler(self, point: Point) -> Any | None:
-        return None
-
-
-class SeenOften(Choice):
-    """Whether the network averages views of an image in evaluation; no parameters either."""
-
-    def apply(self, template: Template, value: Any) -> Template:
-        entry = (*template.entry, Views()) if value else template.entry
-        return replace(template, entry=entry)
+        return replace(template, entry=(*template.entry, self.layer)) if value else template
 
     def simpler(self, point: Point) -> Any | None:
         return None
@@ -152,8 +146,8 @@ DEFAULT_CHOICES: tuple[Choice, ...] = (
     Convolutions("convolution", CategoricalDistribution(CONVOLUTIONS), "dense", "kind", rank=8),
     Kernel("kernel", CategoricalDistribution((3, 5)), 3),
     BlockSetting("dropout", _DROPOUT, 0.0, "dropout", rank=9),  # last: it costs nothing
-    Deskewed("deskew", CategoricalDistribution((False, True)), False),
-    SeenOften("views", CategoricalDistribution((False, True)), False),
+    Entry("deskew", _EITHER, False, Deskew(sized=True)),
+    Entry("views", _EITHER, False, Views()),
     OfTraining("peak_learning_rate", FloatDistribution(0.05, 0.8, log=True), 0.1),
     OfTraining("fill", FloatDistribution(0.1, 1.0, log=True), 1.0),
 )

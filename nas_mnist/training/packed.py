@@ -119,10 +119,10 @@ class PackedNetwork:
         state = iter(weights), iter(self.running)
         run = PackedRun(*state, members, folds, training, self._compiled)
         start = self._first.entry if training else 0
-        layers, modules = ([own[start:] for own in all_] for all_ in (self._layers, self._modules))
-        scores = run.sequence(images, layers, modules)
+        layers = [own[start:] for own in self._layers]
+        scores = run.sequence(images, layers, [own[start:] for own in self._modules])
         if not training and self._first.views > 1:
-            scores = averaged(scores)
+            scores = averaged(scores, self._first.views)
         return scores.view(len(scores), folds, members, -1)[..., : self._first.classes]
 
 

@@ -15,8 +15,8 @@ from optuna.trial import FrozenTrial
 from tests.conftest import CommandLine, runner
 from tests.execution.finished import DIGITS, check_finished, started, trials, url_of
 
-KILLS = 8
-TOTAL = 16
+KILLS = 20
+TOTAL = 25
 
 
 def workers_of(folder: Path) -> list[int]:

@@ -1,4 +1,4 @@
-"""Several views of an image: each held against moments, and the network against each of them."""
+"""Views of an image, each held against a stroke changed alike, and a network against them all."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ rule, costs, window, notation, torch module, batched forward and lines of an exp
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,6 +25,7 @@ CLASSES, MAX_CLASSES = 10, 100
 # Far above any network here: no mistyped or hostile notation can ask for terabytes.
 MAX_CHANNELS, MAX_LAYERS, MAX_DEPTH = 1024, 256, 8
 _EXPRESSION = 72  # the longest of an exported file's forward
+_IMPORTS = "    import torch\n    from torch.nn import functional\n\n"  # of a layer's function
 LAYERS: dict[str, type[Layer]] = {}  # all layers by their `op`
 
 
@@ -41,7 +43,8 @@ class Layer:
     widths: ClassVar[tuple[str, ...]] = ()  # names of its fields that are numbers of channels
     torch_class: ClassVar[str] = ""  # name in torch.nn
     torch_function: ClassVar[str] = ""  # name in torch.nn.functional, of the same arguments
-    prepares: ClassVar[bool] = False  # at the start of a network: before images are augmented
+    # At the start of a network: before images are augmented. It has no parameters.
+    prepares: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         if "op" not in cls.__dict__:
@@ -226,6 +229,11 @@ def forward_lines(
         else:
             lines += own
     return [*lines, f"{writes} = {expression}"] if expression else lines
+
+
+def exported_function(function: Callable[..., Tensor]) -> str:
+    """Its text in an exported file, which imports torch and `functional` at its top."""
+    return inspect.getsource(function).replace(_IMPORTS, "")
 
 
 def wider(window: tuple[int, int], behind: tuple[int, int]) -> tuple[int, int]:

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nas_mnist.networks.layers import Layer, Shape
+from nas_mnist.networks.layers import Layer, Shape, exported_function
 from nas_mnist.networks.packing import PackedRun
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-
-_IMPORTS = """\
-    import torch
-    from torch.nn import functional
-
-"""
 
 
 def deskew(images: Tensor, sized: bool = False) -> Tensor:
@@ -86,4 +78,4 @@ class Deskew(Layer):
         return "deskew({}, sized=True)" if self.sized else "deskew({})"
 
     def functions(self) -> str:
-        return inspect.getsource(deskew).replace(_IMPORTS, "")  # the file has them at its top
+        return exported_function(deskew)

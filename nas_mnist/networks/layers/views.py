@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nas_mnist.networks.layers import Layer, Shape
+from nas_mnist.networks.layers import Layer, Shape, exported_function
 from nas_mnist.networks.packing import PackedRun
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-VIEWS = 5
-
-_IMPORTS = """\
-    import torch
-    from torch.nn import functional
-
-"""
 
 
 def views(images: Tensor) -> Tensor:
@@ -47,9 +38,9 @@ def views(images: Tensor) -> Tensor:
     return torch.cat(seen)
 
 
-def averaged(scores: Tensor) -> Tensor:
-    """The mean over the views, which lie one after another in the first dimension."""
-    return scores.view(VIEWS, -1, *scores.shape[1:]).mean(0)
+def averaged(scores: Tensor, count: int) -> Tensor:
+    """The mean over so many views, which lie one after another in the first dimension."""
+    return scores.view(count, -1, *scores.shape[1:]).mean(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +53,7 @@ class Views(Layer):
     pattern = example = form = "v"
 
     def copies(self) -> int:
-        return VIEWS
+        return 5
 
     def module(self, shape: Shape) -> nn.Module:
         from torch import nn
@@ -83,15 +74,15 @@ class Views(Layer):
         return [f"{writes} = {reads} if self.training else views({reads})"]
 
     def functions(self) -> str:
-        return inspect.getsource(views).replace(_IMPORTS, "")  # the file has them at its top
+        return exported_function(views)
 
 
-def average() -> nn.Module:
-    """What a network with views ends in."""
+def average(count: int) -> nn.Module:
+    """What a network with so many views ends in."""
     from torch import nn
 
     class Module(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            return x if self.training else averaged(x)
+            return x if self.training else averaged(x, count)
 
     return Module()
