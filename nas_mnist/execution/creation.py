@@ -42,12 +42,13 @@ def make_study(
     normalization: tuple[float, float],
     first: Sequence[dict[str, Any]] | None = None,
     precision: str = spec.AUTO,
+    class_names: Sequence[str] = (),
 ) -> StudyRecord:
     """The study of this request, made or continued, with trials in its queue. StudyError if a
     study of this name was made under other settings.
 
     `first` are points of the space for the first trials, `Space.first_points` unless given;
-    `precision` is a new study's unless the request names one.
+    `precision` is a new study's unless the request names one; `class_names` are for who reads it.
     """
     space = find_space(config.space, config.classes)
     sized = space.from_size(config.smallest, config.budget)
@@ -72,6 +73,7 @@ def make_study(
                 **{spec.CONFIG: settings, "split_seed": config.seed, "space": space.version()},
                 "versions": {"python": platform.python_version(), **own_versions},
                 "normalization": list(normalization),
+                "class_names": list(class_names),
                 FIRST: sized.first_points(config.limit()),
             }
             # Of several that make the study at once, one describes it, and all read that back.

@@ -85,6 +85,8 @@ class StudyRecord:
     """of Python and the packages that made it"""
     normalization: tuple[float, float]
     """mean and standard deviation of the training pixels, as shares of full brightness"""
+    class_names: tuple[str, ...] = ()
+    """of class 0, 1, ...; none if they have but numbers"""
 
     @classmethod
     def load(cls, name: str, url: str, artifact_dir: str = "") -> Self:
@@ -120,8 +122,10 @@ class StudyRecord:
                 settings["precision"] = next(filter(None, known), spec.AUTO)
             settings |= {name: asked[name] for name in spec.ASKED if asked is not None}
             versions = {str(name): str(text) for name, text in attrs["versions"].items()}
-            own = StudySpec(**settings)
-            return cls(study, storage, url, artifact_dir, own, versions, (mean, std))
+            own, names = StudySpec(**settings), tuple(map(str, attrs.get("class_names", ())))
+            if names and len(names) != own.classes:
+                raise ValueError("class_names")
+            return cls(study, storage, url, artifact_dir, own, versions, (mean, std), names)
         except _NONSENSE:
             made = "was not made by nas-mnist search, or by another version"
             raise StudyError(f"study {study.study_name!r} {made}") from None

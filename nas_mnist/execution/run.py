@@ -64,7 +64,8 @@ def prepare_search(
     dataset = load_dataset(config.dataset, config.data_dir)
     split_dataset(dataset, config.seed, config.train_samples)
     config = config.changed(classes=dataset.classes)
-    return make_study(config, dataset.normalization, first, best_precision(device))
+    precision, names = best_precision(device), dataset.class_names
+    return make_study(config, dataset.normalization, first, precision, names)
 
 
 def run_search(

@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import tempfile
 import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -47,7 +48,7 @@ def check_export(file: Path, *beside: str) -> None:
     try:
         there = [made for made in (file, *others) if made.exists()]
         folder = next(folder for folder in file.absolute().parents if folder.exists())
-        if not (folder.is_dir() and os.access(folder, os.W_OK)):
+        if not _may_make_files(folder):
             raise RequestError(f"{file}: nothing can be made in {folder}; choose another folder")
         for made in there:
             if not made.is_file():
@@ -57,6 +58,15 @@ def check_export(file: Path, *beside: str) -> None:
             raise RequestError(f"{there[0]} {said}; choose another name, or remove it")
     except OSError as error:
         raise RequestError(f"{file}: {reason(error)}; choose another name") from None
+
+
+def _may_make_files(folder: Path) -> bool:
+    """Tried: permissions alone do not tell of read-only disks, or of what is no real folder."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 def replace_files(contents: Mapping[Path, bytes]) -> None:

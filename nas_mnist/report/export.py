@@ -79,7 +79,7 @@ def export_run(
         "accuracy": f"{run.test_accuracy:.2f} % of {len(data.test):,} others, one run",
     }
     check_export(file)
-    source = module_source(network, data.name, data.normalization, facts)
+    source = module_source(network, data.name, data.normalization, facts, data.class_names)
     return _write(file, source, weights_file(run.network), {})
 
 
@@ -121,7 +121,8 @@ def load_weights(architecture: Architecture, weights: bytes) -> nn.Module:
 
 def _source(record: StudyRecord, network: Candidate) -> str:
     architecture, facts = network.trial.architecture, _facts(record, network)
-    return module_source(architecture, record.spec.dataset, record.normalization, facts)
+    dataset, normalization = record.spec.dataset, record.normalization
+    return module_source(architecture, dataset, normalization, facts, record.class_names)
 
 
 def _facts(record: StudyRecord, network: Candidate) -> dict[str, str]:
@@ -151,10 +152,15 @@ def _facts(record: StudyRecord, network: Candidate) -> dict[str, str]:
 
 
 def module_source(
-    network: Architecture, dataset: str, normalization: Sequence[float], facts: Mapping[str, str]
+    network: Architecture,
+    dataset: str,
+    normalization: Sequence[float],
+    facts: Mapping[str, str],
+    class_names: Sequence[str] = (),
 ) -> str:
     """The text of the module file, which loads the weights file of its own name; `facts`: what its
-    docstring says beside the layers, by name."""
+    docstring says beside the layers, by name; `class_names`: what it answers, in place of numbers.
+    """
     folder = DATASETS.get(dataset)
     rows, made = named_layer_rows(network), []
     for name, cost in zip(layer_names(network.layers), network.costs, strict=True):
@@ -171,6 +177,7 @@ def module_source(
         **{"folder": folder, "light_on_dark": dataset in _LIGHT_ON_DARK},
         facts="\n".join(f"    {name + ':':<12}{plain(text)}" for name, text in facts.items()),
         **{"classes": network.classes, "last": network.classes - 1, "views": network.views},
+        class_names="".join(f"    {name!a},\n" for name in class_names),
         **{"mean": normalization[0], "std": normalization[1]},
         functions="".join(f"\n\n{text}" for text in functions),
         layers=indent("\n".join(made), " " * 8),

@@ -236,13 +236,14 @@ def _mistakes(record: StudyRecord, winner: Candidate, dataset: Dataset) -> Mappi
     wrong = (answers != labels).nonzero().flatten().tolist()
     shown, right = wrong[:_MOST_IMAGES], 100 - 100 * len(wrong) / len(labels)
     told = f"{len(wrong)} of {len(labels):,} test images wrong, {right:.2f} % right."
-    figure = study_figures.confusion_figure(labels.tolist(), answers.tolist())
+    names = dataset.class_names or tuple(map(str, range(dataset.classes)))
+    figure = study_figures.confusion_figure(labels.tolist(), answers.tolist(), names)
     pictures = []
     for index in shown:
         file = io.BytesIO()  # dark on light, as it was written
         Image.fromarray(255 - images[index, 0].numpy()).save(file, "png")
         own = {"index": index, "png": base64.b64encode(file.getvalue()).decode()}
-        pictures.append({**own, "shown": int(labels[index]), "answered": int(answers[index])})
+        pictures.append({**own, "shown": names[labels[index]], "answered": names[answers[index]]})
     return {
         "text": f"Trained with seed {trained_run(winner).seed}: {told}",
         "figure": figure_json(figure),

@@ -95,17 +95,17 @@ def _bar_figure(
     return go.Figure(go.Bar(x=lengths, y=names, **style), box(120 + height * len(names), **axes))
 
 
-def confusion_figure(labels: Sequence[int], answers: Sequence[int]) -> go.Figure:
+def confusion_figure(
+    labels: Sequence[int], answers: Sequence[int], names: Sequence[str]
+) -> go.Figure:
     """Counts of what was shown and what was answered; right answers stand in the text alone, so
     that the colours are those of the mistakes."""
-    classes = 1 + max(*labels, *answers)
-    counts = np.zeros((classes, classes), dtype=int)
+    counts = np.zeros((len(names), len(names)), dtype=int)
     np.add.at(counts, (np.asarray(labels), np.asarray(answers)), 1)
-    names = [str(digit) for digit in range(classes)]
-    mistakes = np.where(np.eye(classes, dtype=bool), 0, counts).tolist()
+    mistakes = np.where(np.eye(len(names), dtype=bool), 0, counts).tolist()
     style = {"texttemplate": "%{text}", "colorscale": "OrRd", "showscale": False}
     style["hovertemplate"] = "shown %{y}, answered %{x}: %{text}<extra></extra>"
-    cells = go.Heatmap(z=mistakes, x=names, y=names, text=counts.tolist(), **style)
+    cells = go.Heatmap(z=mistakes, x=[*names], y=[*names], text=counts.tolist(), **style)
     answered = {"title": "answered", "type": "category", "side": "top"}
     shown = {"title": "shown", "type": "category", "autorange": "reversed"}
     return go.Figure(cells, box(560, xaxis=answered, yaxis=shown, margin={"t": 60, "r": 10}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,6 +54,8 @@ class Dataset:
     train: Images
     test: Images
     normalization: Normalization
+    class_names: tuple[str, ...] = ()
+    """of class 0, 1, ...; none if they have but numbers"""
 
     def __post_init__(self) -> None:
         train, test, said = len(self.train), len(self.test), f"--dataset {self.name}"
@@ -63,6 +66,8 @@ class Dataset:
             raise DataError(f"{said}: all images are of one class; two are the least")
         if not self.normalization.std > 0:
             raise DataError(f"{said}: all pixels are equal; there is nothing to learn from")
+        if self.class_names and len(self.class_names) != self.classes:
+            raise DataError(f"{said}: {len(self.class_names)} names for {self.classes} classes")
 
     @property
     def classes(self) -> int:
@@ -70,15 +75,22 @@ class Dataset:
 
     @classmethod
     def of(
-        cls, name: str, train_images: Any, train_labels: Any, test_images: Any, test_labels: Any
+        cls,
+        name: str,
+        train_images: Any,
+        train_labels: Any,
+        test_images: Any,
+        test_labels: Any,
+        class_names: Iterable[str] = (),
     ) -> Dataset:
         """A dataset of arrays or tensors: images (n, 28, 28) or (n, 1, 28, 28), whole numbers 0
-        to 255; labels (n,), whole numbers from 0. DataError for others."""
+        to 255; labels (n,), whole numbers from 0; what each class is called. DataError for
+        others."""
         try:
             train, test = _checked(train_images, train_labels), _checked(test_images, test_labels)
         except ValueError as error:
             raise DataError(f"dataset {name}: {error}; {_WANTED}") from None
-        return cls(name, train, test, _normalization(train.images))
+        return cls(name, train, test, _normalization(train.images), tuple(class_names))
 
 
 def load_dataset(name: str, data_dir: Path | str | None = None) -> Dataset:
@@ -87,11 +99,14 @@ def load_dataset(name: str, data_dir: Path | str | None = None) -> Dataset:
     nothing, DataError for files that are missing or damaged."""
     found = find("--dataset", name, DATASETS)
     if name in DATASETS:
+        class_names: tuple[str, ...] = ()
         if found:
             train, test = _idx_files(name, found, data_dir)
+        elif name == "digits":
+            train, test = _digits()
         else:
-            train, test = _digits() if name == "digits" else _pictures(data_folder(data_dir))
-        return Dataset(name, train, test, _normalization(train.images))
+            train, test, class_names = _pictures(data_folder(data_dir))
+        return Dataset(name, train, test, _normalization(train.images), class_names)
     if not (isinstance(found, Dataset) or callable(found)):
         said = f"{shortened(repr(found))} is no Dataset and not callable"
         raise RequestError(
@@ -110,7 +125,7 @@ def load_dataset(name: str, data_dir: Path | str | None = None) -> Dataset:
         train, test = (_checked(part.images, part.labels) for part in (own.train, own.test))
     except ValueError as error:
         raise DataError(f"--dataset {name}: {error}; {_WANTED}") from None
-    return Dataset(name, train, test, own.normalization)
+    return replace(own, name=name, train=train, test=test)
 
 
 def split_dataset(
@@ -209,9 +224,9 @@ def _idx_files(name: str, set_folder: str, data_dir: Path | str | None) -> tuple
         raise DataError(f"{said}; {way_out} with --data-dir") from None
 
 
-def _pictures(folder: Path) -> tuple[Images, Images]:
-    """A folder's pictures, in grey, resized; each of its folders is a class. Those in `test/`
-    test, if there is that and `train/`; else one in five."""
+def _pictures(folder: Path) -> tuple[Images, Images, tuple[str, ...]]:
+    """A folder's pictures, in grey, resized; each of its folders is a class, of its name. Those in
+    `test/` test, if there is that and `train/`; else one in five."""
     from nas_mnist.training.pictures import class_folders, read_pictures
 
     check_folder("--dataset folder", folder)
@@ -222,14 +237,14 @@ def _pictures(folder: Path) -> tuple[Images, Images]:
             (missing,) = {*parts} - {*there}
             raise DataError(f"there is {there[0]}, and no {missing}; make it, or name {there[0]}")
         if len(there) < 2:
-            images, labels, _ = read_pictures(folder)
-            return _one_in_five(_checked(images, labels))
+            images, labels, classes = read_pictures(folder)
+            return (*_one_in_five(_checked(images, labels)), tuple(classes))
         (*train, classes), (*test, others) = map(read_pictures, parts)
         if differing := sorted({*classes} ^ {*others}):
             raise DataError(
                 f"{differing[0]} is a class of only one of {' and '.join(map(str, parts))}"
             )
-        return _checked(*train), _checked(*test)
+        return _checked(*train), _checked(*test), tuple(classes)
     except OSError as error:
         raise DataError(f"--dataset folder: {error.filename}: {reason(error)}") from None
     except DataError as error:

@@ -46,6 +46,7 @@ FILE = "sqlite:///{}/demo.db"
         (["search", "--config", "one.toml"], 2, "one.toml: plugins must be a list, not 'own'"),
         (["search", "--config", "nul.toml"], 2, "--results-dir has a NUL character in it"),
         (["search", "--dataset", "digits", "--results-dir", "file/x"], 2, "file/x"),
+        (["search", "--dataset", "digits", "--results-dir", "/proc/x"], 2, "can be made in /proc"),
         (["train", "c4rn-g-c10k1", "--data-dir", "mistyped"], 2, "mistyped: No such folder"),
         (["train", "c4rn-g-c10k1", "-o", "net.txt"], 2, "net.txt must end in .py"),
         (["train", "c4rn-g-c10k1", "-o", "own.py"], 2, "own.py is there and was not exported by"),

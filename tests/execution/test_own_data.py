@@ -17,6 +17,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import nas_mnist
+from nas_mnist.errors import DataError
 from nas_mnist.execution.records import load_study
 from nas_mnist.report.export import module_source
 from nas_mnist.training.datasets import Dataset, load_dataset
@@ -56,8 +57,10 @@ def test_a_folder_of_pictures(pictures: Path, tmp_path: Path) -> None:
     picture = next((pictures / "four").iterdir())
     command = [sys.executable, "-W", "error", "winner.py", picture]
     answer = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
-    assert answer.stdout.strip() in {"0", "1", "2"}
+    assert answer.stdout.strip() in NAMES.values()
     assert run("report", "own", "-o", "own.html", "--data-dir", str(pictures)).code == 0
+    figures = (tmp_path / "own.html").read_text()
+    assert '"x":["four","one","seven"]' in figures
 
 
 def test_pictures_that_are_split_already(pictures: Path, tmp_path: Path) -> None:
@@ -165,13 +168,19 @@ def test_arrays_of_two_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     wanted = digits.target < 2
     pixels = np.repeat(np.repeat(digits.images[wanted] * 15, 4, 1), 4, 2)[:, 2:30, 2:30]
     pixels, labels = pixels.astype(np.uint8), digits.target[wanted]
-    own = Dataset.of("two", pixels[60:], labels[60:], pixels[:60], labels[:60])
+    arrays = pixels[60:], labels[60:], pixels[:60], labels[:60]
+    with pytest.raises(DataError, match="two: 1 names for 2 classes"):
+        Dataset.of("two", *arrays, class_names=["zero"])
+    own = Dataset.of("two", *arrays, class_names=["it's", "o'ne\n"])
     settings = {"epochs": 2, "workers": 1, "confirm": False, "progress": False}
     study = nas_mnist.search(own, 600, 2, **settings)
     assert study.name == "two-600"
     assert study.winner().architecture.classes == 2
     scores = study.winner().load()(torch.rand(3, 1, 28, 28))
     assert scores.shape == (3, 2)
+    namespace: dict[str, Any] = {"__file__": "own.py"}
+    exec((study.winner().export("own.py").with_suffix(".py")).read_text(), namespace)
+    assert namespace["CLASSES"] == ["it's", "o'ne\n"]
 
 
 def test_a_network_of_other_classes(pictures: Path, tmp_path: Path) -> None:

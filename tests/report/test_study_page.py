@@ -28,6 +28,8 @@ from nas_mnist.training.datasets import Dataset
 from tests.browser import look
 from tests.conftest import Search, runner
 
+DIGITS = [str(digit) for digit in range(10)]
+
 
 def check_drawn(file: Path, folder: Path, plots: int) -> str:
     seen, console = look(file.as_uri(), folder)
@@ -65,7 +67,7 @@ def test_every_kind_of_figure_is_drawn(digits_search: Search, tmp_path: Path) ->
         curves_figure(record),
         spending_figure(EpochUsage(100, 300, {1: 10, 4: 15}, 0, 0, 0), 15),
         importance_figure({"dropout": Importance(0.7, 0.5, 0.9), "pools": Importance(0.3, 0, 0.4)}),
-        confusion_figure([0, 1, 1, 9], [0, 1, 7, 9]),
+        confusion_figure([0, 1, 1, 9], [0, 1, 7, 9], DIGITS),
     ]
     file = tmp_path / "page.html"
     file.write_text(page("all", text="", figures=map(figure_json, figures)))
@@ -176,7 +178,7 @@ def test_spending_and_confusion_show_what_they_are_given() -> None:
         "stopped after epoch 1: 10 trials": 10,
         "stopped after epoch 4: 15 trials": 60,
     }
-    (heat,) = confusion_figure([0, 1, 1, 9], [0, 1, 7, 9]).data
+    (heat,) = confusion_figure([0, 1, 1, 9], [0, 1, 7, 9], DIGITS).data
     assert heat.text[1][7] == heat.z[1][7] == 1
     assert (heat.text[1][1], heat.z[1][1]) == (1, 0)
 
