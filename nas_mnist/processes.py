@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
@@ -33,23 +33,25 @@ if _FORKS:  # a fork of this process needs a template of its own
     os.register_at_fork(after_in_child=lambda: forkserver._forkserver.__init__())  # type: ignore[misc]
 
 
-def prepare(preload: str) -> BaseContext:
-    """What starts processes; their template, where there is one, imports a module meanwhile."""
+def prepare(preload: Sequence[str]) -> BaseContext:
+    """What starts processes; their template, where there is one, imports modules meanwhile."""
     if multiprocessing.current_process().daemon:
         said = "this process may start no others, as those of a multiprocessing.Pool"
         raise WorkerError(f"{said}; search in threads, or in a Process that is no daemon")
     if not _FORKS:
         return multiprocessing.get_context("spawn")
-    multiprocessing.set_forkserver_preload([preload])
+    multiprocessing.set_forkserver_preload([*preload])
     with interrupts_held(), _STARTS, _replaced(os.environ, ONE_THREAD):
         forkserver.ensure_running()
     return multiprocessing.get_context("forkserver")
 
 
-def start_process(preload: str, target: Callable[..., object], *arguments: object) -> BaseProcess:
+def start_process(
+    preload: Sequence[str], target: Callable[..., object], *arguments: object
+) -> BaseProcess:
     """A new process of one thread that calls a module's function, with this process's environment.
     It never hears Ctrl-C, and never imports the program's main module: a script needs no guard.
-    `preload` imports whatever such processes need. OSError if there can be no process."""
+    `preload` names modules that such processes need. OSError if there can be no process."""
     call = (target, arguments, dict(os.environ))
     deadline = time.monotonic() + _TRIES_SECONDS
     with interrupts_held():

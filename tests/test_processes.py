@@ -27,9 +27,9 @@ def test_a_process_starts_though_its_template_has_just_been_killed() -> None:
         os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)  # type: ignore[attr-defined]
 
     for _ in range(20):
-        processes.prepare("time")
+        processes.prepare(["time"])
         kill_template()
-        process = start_process("time", time.sleep, 0)
+        process = start_process(["time"], time.sleep, 0)
         process.join(60)
         assert process.exitcode == 0
     kill_template()  # others want what they preload
@@ -114,7 +114,7 @@ def test_threads_start_processes_side_by_side() -> None:
 
     def start() -> None:
         for _ in range(10):
-            start_process("time", time.sleep, 0).join(60)
+            start_process(["time"], time.sleep, 0).join(60)
 
     threads = [threading.Thread(target=start) for _ in range(4)]
     for thread in threads:
@@ -125,14 +125,14 @@ def test_threads_start_processes_side_by_side() -> None:
 
 
 def _starts_one() -> None:
-    process = start_process("time", time.sleep, 0)
+    process = start_process(["time"], time.sleep, 0)
     process.join(60)
     sys.exit(process.exitcode)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only there processes are forked")
 def test_a_fork_of_this_process_starts_processes_too() -> None:
-    processes.prepare("time")
+    processes.prepare(["time"])
     fork = multiprocessing.get_context("fork").Process(target=_starts_one)
     fork.start()
     fork.join(60)
@@ -142,4 +142,4 @@ def test_a_fork_of_this_process_starts_processes_too() -> None:
 def test_a_daemon_starts_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)  # type: ignore[attr-defined]
     with pytest.raises(WorkerError, match="search in threads, or in a Process that is no daemon"):
-        start_process("time", time.sleep, 0)
+        start_process(["time"], time.sleep, 0)

@@ -22,8 +22,9 @@ from nas_mnist.errors import INTERRUPTED, NasMnistError, RequestError, is_out_of
 from nas_mnist.execution.spec import SearchConfig, available_cores
 from nas_mnist.processes import exit_code, prepare, start_process
 
-# What the processes of this machine are forked from imports it once for all of them.
-_PRELOAD = "nas_mnist.execution.jobs"
+# What the processes of this machine are forked from imports these once for all of them. Optuna
+# imports alembic, and the digits scikit-learn, only when they are needed: a second in each worker.
+_PRELOAD = "nas_mnist.execution.jobs", "alembic", "sklearn.datasets"
 
 Order: TypeAlias = tuple[SearchConfig, str, bytes]
 """What a worker is told: the request, `search` or `confirm`, and `lookup.GIVEN`, pickled."""

@@ -138,6 +138,7 @@ class Space:
             simpler = ({**current, name: value} for name, value in options if value is not None)
             current = next(simpler, None)
 
+    @lru_cache(maxsize=8)  # noqa: B019
     def version(self) -> str:
         """Changes with the choices and with what points decode to."""
         kinds, draws = self.distributions, random.Random(0)
