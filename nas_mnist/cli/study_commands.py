@@ -171,6 +171,7 @@ def report(
         raise typer.BadParameter(f"{output} must end in .html", param_hint="--output")
     record = open_study(study, storage, artifact_dir)
 
+    from nas_mnist.execution.creation import check_images
     from nas_mnist.report.explanation import Explanation
     from nas_mnist.report.lifecycle_table import read_reproduced
     from nas_mnist.report.page import write_report
@@ -178,7 +179,9 @@ def report(
 
     beside = read_reproduced(reproduced or [], record.spec.dataset)
     told = [Explanation.kept(file) for file in explained or []]
-    write_report(record, load_dataset(record.spec.dataset, data_dir), output, beside, told)
+    dataset = load_dataset(record.spec.dataset, data_dir)
+    check_images(record, dataset.normalization, dataset.class_names)
+    write_report(record, dataset, output, beside, told)
     note(f"wrote {output}")
 
 

@@ -80,7 +80,7 @@ def make_study(
             describe_study(storage, study_id(study), description, unless=spec.CONFIG)
         record = StudyRecord.read(study, storage, config.storage, config.artifact_dir)
         check_identity(record, config)
-        check_images(record, normalization)
+        check_images(record, normalization, class_names)
         if first is not None:
             study.set_user_attr(FIRST, list(first))
         record = record.ask(**{name: getattr(config, name) for name in spec.ASKED})
@@ -147,9 +147,13 @@ def check_identity(record: StudyRecord, config: SearchConfig) -> None:
         raise StudyError(f"study {record.name!r} was made in {made}; choose another --study")
 
 
-def check_images(record: StudyRecord, normalization: tuple[float, float]) -> None:
-    """Raise StudyError unless images of this normalization are those that the study was made on."""
-    if not all(map(isclose, normalization, record.normalization)):  # sums differ by machines
+def check_images(
+    record: StudyRecord, normalization: tuple[float, float], class_names: Sequence[str]
+) -> None:
+    """Raise StudyError unless images of this normalization and of these classes are those that the
+    study was made on."""
+    same = all(map(isclose, normalization, record.normalization))  # sums differ by machines
+    if not same or (record.class_names or tuple(class_names)) != tuple(class_names):
         said = f"study {record.name!r} was made on other images of {record.spec.dataset}"
         raise StudyError(f"{said}; give the same --data-dir, or name another --study")
 

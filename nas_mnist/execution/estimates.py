@@ -22,6 +22,7 @@ from nas_mnist.execution.reruns import (
     settled_rungs,
 )
 from nas_mnist.search.front import front_indices
+from nas_mnist.search.space import DEFAULT
 
 if TYPE_CHECKING:  # scikit-learn takes a second
     from nas_mnist.search.posterior import Network, Observation, Posterior
@@ -105,23 +106,31 @@ def evidence_of(record: StudyRecord) -> Evidence:
 
     points = record.points()
     complete = [t for t in record.trials(TrialState.COMPLETE) if t.number in points]
-    names = set.intersection(*(set(trial.params) for trial in complete)) if complete else set()
-    drawn = complete[-1].distributions if complete else {}
-    kinds = {name: kind for name, kind in drawn.items() if name in names}
+    drawn: dict[str, Any] = {}
+    for trial in reversed(complete):
+        drawn |= {n: kind for n, kind in trial.distributions.items() if n not in drawn}
+    # What an earlier version did not draw, its networks have as they would by default.
+    missing = DEFAULT.point({})
+    kinds = {
+        name: kind
+        for name, kind in drawn.items()
+        if name in missing or all(name in trial.params for trial in complete)
+    }
+
+    def choices(trial: FrozenTrial) -> dict[str, Any]:
+        return {name: trial.params.get(name, missing.get(name)) for name in kinds}
 
     def network(trial: FrozenTrial) -> Network:
         with reading(record.name, trial, "choices"):
-            own = {name: trial.params[name] for name in kinds}
-            return Network(trial.number, own, points[trial.number][0])
+            return Network(trial.number, choices(trial), points[trial.number][0])
 
     networks = {trial.number: network(trial) for trial in complete}
     observed = []
     finished = [*complete, *record.trials(TrialState.PRUNED)]
     ended = tuple((trial_id(trial), trial.state, trial.datetime_complete) for trial in finished)
     for trial, error, variance in _expected_ends(_Finished((record.url, ended), finished)):
-        if kinds.keys() <= trial.params.keys():
-            size = trial.user_attrs["parameters"]
-            own = Network(trial.number, {name: trial.params[name] for name in kinds}, size)
+        if kinds.keys() <= trial.params.keys() | missing.keys():
+            own = Network(trial.number, choices(trial), trial.user_attrs["parameters"])
             observed.append(Observation(own, 100 - math.exp(error), variance=variance))
     observed += [Observation(networks[n], accuracy) for n, (_, accuracy) in points.items()]
     for rerun in finished_reruns(record):

@@ -155,13 +155,13 @@ class SearchJob(OfSearch):
         if len(run.curve) not in self.pruner.rungs or run.spared:
             return True
         rivals = [
-            LearningCurve.of(trial)
+            self._curve(trial)
             for trial in self.storage.get_all_trials(self.study_id, deepcopy=False)
             if trial.number != run.number
             and trial.state != TrialState.FAIL  # a network that diverged leads nobody
             and "curve" in trial.user_attrs
         ]
-        own = LearningCurve.of(self.storage.get_trial(run.trial_id))
+        own = self._curve(self.storage.get_trial(run.trial_id))
         why = self.pruner.stop(own, rivals)
         if why is None:
             return True
@@ -171,6 +171,10 @@ class SearchJob(OfSearch):
         pruned = {"pruned": why._asdict()}
         queue.finish(self.storage, run.trial_id, TrialState.PRUNED, (), pruned)
         return False
+
+    def _curve(self, trial: FrozenTrial) -> LearningCurve:
+        """With the defaults of choices that an earlier version did not draw."""
+        return LearningCurve.of(trial)._replace(point=self.space.point(trial.params))
 
     def results(self, run: Run, network: nn.Module) -> tuple[list[float], dict[str, Any]]:
         values = [run.member.architecture.parameters, run.curve[-1]["val_accuracy"]]

@@ -133,7 +133,7 @@ def prepare_confirmation(
     from nas_mnist.training.datasets import first_train_samples, load_dataset
 
     dataset = load_dataset(config.dataset, config.data_dir)
-    check_images(record, dataset.normalization)
+    check_images(record, dataset.normalization, dataset.class_names)
     return len(first_train_samples(dataset, config.confirmation_images()).train)
 
 

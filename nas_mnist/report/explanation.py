@@ -69,18 +69,23 @@ class Explanation:
             effects = {name: own for name, own in self.differences().items() if own}
             ranked = sorted(effects, key=lambda name: -abs(effects[name].mean))[:largest]
             wanted &= {*ranked, *map(self._base, ranked)}
-        tasks = []
+        tasks: dict[Any, Task] = {}  # two variants may be the same network
         for own in self.variants:
             have = {run.seed for run in self.runs[own.name]}
             left = tuple(seed for seed in seeds if seed not in have)
             if left and own.name in wanted:
-                tasks.append(Task(own.name, own.architecture, own.recipe, left))
-        return tasks
+                tasks[_trained(own)] = Task(own.name, own.architecture, own.recipe, left)
+        return [*tasks.values()]
 
     def add(self, name: str, runs: Sequence[PairedRun]) -> None:
-        """Keep more runs of a variant, to as many digits as the file has."""
+        """Keep more runs of a variant, and of those that are the same network, to as many digits as
+        the file has."""
         more = [_run(_run_values(run)) for run in runs]
-        self.runs[name] = sorted([*self.runs[name], *more], key=lambda run: run.seed)
+        (given,) = (_trained(own) for own in self.variants if own.name == name)
+        for own in self.variants:
+            if not own.impossible and _trained(own) == given:
+                known = {run.seed: run for run in (*self.runs[own.name], *more)}
+                self.runs[own.name] = [known[seed] for seed in sorted(known)]
         self.write()
 
     def write(self) -> None:
@@ -179,7 +184,6 @@ class Explanation:
         return names[max(0, names.index(name) - 1)] if self.chain else names[0]
 
     def _read(self) -> None:
-        known = {_trained(own): own.name for own in self.variants if not own.impossible}
         first, last = self.variants[0], self.variants[-1]
         with _reading(self.file):
             kept = json.loads(self.file.read_text("utf-8"))
@@ -190,9 +194,13 @@ class Explanation:
             settings = {name: kept[name] for name in self.settings}
             if (entries[0][0], entries[-1][0]) != (_trained(first), _trained(last)):
                 settings["recipe"] = None
+            found: dict[Any, dict[int, PairedRun]] = {}
             for trained, runs in entries:
-                if name := known.get(trained):
-                    self.runs[name] += map(_run, runs)
+                found.setdefault(trained, {}).update((run.seed, run) for run in map(_run, runs))
+            for own in self.variants:
+                if not own.impossible:
+                    known = found.get(_trained(own), {})
+                    self.runs[own.name] = [known[seed] for seed in sorted(known)]
         if other := [name for name in settings if settings[name] != self.settings.get(name, "")]:
             said = f"was made with another {other[0].replace('_', '-')}"
             raise RequestError(f"{self.file} {said}; give the same, or another --results-dir")

@@ -1,5 +1,6 @@
-"""A network as a Python module file that needs nothing but torch, its weights beside it. No text of
-a study's database reaches it but what `plain` lets through into its docstring."""
+"""A network as a Python module file that needs nothing but torch, its weights beside it. Of a
+study's database it has no text but what `plain` lets through into its docstring, and the names of
+the classes, as literals."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -169,7 +170,8 @@ def module_source(
     table = [
         "  ".join([f"    {name:<{first}}", *map(str.rjust, cells, widths)]) for name, *cells in rows
     ]
-    functions = dict.fromkeys(filter(None, (layer.functions() for layer in network.layers)))
+    needed = (cost.layer.functions(cost.input_shape) for cost in network.costs)
+    functions = dict.fromkeys(text for texts in needed for text in texts)
     title = f"A network of {network.parameters:,} parameters for the images of {dataset}."
     return render(
         "exported.txt",

@@ -119,12 +119,13 @@ class Entry(Choice):
     """Whether this layer, which costs no parameters, stands before the blocks."""
 
     layer: Layer
+    rank: ClassVar[int] = 10  # last of all: views cost MACs
 
     def apply(self, template: Template, value: Any) -> Template:
         return replace(template, entry=(*template.entry, self.layer)) if value else template
 
     def simpler(self, point: Point) -> Any | None:
-        return None
+        return False if point[self.name] and self.layer.copies() > 1 else None
 
 
 class OfTraining(Choice):

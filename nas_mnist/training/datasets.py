@@ -66,12 +66,17 @@ class Dataset:
             raise DataError(f"{said}: all images are of one class; two are the least")
         if not self.normalization.std > 0:
             raise DataError(f"{said}: all pixels are equal; there is nothing to learn from")
-        if self.class_names and len(self.class_names) != self.classes:
-            raise DataError(f"{said}: {len(self.class_names)} names for {self.classes} classes")
+        if (names := self.class_names) and len(names) <= (last := self._last_class()):
+            raise DataError(f"{said}: {len(names)} names for {last + 1} classes")
+        if odd := [name for name in names if not str(name).isprintable()]:
+            raise DataError(f"{said}: {odd[0]!a} is no name of a class; rename it")
 
     @property
     def classes(self) -> int:
-        return 1 + int(max(self.train.labels.max(), self.test.labels.max()))
+        return len(self.class_names) or 1 + self._last_class()
+
+    def _last_class(self) -> int:
+        return int(max(self.train.labels.max(), self.test.labels.max()))
 
     @classmethod
     def of(
@@ -90,7 +95,8 @@ class Dataset:
             train, test = _checked(train_images, train_labels), _checked(test_images, test_labels)
         except ValueError as error:
             raise DataError(f"dataset {name}: {error}; {_WANTED}") from None
-        return cls(name, train, test, _normalization(train.images), tuple(class_names))
+        names = tuple(map(str, class_names))
+        return cls(name, train, test, _normalization(train.images), names)
 
 
 def load_dataset(name: str, data_dir: Path | str | None = None) -> Dataset:
@@ -125,7 +131,8 @@ def load_dataset(name: str, data_dir: Path | str | None = None) -> Dataset:
         train, test = (_checked(part.images, part.labels) for part in (own.train, own.test))
     except ValueError as error:
         raise DataError(f"--dataset {name}: {error}; {_WANTED}") from None
-    return replace(own, name=name, train=train, test=test)
+    names = tuple(map(str, own.class_names))
+    return replace(own, name=name, train=train, test=test, class_names=names)
 
 
 def split_dataset(

@@ -233,7 +233,7 @@ class Pack:
         weights = self._averaged.parameters.side_by_side()
         correct = torch.zeros(members, dtype=torch.long, device=self.device)
         losses = torch.zeros(members, dtype=torch.float64, device=self.device)
-        size = trainer.evaluation_batch(self.device)
+        size = trainer.evaluation_batch(self.device, self.members[0].architecture.views)
         for start in range(0, count, size):
             batch = slice(start, start + size)
             labels = self.held_out.labels[batch].repeat(members)

@@ -242,9 +242,10 @@ def _grid(maps: Tensor, side: int) -> Tensor:
     return (by_column * place + (by_row * place[:, None] + at)).permute(0, 2, 3, 1)
 
 
-def evaluation_batch(device: torch.device) -> int:
-    """How many images are evaluated at a time."""
-    return EVALUATION_BATCH if device.type == "cpu" else 10_000
+def evaluation_batch(device: torch.device, views: int) -> int:
+    """How many images are evaluated at a time, each in so many views."""
+    most = EVALUATION_BATCH if device.type == "cpu" else 10_000
+    return most // views
 
 
 @torch.inference_mode()
@@ -252,7 +253,8 @@ def logits(network: nn.Module, images: Images, normalization: Normalization) -> 
     """Class scores of `images`, not augmented: (n, classes), on their device."""
     network.eval()
     kind = next(network.parameters()).dtype
-    batches = torch.split(images.images, evaluation_batch(images.images.device))
+    views = getattr([*network.children()][-1], "views", 1)  # what averages them comes last
+    batches = torch.split(images.images, evaluation_batch(images.images.device, views))
     inputs = (normalized(batch.float() / 255, normalization, kind) for batch in batches)
     return torch.cat([network(batch) for batch in inputs])
 

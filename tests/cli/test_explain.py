@@ -14,8 +14,10 @@ import pytest
 from nas_mnist.errors import DataError
 from nas_mnist.networks.architecture import format_notation, parse_notation
 from nas_mnist.report.explanation import Explanation
-from nas_mnist.training.decisions import undone
+from nas_mnist.training.decisions import Variant, undone
+from nas_mnist.training.paired import PairedRun
 from nas_mnist.training.recipe import Recipe
+from nas_mnist.training.trainer import EpochRecord
 from tests.browser import look
 from tests.conftest import CommandLine, Search, command, runner
 from tests.execution.test_survival import kill
@@ -74,6 +76,21 @@ def test_the_same_command_trains_nothing(folder: Path) -> None:
     assert "0 runs to go" in done.err
     assert "what each decision buys" in done.out
     assert kept(folder).read_bytes() == before
+
+
+def test_variants_that_are_the_same_network(tmp_path: Path) -> None:
+    """They are trained once, and each seed counts once, however often the file is read."""
+    network, names = parse_notation(NETWORK), ("as it is", "one", "two")
+    variants = [Variant(name, name, network, Recipe()) for name in names]
+    file = tmp_path / "explained.json"
+    for seeds in ([0, 1], [0, 1], [0, 1, 2]):
+        found = Explanation("x", variants, {}, file)
+        for task in found.tasks(seeds):
+            curve = [EpochRecord(1, 0.1, 0.5, 88.0, 90.0, 1.0)]
+            found.add(task.key, [PairedRun(seed, curve, 91.0, False) for seed in task.seeds])
+            assert not found.tasks(seeds)
+        for name in names:
+            assert [run.seed for run in found.runs[name]] == seeds
 
 
 def test_killed_and_gone_on_with(folder: Path, tmp_path: Path) -> None:

@@ -61,6 +61,12 @@ def test_a_folder_of_pictures(pictures: Path, tmp_path: Path) -> None:
     assert run("report", "own", "-o", "own.html", "--data-dir", str(pictures)).code == 0
     figures = (tmp_path / "own.html").read_text()
     assert '"x":["four","one","seven"]' in figures
+    renamed = shutil.copytree(pictures, tmp_path / "renamed")
+    (renamed / "one").rename(renamed / "two")
+    for command in (("report", "own", "-o", "own.html"), ("confirm", "own")):
+        done = run(*command, "--data-dir", str(renamed))
+        assert done.code == 1
+        assert "was made on other images of folder; give the same --data-dir" in done.err
 
 
 def test_pictures_that_are_split_already(pictures: Path, tmp_path: Path) -> None:
@@ -171,7 +177,7 @@ def test_arrays_of_two_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     arrays = pixels[60:], labels[60:], pixels[:60], labels[:60]
     with pytest.raises(DataError, match="two: 1 names for 2 classes"):
         Dataset.of("two", *arrays, class_names=["zero"])
-    own = Dataset.of("two", *arrays, class_names=["it's", "o'ne\n"])
+    own = Dataset.of("two", *arrays, class_names=["it's", "o\\ne"])
     settings = {"epochs": 2, "workers": 1, "confirm": False, "progress": False}
     study = nas_mnist.search(own, 600, 2, **settings)
     assert study.name == "two-600"
@@ -180,7 +186,7 @@ def test_arrays_of_two_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert scores.shape == (3, 2)
     namespace: dict[str, Any] = {"__file__": "own.py"}
     exec((study.winner().export("own.py").with_suffix(".py")).read_text(), namespace)
-    assert namespace["CLASSES"] == ["it's", "o'ne\n"]
+    assert namespace["CLASSES"] == ["it's", "o\\ne"]
 
 
 def test_a_network_of_other_classes(pictures: Path, tmp_path: Path) -> None:

@@ -174,9 +174,16 @@ def test_composite_layers_export(tmp_path: Path) -> None:
 """ in file.read_text()
 
 
-@pytest.mark.parametrize("depth", [3, 8])
-def test_residuals_within_residuals_export(depth: int) -> None:
-    architecture = parse_notation("c4" + "[" * depth + "c4p1n" + "]" * depth + "-g-c10k1")
+@pytest.mark.parametrize(
+    "notation",
+    [
+        "c4" + "[" * 3 + "c4p1n" + "]" * 3 + "-g-c10k1",
+        "c4" + "[" * 8 + "c4p1n" + "]" * 8 + "-g-c10k1",
+        "[uc1p1rn]-c6rn-w2[u1c6p1rn]-g-c10k1",
+    ],
+)
+def test_layers_within_others_export(notation: str) -> None:
+    architecture = parse_notation(notation)
     network = build_network(architecture).eval()
     namespace: dict[str, object] = {"__file__": "network.py"}
     exec(module_source(architecture, "mnist", (0.1, 0.3), NO_FACTS), namespace)
@@ -191,8 +198,12 @@ def test_residuals_within_residuals_export(depth: int) -> None:
 def test_no_text_becomes_code(architecture: Architecture, text: str) -> None:
     """Whatever a database says, the file differs from a plain one in its docstring alone."""
     hostile = {"study": text + '"""\nimport os\n"""', "date": text}
-    plain = ast.parse(module_source(architecture, "mnist", (0.1, 0.3), NO_FACTS))
-    tree = ast.parse(module_source(architecture, "mnist", (0.1, 0.3), hostile))
+    plain = ast.parse(module_source(architecture, "mnist", (0.1, 0.3), NO_FACTS, ["a", "b"]))
+    names = ast.parse(module_source(architecture, "mnist", (0.1, 0.3), NO_FACTS, ["a", text]))
+    tree = ast.parse(module_source(architecture, "mnist", (0.1, 0.3), hostile, ["a", "b"]))
+    literals = [node for node in ast.walk(names) if isinstance(node, ast.List)]
+    assert any(ast.literal_eval(node) == ["a", text] for node in literals[:1])
+    assert len([*ast.walk(names)]) == len([*ast.walk(plain)])
     assert ast.dump(ast.Module(tree.body[1:], [])) == ast.dump(ast.Module(plain.body[1:], []))
 
 

@@ -56,6 +56,20 @@ def test_first_points_are_within_the_budget_and_of_different_networks(
         optuna.trial.create_trial(value=0.0, params=point, distributions=DEFAULT.distributions)
 
 
+@pytest.mark.parametrize("macs", [30_668, 100_000, 500_000])
+def test_every_sample_is_within_a_second_limit(macs: int) -> None:
+    """Views, which take five times the MACs, give way where nothing else is left to."""
+    limit = Limit.of(8000, {"macs": macs})
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=macs))
+    points = [DEFAULT.suggest(study.ask()) for _ in range(60)]
+    networks = [DEFAULT.decode(point, limit) for point in points]
+    assert all(limit.allows(network) for network in networks)
+    viewed = [network.views > 1 for network in networks]
+    assert any(viewed) == (macs > 30_668)
+    first = [DEFAULT.decode(point, limit) for point in DEFAULT.first_points(limit)]
+    assert first and all(limit.allows(own) and own.views == 1 for own in first)
+
+
 @pytest.mark.parametrize(
     ("smallest", "budget", "first"),
     [(4000, 8000, 5), (4001, 8000, 3), (8000, 8000, 2), (144, 144, 1)],

@@ -7,6 +7,7 @@ import hashlib
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +221,23 @@ def test_a_dataset_of_ones_own() -> None:
         assert found.train.images.shape == (20, 1, 28, 28)
         assert found.train.images.dtype == torch.uint8
         assert found.normalization.mean == pytest.approx(0.5, abs=0.01)
+
+
+def test_names_of_classes() -> None:
+    """A part of the images may lack a class, and names may be numpy's."""
+    own = few(None)
+    images, labels = own.train.images, own.train.labels
+    last = int(labels.max())
+    names = np.array([f"class {number}" for number in range(last + 1)])
+    whole = Dataset.of("named", images, labels, images, labels, names)
+    assert {type(name) for name in whole.class_names} == {str}
+    first = (labels == 0).nonzero()[:2, 0]
+    part = replace(whole, train=whole.train.at(first), test=whole.test.at(first))
+    assert part.classes == last + 1
+    with pytest.raises(DataError, match="named: 2 names for"):
+        Dataset.of("named", images, labels, images, labels, names[:2])
+    with pytest.raises(DataError, match=r"'\\udcff' is no name of a class; rename it"):
+        Dataset.of("named", images, labels, images, labels, ["\udcff", *names[1:]])
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,17 @@ class _ScaledNorm(nn.Module):
         return self.scale * normed
 
 
+@dataclass(frozen=True, slots=True)
+class Softplus(Layer):
+    """Another, without anything to train."""
+
+    op = "softplus"
+    pattern = example = form = "y"
+
+    def module(self, shape: Shape) -> nn.Module:
+        return nn.Softplus()
+
+
 # Every kind of layer, and widths of one topology: even, odd, a single channel.
 NOTATIONS = {
     "dense": ["c6rn-c4b-m2-c8k1-rn-c10rn-g-c10k1", "c5rn-c7b-m2-c3k1-rn-c1rn-g-c10k1"],
@@ -70,6 +81,7 @@ NOTATIONS = {
         "c5rn0-m2-w3[dp1-c5k1rn0-m2]-w2[dk1c7k1-c5k1]-g-c10k1",
     ],
     "fallback": ["c6rn-[q0.5c6p1n]-m2-c8rq2-g-c10k1", "c4rn-[q0.5c4p1n]-m2-c9rq2-g-c10k1"],
+    "fallback repeated": ["c6rn-w2[c6p1yn]-m2-g-c10k1", "c4rn-w2[c4p1yn]-m2-g-c10k1"],
     "deskewed, norms unscaled": ["u-c6rn0-m2-dc9k1rn0-g-c10k1", "u-c5rn0-m2-dc4k1rn0-g-c10k1"],
     "views": ["u1-v-c6rn-m2-dc9k1rn-g-c10k1", "u1-v-c5rn-m2-dc4k1rn-g-c10k1"],
     "smooth": ["c6in0-a2-dc9k1in-g-c10k1", "c4in0-a2-dc3k1in-g-c10k1"],
@@ -135,6 +147,7 @@ def furthest(first: nn.Module, second: nn.Module) -> float:
             ("repeat", "sgd"),
             ("repeat of several", "sgd"),
             ("fallback", "sgd"),
+            ("fallback repeated", "sgd"),
         ),
     ],
 )

@@ -154,9 +154,9 @@ class Layer:
             raise ArchitectureError(f"layer {self.op!r} cannot be exported: it has no `made`")
         return f"self.{name}({{}})"
 
-    def functions(self) -> str:
+    def functions(self, shape: Shape) -> tuple[str, ...]:
         """The functions that an exported file needs to apply it."""
-        return ""
+        return ()
 
     def forward_lines(self, name: str, reads: str, writes: str) -> list[str] | None:
         """Statements that apply it, for what is more than one expression; None for `called`."""

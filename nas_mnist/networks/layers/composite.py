@@ -76,6 +76,10 @@ class Composite(Layer):
             lines += layer.made(f"{name}.{inner}", seen)
         return lines
 
+    def functions(self, shape: Shape) -> tuple[str, ...]:
+        own = self.children(shape).values()
+        return tuple(text for layer, seen in own for text in layer.functions(seen))
+
 
 @dataclass(frozen=True, slots=True)
 class Residual(Composite):
@@ -198,8 +202,11 @@ class Repeat(Composite):
             _Applied(layer, layer.weights(run)) if isinstance(layer, Convolution) else layer
             for layer in self.layers
         ]
-        every = [(layer, runs.INPUT_SHAPE) for layer in layers * self.times]
-        return run.sequence(values, [every] * run.members, [[None] * len(every)] * run.members)
+        every: list[list[Any]] = [[*layer.applied(shape)] for layer, shape in run.layers]
+        seen = (shape for _, shape in every[0])
+        every[0] = list(zip(layers * self.times, seen, strict=True))  # the first network's run
+        modules = [[getattr(own, name) for name in self._names()] for own in run.modules]
+        return run.sequence(values, every, modules)
 
     def forward_lines(self, name: str, reads: str, writes: str) -> list[str] | None:
         return runs.forward_lines(

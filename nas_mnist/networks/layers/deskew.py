@@ -77,5 +77,5 @@ class Deskew(Layer):
     def called(self, name: str) -> str:
         return "deskew({}, sized=True)" if self.sized else "deskew({})"
 
-    def functions(self) -> str:
-        return exported_function(deskew)
+    def functions(self, shape: Shape) -> tuple[str, ...]:
+        return (exported_function(deskew),)

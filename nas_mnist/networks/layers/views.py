@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 def views(images: Tensor) -> Tensor:
     """The images (batch, channels, side, side), and behind them four views of all: turned by 8°
-    either way and moved aside, larger and smaller by 8 % and moved down or up, by 0.7 pixels:
+    either way and moved aside, larger and smaller by 8 % and moved up or down, by 0.7 pixels:
     (5 x batch, channels, side, side). Their lowest value is taken for the background."""
     import torch
     from torch.nn import functional
 
-    # Cosine and sine of the turn, by the size, and pixels to the right and down.
+    # Cosine and sine of the turn, by the size, and how far right and down a pixel is read.
     changes = [
         (0.99, 0.139, 0.7, 0),
         (0.99, -0.139, -0.7, 0),
@@ -73,8 +73,8 @@ class Views(Layer):
     def forward_lines(self, name: str, reads: str, writes: str) -> list[str]:
         return [f"{writes} = {reads} if self.training else views({reads})"]
 
-    def functions(self) -> str:
-        return exported_function(views)
+    def functions(self, shape: Shape) -> tuple[str, ...]:
+        return (exported_function(views),)
 
 
 def average(count: int) -> nn.Module:
@@ -82,6 +82,8 @@ def average(count: int) -> nn.Module:
     from torch import nn
 
     class Module(nn.Module):
+        views = count
+
         def forward(self, x: Tensor) -> Tensor:
             return x if self.training else averaged(x, count)
 
