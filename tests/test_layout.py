@@ -132,8 +132,8 @@ def test_rooms_are_small() -> None:
     assert {file.name: size for file, size in SIZES.items() if size > 300} == {}
     # 8,000 and 60 held until the kernels came, the readers of pictures, choice under noise, what
     # each decision buys, the model card, a report that answers, studies side by side,
-    # callbacks, and views of an image.
-    assert sum(SIZES.values()) <= 13_700
+    # callbacks, views of an image, and names of classes.
+    assert sum(SIZES.values()) <= 13_800
     assert len(MODULES) <= 89
     assert sum(size for file, size in SIZES.items() if file.parent.name == "search") <= 1300
 

@@ -65,7 +65,7 @@ def test_every_sample_is_within_a_second_limit(macs: int) -> None:
     networks = [DEFAULT.decode(point, limit) for point in points]
     assert all(limit.allows(network) for network in networks)
     viewed = [network.views > 1 for network in networks]
-    assert any(viewed) == (macs > 30_668)
+    assert any(viewed) == (macs >= 153_340)  # what the smallest network takes with them
     first = [DEFAULT.decode(point, limit) for point in DEFAULT.first_points(limit)]
     assert first and all(limit.allows(own) and own.views == 1 for own in first)
 
