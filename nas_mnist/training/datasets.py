@@ -62,14 +62,14 @@ class Dataset:
         if train < 2 or test < 1:
             there = f"{train} images to train on and {test} to test on"
             raise DataError(f"{said}: {there} are too few; 2 and 1 are the least")
-        if self.classes < 2:
-            raise DataError(f"{said}: all images are of one class; two are the least")
-        if not self.normalization.std > 0:
-            raise DataError(f"{said}: all pixels are equal; there is nothing to learn from")
         if (names := self.class_names) and len(names) <= (last := self._last_class()):
             raise DataError(f"{said}: {len(names)} names for {last + 1} classes")
         if odd := [name for name in names if not str(name).isprintable()]:
             raise DataError(f"{said}: {odd[0]!a} is no name of a class; rename it")
+        if self.classes < 2:
+            raise DataError(f"{said}: all images are of one class; two are the least")
+        if not self.normalization.std > 0:
+            raise DataError(f"{said}: all pixels are equal; there is nothing to learn from")
 
     @property
     def classes(self) -> int:

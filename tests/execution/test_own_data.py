@@ -65,7 +65,7 @@ def test_a_folder_of_pictures(pictures: Path, tmp_path: Path) -> None:
     (renamed / "one").rename(renamed / "two")
     for command in (("report", "own", "-o", "own.html"), ("confirm", "own")):
         done = run(*command, "--data-dir", str(renamed))
-        assert done.code == 1
+        assert done.code == 2
         assert "was made on other images of folder; give the same --data-dir" in done.err
 
 
