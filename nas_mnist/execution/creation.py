@@ -48,7 +48,7 @@ def make_study(
     study of this name was made under other settings.
 
     `first` are points of the space for the first trials, `Space.first_points` unless given;
-    `precision` is a new study's unless the request names one; `class_names` are for who reads it.
+    `precision` is a new study's unless the request names one; `class_names` tell its images apart.
     """
     space = find_space(config.space, config.classes)
     sized = space.from_size(config.smallest, config.budget)
@@ -153,7 +153,8 @@ def check_images(
     """Raise StudyError unless images of this normalization and of these classes are those that the
     study was made on."""
     same = all(map(isclose, normalization, record.normalization))  # sums differ by machines
-    if not same or (record.class_names or tuple(class_names)) != tuple(class_names):
+    renamed = record.class_names and record.class_names != tuple(class_names)
+    if renamed or not same:
         said = f"study {record.name!r} was made on other images of {record.spec.dataset}"
         raise StudyError(f"{said}; give the same --data-dir, or name another --study")
 

@@ -81,11 +81,8 @@ class Explanation:
         """Keep more runs of a variant, and of those that are the same network, to as many digits as
         the file has."""
         more = [_run(_run_values(run)) for run in runs]
-        (given,) = (_trained(own) for own in self.variants if own.name == name)
-        for own in self.variants:
-            if not own.impossible and _trained(own) == given:
-                known = {run.seed: run for run in (*self.runs[own.name], *more)}
-                self.runs[own.name] = [known[seed] for seed in sorted(known)]
+        (trained,) = (_trained(own) for own in self.variants if own.name == name)
+        self._take(trained, more)
         self.write()
 
     def write(self) -> None:
@@ -183,6 +180,13 @@ class Explanation:
         names = [own.name for own in self.variants if not own.impossible]
         return names[max(0, names.index(name) - 1)] if self.chain else names[0]
 
+    def _take(self, trained: tuple[str, Recipe], runs: Sequence[PairedRun]) -> None:
+        """Give these to every variant that they are runs of, each seed once."""
+        for own in self.variants:
+            if not own.impossible and _trained(own) == trained:
+                known = {run.seed: run for run in (*self.runs[own.name], *runs)}
+                self.runs[own.name] = [known[seed] for seed in sorted(known)]
+
     def _read(self) -> None:
         first, last = self.variants[0], self.variants[-1]
         with _reading(self.file):
@@ -194,13 +198,8 @@ class Explanation:
             settings = {name: kept[name] for name in self.settings}
             if (entries[0][0], entries[-1][0]) != (_trained(first), _trained(last)):
                 settings["recipe"] = None
-            found: dict[Any, dict[int, PairedRun]] = {}
             for trained, runs in entries:
-                found.setdefault(trained, {}).update((run.seed, run) for run in map(_run, runs))
-            for own in self.variants:
-                if not own.impossible:
-                    known = found.get(_trained(own), {})
-                    self.runs[own.name] = [known[seed] for seed in sorted(known)]
+                self._take(trained, [*map(_run, runs)])
         if other := [name for name in settings if settings[name] != self.settings.get(name, "")]:
             said = f"was made with another {other[0].replace('_', '-')}"
             raise RequestError(f"{self.file} {said}; give the same, or another --results-dir")

@@ -58,13 +58,14 @@ class Dataset:
     """of class 0, 1, ...; none if they have but numbers"""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "class_names", tuple(map(str, self.class_names)))
         train, test, said = len(self.train), len(self.test), f"--dataset {self.name}"
         if train < 2 or test < 1:
             there = f"{train} images to train on and {test} to test on"
             raise DataError(f"{said}: {there} are too few; 2 and 1 are the least")
         if (names := self.class_names) and len(names) <= (last := self._last_class()):
             raise DataError(f"{said}: {len(names)} names for {last + 1} classes")
-        if odd := [name for name in names if not str(name).isprintable()]:
+        if odd := [name for name in names if not name.isprintable()]:
             raise DataError(f"{said}: {odd[0]!a} is no name of a class; rename it")
         if self.classes < 2:
             raise DataError(f"{said}: all images are of one class; two are the least")
@@ -95,8 +96,7 @@ class Dataset:
             train, test = _checked(train_images, train_labels), _checked(test_images, test_labels)
         except ValueError as error:
             raise DataError(f"dataset {name}: {error}; {_WANTED}") from None
-        names = tuple(map(str, class_names))
-        return cls(name, train, test, _normalization(train.images), names)
+        return cls(name, train, test, _normalization(train.images), tuple(class_names))
 
 
 def load_dataset(name: str, data_dir: Path | str | None = None) -> Dataset:
@@ -131,8 +131,7 @@ def load_dataset(name: str, data_dir: Path | str | None = None) -> Dataset:
         train, test = (_checked(part.images, part.labels) for part in (own.train, own.test))
     except ValueError as error:
         raise DataError(f"--dataset {name}: {error}; {_WANTED}") from None
-    names = tuple(map(str, own.class_names))
-    return replace(own, name=name, train=train, test=test, class_names=names)
+    return replace(own, name=name, train=train, test=test)
 
 
 def split_dataset(
