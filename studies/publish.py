@@ -13,6 +13,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent / "pruner_simulation"))
 
+import optuna
 from script import Parser, run
 from sqlalchemy.engine import make_url
 
@@ -40,6 +41,7 @@ def main() -> None:
     said = "show the retrained networks of this steps.json beside the front; repeatable"
     parser.add_argument("--reproduced", type=Path, action="append", default=[], help=said)
     asked = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     url, folder, own = asked.storage or default_storage(asked.study), asked.output, "study.db"
     check_export(folder / "winner.py")
     record = StudyRecord.load(asked.study, url, asked.artifact_dir)

@@ -34,7 +34,7 @@ ADDED = {
     "nas-mnist compare A B": (),
     "nas-mnist references": (),
     f"nas-mnist front mnist-8k --max-parameters 5000 {PUBLISHED}": (),
-    f"nas-mnist export mnist-8k --at-least 99.3 -o small.py --no-weights {PUBLISHED}": (),
+    f"nas-mnist export mnist-8k --at-least 99.3 -o small.py {PUBLISHED}": (),
     "nas-mnist search --study together --budget 8000 --trials 200": TINIEST,
 }
 # Those that other tests run whole.

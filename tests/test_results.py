@@ -76,16 +76,43 @@ def test_a_study_has_what_is_shown_of_it(file: Path, tmp_path: Path) -> None:
 
 
 def test_the_readme_leads_with_what_the_front_has() -> None:
-    """Of the confirmed networks within a size, the one with the highest estimate."""
-    front = pd.read_csv(RESULTS / "mnist-8k" / "front.csv").dropna(subset=["seeds"])
+    """Of the confirmed networks within a size, the one with the highest estimate; beside it that of
+    the search without deskewing and views."""
+    both = ["mnist-8k", "mnist-8k-plain"]
+    fronts = [pd.read_csv(RESULTS / name / "front.csv").dropna(subset=["seeds"]) for name in both]
     readme = (RESULTS.parent / "README.md").read_text()
-    shown = re.findall(r"^\| ([\d,]+) parameters \| ([\d,]+ \| [\d.]+ ± [\d.]+) % \|", readme, re.M)
-    assert len(shown) > 2
-    for limit, figures in shown:
-        within = front[front.parameters <= int(limit.replace(",", ""))]
-        best = within.loc[within.estimate.idxmax()]
-        mean, sd = best.test_accuracy_mean, best.test_accuracy_sd
-        assert figures == f"{best.parameters:,} | {mean:.2f} ± {sd:.2f}"
+    cell = r"([\d,]+: [\d.]+ ± [\d.]+) %"
+    shown = re.findall(rf"^\| ([\d,]+) parameters \| {cell} \| {cell} \|$", readme, re.M)
+    assert len(shown) == 4
+    for limit, *figures in shown:
+        for front, figure in zip(fronts, figures, strict=True):
+            within = front[front.parameters <= int(limit.replace(",", ""))]
+            best = within.loc[within.estimate.idxmax()]
+            mean, sd = best.test_accuracy_mean, best.test_accuracy_sd
+            assert figure == f"{best.parameters:,}: {mean:.2f} ± {sd:.2f}"
+
+
+def test_what_the_first_networks_are_beaten_by() -> None:
+    """The rows of its table, and that `beaten.json` is of the published study."""
+    front = pd.read_csv(RESULTS / "mnist-8k" / "front.csv")
+    rows = json.loads((RESULTS / "mnist-8k" / "beaten.json").read_text())
+    assert [row["within"] for row in rows] == [1000, 2000, 4000, 8000]
+    for row in rows:
+        own = row["chosen"]
+        runs = own["test_accuracies"]
+        published = front[front.notation == own["notation"]].iloc[0]
+        assert published.test_accuracy_mean == pytest.approx(statistics.fmean(runs))
+        assert published.last4_min == own["last4_min"]
+        spread = f"{statistics.fmean(runs):.2f} ± {statistics.stdev(runs):.2f}"
+        cells = f"| {row['within']:,} | {own['parameters']:,} | {spread} | {own['last4_min']:.2f} |"
+        assert row["others"]
+        for other in row["others"]:
+            its = other["test_accuracies"]
+            name = f"`{other['name']}`" if "-" in other["name"] else other["name"]
+            spread = f"{statistics.fmean(its):.2f} ± {statistics.stdev(its):.2f}"
+            test = other["welch"]
+            found = f"{test['difference']:+.2f} | {test['p']:.1g}"
+            assert f"{cells} {name}, {other['parameters']:,} | {spread} | {found} |" in TEXT
 
 
 def test_the_first_trials_came_to_what_is_shown_of_them() -> None:
@@ -184,13 +211,13 @@ def test_the_bench_of_the_kernels_is_what_the_table_says() -> None:
         assert f"| {values['ratio_to_usual']['median']} (" in TEXT
 
 
-@pytest.mark.parametrize("study", ["mnist-8k", "unpruned"])
+@pytest.mark.parametrize("study", ["mnist-8k", "mnist-8k-plain", "unpruned"])
 def test_what_estimates_are_worth_is_what_was_found(study: str) -> None:
     """The figures of its column in `results/README.md`, to the last digit."""
     found = json.loads((RESULTS / study / "estimates.json").read_text())
     readme = (RESULTS / "README.md").read_text()
     rows = [line.split("|")[1:-1] for line in readme.splitlines() if line.startswith("|")]
-    start = next(i for i, row in enumerate(rows) if "`unpruned`" in row[-1] and len(row) == 3)
+    start = next(i for i, row in enumerate(rows) if "`unpruned`" in row[-1] and len(row) == 4)
     column = rows[start].index(f" `{study}` ")
     said = [row[column].strip() for row in rows[start + 2 : start + 7]]
 

@@ -1,47 +1,36 @@
-"""A network of 7,850 parameters for the images of mnist.
+"""A network of 7,903 parameters for the images of mnist.
 
-    layer       output shape  parameters  receptive field
-    conv1           23×26×26         207                3
-    relu1           23×26×26                            3
-    norm1           23×26×26          46                3
-    dropout1        23×26×26                            3
-    depthwise1      23×24×24         207                5
-    conv2           33×24×24         759                5
-    relu2           33×24×24                            5
-    norm2           33×24×24          66                5
-    dropout2        33×24×24                            5
-    pool1           33×12×12                            6
-    conv3           24×12×12         792                6
-    relu3           24×12×12                            6
-    norm3           24×12×12          48                6
-    dropout3        24×12×12                            6
-    depthwise2      24×10×10         216               10
-    conv4           35×10×10         840               10
-    relu4           35×10×10                           10
-    norm4           35×10×10          70               10
-    dropout4        35×10×10                           10
-    depthwise3        35×8×8         315               14
-    conv5             50×8×8       1,750               14
-    relu5             50×8×8                           14
-    norm5             50×8×8         100               14
-    dropout5          50×8×8                           14
-    pool2             50×4×4                           16
-    depthwise4        50×2×2         450               24
-    conv6             32×2×2       1,600               24
-    relu6             32×2×2                           24
-    norm6             32×2×2          64               24
-    dropout6          32×2×2                           24
-    gap1              32×1×1                           28
-    conv7             10×1×1         320               28
+    layer    output shape  parameters  receptive field
+    deskew1       1×28×28                            1
+    views1        1×28×28                            1
+    conv1        11×26×26          99                3
+    relu1        11×26×26                            3
+    norm1        11×26×26          22                3
+    conv2        10×24×24         990                5
+    relu2        10×24×24                            5
+    norm2        10×24×24          20                5
+    pool1        10×12×12                            6
+    conv3        16×10×10       1,440               10
+    relu3        16×10×10                           10
+    norm3        16×10×10          32               10
+    conv4          16×8×8       2,304               14
+    relu4          16×8×8                           14
+    norm4          16×8×8          32               14
+    pool2          16×4×4                           16
+    conv5          19×2×2       2,736               24
+    relu5          19×2×2                           24
+    norm5          19×2×2          38               24
+    gap1           19×1×1                           28
+    conv6          10×1×1         190               28
 
-    study:      mnist-8k, trial 171, confirmed with seed 703387920
+    study:      mnist-8k, trial 1, confirmed with seed 703387920
     trained:    on all training images of mnist
-    epochs:     15, peak learning rate 0.250374
-    search:     validation 99.44 ± 0.02 %, estimated from all runs, on 5 in 6 of those images
-    test:       99.43 % with this seed, after the final epoch
-    confirmed:  99.50 ± 0.06 % over 3 seeds, at least 99.42 % over the last 4 epochs
-    date:       2026-11-22T10:19:47
-    versions:   python 3.11.7, nas-mnist 0.1.0, torch 2.15.0, torchvision 0.29.2, optuna 5.0.0
+    epochs:     15, peak learning rate 0.2
+    search:     validation 99.58 ± 0.04 %, estimated from all runs, on 5 in 6 of those images
+    test:       99.60 % with this seed, after the final epoch
+    confirmed:  99.61 ± 0.03 % over 5 seeds, at least 99.53 % over the last 4 epochs
+    date:       2026-11-30T00:39:21
+    versions:   python 3.11.7, nas-mnist 0.2.0, torch 2.15.0, torchvision 0.29.2, optuna 5.0.0
 
 Run it on the folder of the test files, or on a picture:
 
@@ -63,50 +52,88 @@ WEIGHTS = Path(__file__).with_suffix(".pt")
 MEAN, STD = 0.13066047627384286, 0.3081078038564627  # of the training pixels, from 0 to 1
 
 
+def deskew(images: Tensor, sized: bool = False) -> Tensor:
+    """Each image moved so that its mass is in the middle, and sheared upright by its moments, as
+    LeCun et al. prepared digits (1998): (batch, channels, side, side). `sized`: its width and
+    height also go half of the way, as a factor, to those of most digits, as Liu et al. took the
+    square root of the aspect ratio (2004). Its lowest value is taken for the background."""
+    side = images.shape[-1]
+    background = images.amin((2, 3), keepdim=True)
+    ink = (images - background).flatten(0, 1)
+    # Centres of pixels, where -1 and 1 are the edges.
+    place = (2 * torch.arange(side, device=ink.device, dtype=ink.dtype) + 1) / side - 1
+    mass = ink.sum((1, 2)).clamp(min=1e-6)
+    by_row = ink @ place
+    x, y = by_row.sum(1) / mass, ink.sum(2) @ place / mass
+    covariance = by_row @ place / mass - x * y
+    variance = (ink.sum(2) @ place**2 / mass - y**2).clamp(min=1e-6)
+    width = height = torch.ones_like(x)
+    if sized:  # deviations of most digits: 0.243 and 0.39 of half a side
+        spread = ink.sum(1) @ place**2 / mass - x**2 - covariance**2 / variance
+        width = (spread.clamp(min=1e-6).sqrt() / 0.243).sqrt().clamp(0.5, 2.0)
+        height = (variance.sqrt() / 0.39).sqrt().clamp(0.5, 2.0)
+    own = (x, y, covariance / variance, width, height)
+    x, y, shear, width, height = (values[:, None, None] for values in own)
+    rows = height * place[:, None]
+    columns = width * place + (shear * rows + x)
+    grid = torch.stack((columns, (rows + y).expand_as(columns)), dim=1).permute(0, 2, 3, 1)
+    upright = functional.grid_sample(ink.unsqueeze(1), grid, align_corners=False)
+    return upright.view_as(images) + background
+
+
+def views(images: Tensor) -> Tensor:
+    """The images (batch, channels, side, side), and behind them four views of all: turned by 8°
+    either way and moved aside, larger and smaller by 8 % and moved up or down, by 0.7 pixels:
+    (5 x batch, channels, side, side). Their lowest value is taken for the background."""
+    # Cosine and sine of the turn, by the size, and how far right and down a pixel is read.
+    changes = [
+        (0.99, 0.139, 0.7, 0),
+        (0.99, -0.139, -0.7, 0),
+        (0.926, 0, 0, 0.7),
+        (1.087, 0, 0, -0.7),
+    ]
+    background, pixel = images.amin((2, 3), keepdim=True), 2 / images.shape[-1]
+    seen = [images]
+    for cosine, sine, right, down in changes:
+        rows = [[cosine, sine, right * pixel], [-sine, cosine, down * pixel]]
+        maps = torch.tensor([rows], dtype=images.dtype, device=images.device)
+        grid = functional.affine_grid(maps, [1, 1, *images.shape[2:]], align_corners=False)
+        grid = grid.expand(images.shape[0], -1, -1, -1)
+        changed = functional.grid_sample(images - background, grid, align_corners=False)
+        seen.append(changed + background)
+    return torch.cat(seen)
+
+
 class Network(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(1, 23, 3, bias=False)
-        self.norm1 = nn.BatchNorm2d(23)
-        self.dropout1 = nn.Dropout(0.01)
-        self.depthwise1 = nn.Conv2d(23, 23, 3, groups=23, bias=False)
-        self.conv2 = nn.Conv2d(23, 33, 1, bias=False)
-        self.norm2 = nn.BatchNorm2d(33)
-        self.dropout2 = nn.Dropout(0.01)
-        self.conv3 = nn.Conv2d(33, 24, 1, bias=False)
-        self.norm3 = nn.BatchNorm2d(24)
-        self.dropout3 = nn.Dropout(0.01)
-        self.depthwise2 = nn.Conv2d(24, 24, 3, groups=24, bias=False)
-        self.conv4 = nn.Conv2d(24, 35, 1, bias=False)
-        self.norm4 = nn.BatchNorm2d(35)
-        self.dropout4 = nn.Dropout(0.01)
-        self.depthwise3 = nn.Conv2d(35, 35, 3, groups=35, bias=False)
-        self.conv5 = nn.Conv2d(35, 50, 1, bias=False)
-        self.norm5 = nn.BatchNorm2d(50)
-        self.dropout5 = nn.Dropout(0.01)
-        self.depthwise4 = nn.Conv2d(50, 50, 3, groups=50, bias=False)
-        self.conv6 = nn.Conv2d(50, 32, 1, bias=False)
-        self.norm6 = nn.BatchNorm2d(32)
-        self.dropout6 = nn.Dropout(0.01)
-        self.conv7 = nn.Conv2d(32, 10, 1, bias=False)
+        self.conv1 = nn.Conv2d(1, 11, 3, bias=False)
+        self.norm1 = nn.BatchNorm2d(11)
+        self.conv2 = nn.Conv2d(11, 10, 3, bias=False)
+        self.norm2 = nn.BatchNorm2d(10)
+        self.conv3 = nn.Conv2d(10, 16, 3, bias=False)
+        self.norm3 = nn.BatchNorm2d(16)
+        self.conv4 = nn.Conv2d(16, 16, 3, bias=False)
+        self.norm4 = nn.BatchNorm2d(16)
+        self.conv5 = nn.Conv2d(16, 19, 3, bias=False)
+        self.norm5 = nn.BatchNorm2d(19)
+        self.conv6 = nn.Conv2d(19, 10, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (batch, 10) of normalized images (batch, 1, 28, 28)."""
-        x = self.dropout1(self.norm1(functional.relu(self.conv1(x))))
-        x = self.depthwise1(x)
-        x = self.dropout2(self.norm2(functional.relu(self.conv2(x))))
+        x = deskew(x, sized=True)
+        x = x if self.training else views(x)
+        x = self.norm1(functional.relu(self.conv1(x)))
+        x = self.norm2(functional.relu(self.conv2(x)))
         x = functional.max_pool2d(x, 2)
-        x = self.dropout3(self.norm3(functional.relu(self.conv3(x))))
-        x = self.depthwise2(x)
-        x = self.dropout4(self.norm4(functional.relu(self.conv4(x))))
-        x = self.depthwise3(x)
-        x = self.dropout5(self.norm5(functional.relu(self.conv5(x))))
+        x = self.norm3(functional.relu(self.conv3(x)))
+        x = self.norm4(functional.relu(self.conv4(x)))
         x = functional.max_pool2d(x, 2)
-        x = self.depthwise4(x)
-        x = self.dropout6(self.norm6(functional.relu(self.conv6(x))))
+        x = self.norm5(functional.relu(self.conv5(x)))
         x = functional.adaptive_avg_pool2d(x, 1)
-        x = self.conv7(x)
-        return x.flatten(1)
+        x = self.conv6(x)
+        x = x.flatten(1)
+        return x if self.training else x.view(5, -1, 10).mean(0)
 
 
 def load(weights: Path = WEIGHTS) -> Network:

@@ -1,6 +1,6 @@
 """What a study's posterior says of the shapes that a search begins with, and of better ones.
 
-python studies/first_trials/compare.py mnist-8k --storage sqlite:///results/mnist-8k/study.db
+python studies/first_trials/compare.py mnist-8k --storage sqlite:///results/mnist-8k-plain/study.db
 """
 
 from __future__ import annotations

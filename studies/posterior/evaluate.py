@@ -1,6 +1,6 @@
 """Hold what a study's posterior says of its networks against their confirmation.
 
-python studies/posterior/evaluate.py mnist-8k --storage sqlite:///results/mnist-8k/study.db
+python studies/posterior/evaluate.py mnist-8k --storage sqlite:///results/mnist-8k-plain/study.db
 """
 
 from __future__ import annotations

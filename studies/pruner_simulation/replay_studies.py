@@ -1,6 +1,6 @@
 """Replay the unpruned runs of studies, and of a table of recorded curves, under every pruner.
 
-python studies/pruner_simulation/replay_studies.py results/mnist-8k/study.db results/curves/mnist-8000.csv -o replay.csv
+python studies/pruner_simulation/replay_studies.py results/mnist-8k-plain/study.db results/curves/mnist-8000.csv -o replay.csv
 """  # noqa: E501
 
 from __future__ import annotations

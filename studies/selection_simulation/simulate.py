@@ -1,6 +1,6 @@
 """Compare samplers, and ways to spend reruns, on searches whose true errors are known.
 
-python studies/selection_simulation/simulate.py results/mnist-8k/study.db -o results/selection
+python studies/selection_simulation/simulate.py results/mnist-8k-plain/study.db -o results/selection
 """
 
 import sys
@@ -34,8 +34,8 @@ def main() -> None:
     parser.add_argument("--total", type=at_least(14), default=70, help="trials and reruns")
     parser.add_argument("--seeds", type=at_least(2), default=20, help="searches of each sampler")
     parser.add_argument("--samplers", nargs="+", default=_COMPARED, metavar="NAME")
-    # Of three seeds of the 26 networks that mnist-8k confirmed: 0.098 within a network, and 0.039
-    # between networks beside what the posterior says of them.
+    # Of three seeds of the 26 networks that mnist-8k-plain confirmed: 0.098 within a network, and
+    # 0.039 between networks beside what the posterior says of them.
     parser.add_argument("--noise", type=float, default=0.1, help="sd of a run's log error")
     parser.add_argument("--own", type=float, default=0.04, help="sd of what is a network's own")
     parser.add_argument("--fold", type=float, default=0.05, help="sd between folds")

@@ -18,7 +18,7 @@ from nas_mnist.report.card import model_card
 from nas_mnist.report.export import export_network, trained_run
 from tests.conftest import Search, runner
 
-STUDY = Path(__file__).parents[2] / "results" / "mnist-8k" / "study.db"
+STUDY = Path(__file__).parents[2] / "results" / "mnist-8k-plain" / "study.db"
 HEADINGS = [
     *("Model Details", "How to Get Started with the Model", "Limitations", "Training Data"),
     *("Training Procedure", "Evaluation", "Architecture", "License", "Citation"),

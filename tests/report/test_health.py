@@ -25,8 +25,8 @@ RESULTS = Path(__file__).parents[2] / "results"
 def studies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, StudyRecord]:
     """The published ones; copied, as opening one may write to it."""
     folder, found = tmp_path_factory.mktemp("studies"), {}
-    for name in ("mnist-8k", "unpruned"):
-        shutil.copy(RESULTS / name / "study.db", folder / f"{name}.db")
+    for name, published in (("mnist-8k", "mnist-8k-plain"), ("unpruned", "unpruned")):
+        shutil.copy(RESULTS / published / "study.db", folder / f"{name}.db")
         found[name] = load_study(name, f"sqlite:///{folder}/{name}.db")
     return found
 

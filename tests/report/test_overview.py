@@ -12,7 +12,7 @@ from nas_mnist.execution.records import StudyRecord, load_study
 from nas_mnist.report.front_table import trial_text
 from tests.conftest import CommandLine, Search, runner
 
-STUDY = Path(__file__).parents[2] / "results" / "mnist-8k" / "study.db"
+STUDY = Path(__file__).parents[2] / "results" / "mnist-8k-plain" / "study.db"
 
 
 @pytest.fixture(scope="module")

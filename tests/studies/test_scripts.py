@@ -206,7 +206,7 @@ def test_two_studies_are_compared(tmp_path: Path, digits_search: Search) -> None
     assert 0 < mine["epochs_percent"] <= 100 and 0 < mine["front"] <= mine["trials"]
     assert found["change_percent"] == 0 < found["front_error_percent"]
     assert found["change_sd_percent"] < 1e-3
-    other = f"{ROOT}/results/mnist-8k/study.db"
+    other = f"{ROOT}/results/mnist-8k-plain/study.db"
     done = run(tmp_path, script, study, other)
     assert done.returncode == 2
     assert "error: the studies differ in their dataset: digits and mnist" in done.stderr
@@ -226,7 +226,7 @@ def test_what_a_study_costs(tmp_path: Path) -> None:
 
 def test_estimates_are_held_against_a_confirmation(tmp_path: Path) -> None:
     """Of the published study, the estimate tells more of the confirmed means than a single run."""
-    url = f"sqlite:///{ROOT}/results/mnist-8k/study.db"
+    url = f"sqlite:///{ROOT}/results/mnist-8k-plain/study.db"
     script = ROOT / "studies" / "posterior" / "evaluate.py"
     done = run(tmp_path, script, "mnist-8k", "--storage", url, "-o", "found.json")
     assert done.returncode == 0, done.stderr
@@ -239,10 +239,33 @@ def test_estimates_are_held_against_a_confirmation(tmp_path: Path) -> None:
 
 
 def test_first_shapes_are_compared(tmp_path: Path) -> None:
-    url = f"sqlite:///{ROOT}/results/mnist-8k/study.db"
+    url = f"sqlite:///{ROOT}/results/mnist-8k-plain/study.db"
     script = ROOT / "studies" / "first_trials" / "compare.py"
     done = run(tmp_path, script, "mnist-8k", "--storage", url, "-o", "found.json", "--draws", 50)
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "found.json").read_text())
     assert len(rows) == len(done.stdout.splitlines()) == 9
     assert all(95 < row["validation"] < 100 and 0 <= row["draws_below"] <= 1 for row in rows)
+
+
+def test_networks_are_compared_with_the_first(tmp_path: Path) -> None:
+    """Those that a search found without deskewing and views are within chance of those that it
+    began with."""
+    results = ROOT / "results"
+    url = f"sqlite:///{results}/mnist-8k-plain/study.db"
+    script = ROOT / "studies" / "first_trials" / "beaten.py"
+    beside = [results / "first-trials" / f"{name}.json" for name in ("dense-963", "dense-3986")]
+    done = run(tmp_path, script, "mnist-8k", "--storage", url, "--beside", *beside, "-o", "a.json")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "a.json").read_text())
+    assert [row["within"] for row in rows] == [1000, 2000, 4000, 8000]
+    assert [[other["name"] for other in row["others"]] for row in rows] == [
+        ["dense-963"], [], ["dense-3986"], []
+    ]  # fmt: skip
+    for row in rows:
+        assert row["chosen"]["parameters"] <= row["within"]
+        assert all(other["welch"]["p"] > 0.05 for other in row["others"])
+    assert "against dense-3986, 3,986 parameters, 99.46 ± 0.01 % (3 seeds)" in done.stdout
+    done = run(tmp_path, script, "mnist-8k", "--storage", url, "--beside", "a.json")
+    assert done.returncode == 2
+    assert "error: a.json: not what `nas-mnist train --json` writes" in done.stderr

@@ -9,7 +9,7 @@ import pandas as pd
 from tests.studies.test_scripts import ROOT, run
 
 SCRIPT = ROOT / "studies" / "selection_simulation" / "simulate.py"
-STUDY = ROOT / "results" / "mnist-8k" / "study.db"
+STUDY = ROOT / "results" / "mnist-8k-plain" / "study.db"
 
 
 def test_searches_with_reruns_are_simulated(tmp_path: Path) -> None:
