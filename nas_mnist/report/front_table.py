@@ -183,6 +183,8 @@ def confirmed_text(confirmed: Confirmed) -> str:
 
 def front_caption(record: StudyRecord, shown: Sequence[Candidate]) -> str:
     """What the figures of `front_rows` are."""
+    if none := none_text(record, shown):
+        return none
     images = [entry.confirmed.images for entry in shown if entry.confirmed]
     if not images:
         return f"{_ESTIMATES} {UNCONFIRMED}"
@@ -193,6 +195,12 @@ def front_caption(record: StudyRecord, shown: Sequence[Candidate]) -> str:
         + (f"; goal: {goal:g} % over {last} with every seed." if goal is not None else ".")
         + (f" {BESIDE}" if len(of_front(shown)) < len(shown) else "")
     )
+
+
+def none_text(record: StudyRecord, shown: Sequence[Candidate]) -> str:
+    """Why nothing of a front is shown; empty if something is, or if there is nothing yet."""
+    sizes = [] if shown else [c.trial.architecture.parameters for c in candidates(record)]
+    return f"The smallest network of the front has {min(sizes):,} parameters." if sizes else ""
 
 
 def spending_text(record: StudyRecord) -> str:

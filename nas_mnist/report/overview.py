@@ -26,6 +26,7 @@ from nas_mnist.report.front_table import (
     front_title,
     goal_text,
     network_values,
+    none_text,
     trial_text,
     within_size,
 )
@@ -90,6 +91,8 @@ def _seeds_text(found: Confirmed) -> str:
 
 def _first_caption(record: StudyRecord, shown: Sequence[Candidate]) -> str:
     """What the figures of `front_overview` are."""
+    if none := none_text(record, shown):
+        return none
     known = [entry.confirmed for entry in shown if entry.confirmed]
     expected = "what the search expects ± how sure that is"
     if not known:

@@ -77,6 +77,11 @@ def test_a_front_within_a_size(published: Path, record: StudyRecord) -> None:
     numbers = {entry["trial"] for entry in [*values["front"], *values["confirmed"]]}
     assert numbers == {c.trial.number for c in small}
     assert len((published / "front.csv").read_text().splitlines()) == 1 + len(small)
+    smallest = min(c.trial.architecture.parameters for c in small)
+    for more in ((), ("--all",)):
+        told = " ".join(lines_of(published, *arguments[:-1], "100", *more))
+        assert f"The smallest network of the front has {smallest:,} parameters." in told
+        assert "unconfirmed" not in told
 
 
 def test_all_columns(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
