@@ -21,7 +21,8 @@ from nas_mnist.execution.creation import FIRST
 from nas_mnist.execution.records import StudyRecord
 from nas_mnist.report import writing
 from nas_mnist.report.comparison import Welch
-from nas_mnist.training.runs import mean_and_sd
+from nas_mnist.report.tables import counted, spread_text
+from nas_mnist.training.runs import LAST_EPOCHS, mean_and_sd
 
 _SIZES = (1000, 2000, 4000, 8000)
 
@@ -66,14 +67,18 @@ def compared(
         if best := most_accurate(within):
             chosen = _network(best)
             others = [
-                {**other, "welch": test and test._asdict()}
+                {**other, "welch": _welch(other, chosen)}
                 for other in (*start, *beside)
                 if smaller < other["parameters"] <= size and other != chosen
-                for test in [Welch.of(other["test_accuracies"], chosen["test_accuracies"])]
             ]
             rows.append({"within": size, "chosen": chosen, "others": others})
         smaller = size
     return rows
+
+
+def _welch(other: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any] | None:
+    test = Welch.of(other["test_accuracies"], chosen["test_accuracies"])
+    return test and test._asdict()
 
 
 def _network(entry: Candidate) -> dict[str, Any]:
@@ -104,12 +109,11 @@ def read_run(file: Path) -> dict[str, Any]:
 
 
 def _told(network: dict[str, Any]) -> str:
-    mean, sd = mean_and_sd(network["test_accuracies"])
-    spread = f" ± {sd:.2f}" if sd is not None else ""
-    seeds = len(network["test_accuracies"])
+    accuracies = network["test_accuracies"]
     return (
-        f"{network['name']}, {network['parameters']:,} parameters, {mean:.2f}{spread} % "
-        f"({seeds} seeds), lowest of the last 4 epochs {network['last4_min']:.2f}"
+        f"{network['name']}, {network['parameters']:,} parameters, "
+        f"{spread_text(*mean_and_sd(accuracies))} % ({counted(len(accuracies), 'seed')}), "
+        f"lowest of the last {LAST_EPOCHS} epochs {network['last4_min']:.2f}"
     )
 
 
