@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from nas_mnist.training.recipe import Recipe
 from nas_mnist.training.runs import Reproduced, Run
 from nas_mnist.training.trainer import EpochRecord
 
-_HEADINGS = (
+HEADINGS = (
     *("step", "target", "parameters", "train % published", "train % here", "test % published"),
     *("test % here, best epoch", "test % here, final epoch", "analysis"),
 )
@@ -27,9 +28,10 @@ class Lifecycle:
     """The steps of a lifecycle, those retrained among them, and the files they are kept in."""
 
     def __init__(self, name: str, settings: Mapping[str, Any], folder: Path) -> None:
-        """`settings` are what all its runs share beside the recipe, such as dataset and seeds; the
-        steps that `folder` has are taken over. DataError if they cannot be read; RequestError if
-        they are of other recipes, data or seeds: they are not written over."""
+        """`settings` are what all its runs share beside the recipe, such as dataset and seeds. The
+        steps that `folder` has are taken over, and those of a lifecycle in a folder beside it that
+        were trained alike. DataError if its own cannot be read; RequestError if they are of other
+        recipes, data or seeds: they are not written over."""
         self.name, self.settings, self.steps = name, settings, runs.lifecycle_steps(name)
         self.files = folder / "steps.json", folder / "table.md"
         self._mnist = settings["dataset"] == "mnist"  # what the authors' accuracies are of
@@ -40,12 +42,24 @@ class Lifecycle:
         if self.files[0].exists():
             with _kept(self.files[0]) as (_, entries):
                 for step in [step for step in self.missing() if step.number in entries]:
-                    if entries[step.number]["trained"] != self._trained(step):
+                    if not self._alike(step, entries[step.number]):
                         raise RequestError(
                             f"{self.files[0]} has step {step.number} under other settings; give "
                             "the same ones to go on, or another --results-dir"
                         )
                     self.done[step.number] = _reproduced(step, entries[step.number])
+        for file in sorted(folder.parent.glob("*/steps.json")):
+            with suppress(DataError), _kept(file) as (_, entries):
+                for step, entry in product(self.missing(), entries.values()):
+                    if self._alike(step, entry):
+                        self.done[step.number] = _reproduced(step, entry)
+
+    @classmethod
+    def kept(cls, folder: Path) -> "Lifecycle":
+        """As `reproduce` has kept it in `folder` so far. DataError if it has not."""
+        with _kept(folder / "steps.json") as (values, _):
+            settings = {own: values[own] for own in values.keys() - {"lifecycle", "steps"}}
+            return cls(values["lifecycle"], settings, folder)
 
     def published(self, step: Step) -> dict[str, Any]:
         """What its author published of it; no accuracies where it is trained on other images."""
@@ -64,7 +78,7 @@ class Lifecycle:
 
     def write(self) -> None:
         """Keep steps.json, from which the same command goes on, and table.md."""
-        table = tables.markdown_table(self._rows(), ["---"] * len(_HEADINGS))
+        table = tables.markdown_table(self.rows(), ["---"] * len(HEADINGS))
         texts = f"{json.dumps(self.values(), indent=1)}\n", f"{table}\n"
         replace_files(dict(zip(self.files, map(str.encode, texts), strict=True)))
 
@@ -73,7 +87,7 @@ class Lifecycle:
         published = "the best epochs of one run" if self._mnist else "of MNIST alone"
         caption = f"Published: {published}. {train}"
         title = f"{self.name}: published, and retrained here"
-        return tables.text_table(title, self._rows(), caption)
+        return tables.text_table(title, self.rows(), caption)
 
     def _said(self, step: Step) -> str:
         """What a step's measurements say, or why there are none."""
@@ -83,8 +97,9 @@ class Lifecycle:
         before = self.done[max(earlier)] if earlier else None
         return runs.analysis(self.done[step.number], before)
 
-    def _rows(self) -> list[list[str]]:
-        rows: list[Any] = [_HEADINGS]
+    def rows(self) -> list[list[str]]:
+        """Of its table; the first has the `HEADINGS`."""
+        rows: list[Any] = [HEADINGS]
         for step in self.steps:
             size, train, test, final = step.parameters, None, None, None
             if done := self.done.get(step.number):
@@ -94,6 +109,10 @@ class Lifecycle:
             shown = told["train_accuracy"], train, told["test_accuracy"], test
             rows.append([step.number, step.title, size, *shown, final, self._said(step)])
         return tables.as_text(rows)
+
+    def _alike(self, step: Step, entry: Mapping[str, Any]) -> bool:
+        """Whether the kept step was trained as this one is to be."""
+        return {**entry["trained"], "recipe": _recipe(entry).as_dict()} == self._trained(step)
 
     def _trained(self, step: Step) -> dict[str, Any]:
         """What a step's result depends on."""
@@ -123,8 +142,8 @@ def read_reproduced(files: Sequence[Path], dataset: str) -> list[Reproduced]:
     if one cannot be read; RequestError if it was trained on other images than the dataset's."""
     found = []
     for file in files:
-        with _kept(file) as (lifecycle, entries):
-            known = {step.number: step for step in runs.lifecycle_steps(lifecycle)}
+        with _kept(file) as (values, entries):
+            known = {step.number: step for step in runs.lifecycle_steps(values["lifecycle"])}
             for number, entry in entries.items():
                 if (trained_on := entry["trained"]["dataset"]) != dataset:
                     raise RequestError(f"{file} was trained on {trained_on}, not on {dataset}")
@@ -133,13 +152,12 @@ def read_reproduced(files: Sequence[Path], dataset: str) -> list[Reproduced]:
 
 
 @contextmanager
-def _kept(file: Path) -> Iterator[tuple[str, dict[int, dict[str, Any]]]]:
-    """The lifecycle and the trained steps of a steps.json; DataError where what is done with them
-    finds that they are none."""
+def _kept(file: Path) -> Iterator[tuple[dict[str, Any], dict[int, dict[str, Any]]]]:
+    """A steps.json, and its trained steps by number; DataError where what is done with them finds
+    that they are none."""
     try:
         values = json.loads(file.read_text("utf-8"))
-        entries = {entry["step"]: entry for entry in values["steps"] if "runs" in entry}
-        yield values["lifecycle"], entries
+        yield values, {entry["step"]: entry for entry in values["steps"] if "runs" in entry}
     except OSError as error:
         raise DataError(f"{file}: {reason(error)}") from None
     except (ValueError, LookupError, TypeError, AttributeError) as error:
@@ -149,15 +167,19 @@ def _kept(file: Path) -> Iterator[tuple[str, dict[int, dict[str, Any]]]]:
         ) from None
 
 
-def _reproduced(step: Step, entry: Mapping[str, Any]) -> Reproduced:
+def _recipe(entry: Mapping[str, Any]) -> Recipe:
+    """Of a kept step; what recipes have gained since has its default."""
     try:
-        recipe = Recipe().changed(entry["trained"]["recipe"])
+        return Recipe().changed(entry["trained"]["recipe"])
     except RequestError as error:
         raise ValueError(str(error)) from None
+
+
+def _reproduced(step: Step, entry: Mapping[str, Any]) -> Reproduced:
     trained = []
     for run in entry["runs"]:
         curve = [EpochRecord.of(epoch, "test_accuracy") for epoch in run["curve"]]
         trained.append(Run(run["seed"], curve))
     network = references()[str(step.reference)].architecture
     own = {"images": int(count)} if (count := entry["measured"].get("test_images")) else {}
-    return Reproduced(step, network, recipe, tuple(trained), **own)
+    return Reproduced(step, network, _recipe(entry), tuple(trained), **own)

@@ -21,6 +21,7 @@ from figures import write_frame
 from script import Parser, at_least, run
 
 from nas_mnist.errors import DivergedError, RequestError
+from nas_mnist.lookup import import_plugin, module_of
 from nas_mnist.networks.architecture import Limit, format_notation
 from nas_mnist.networks.layers import Layer, convolution as op
 from nas_mnist.networks.layers.composite import Repeat, Residual
@@ -140,6 +141,9 @@ CHANGES = {
     "average-1": Change(recipe={"average_epochs": 1.0}),
     "decay-0.001": Change(recipe={"weight_decay": 0.001}),
     "decay-0.0002": Change(recipe={"weight_decay": 0.0002}),
+    "rate-0.1": Change(recipe={"learning_rate": 0.1}),
+    "rate-0.4": Change(recipe={"learning_rate": 0.4}),
+    "muon": Change(recipe={"optimizer": "muon:Muon"}),
 }
 
 
@@ -164,13 +168,18 @@ def main() -> None:
     parser.add_argument("--epochs", type=at_least(1), default=15)
     parser.add_argument("--dataset", default="mnist")
     parser.add_argument("--train-samples", type=at_least(2))
+    # The same on every processor, so that a file may be of several.
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--workers", type=at_least(1), default=2)
     asked = parser.parse_args()
     if asked.output.suffix != ".csv":
         raise RequestError(f"-o {asked.output} is not a file name that ends in .csv")
     known = pd.read_csv(asked.output) if asked.output.exists() else pd.DataFrame(columns=_COLUMNS)
     names = dict.fromkeys([asked.against, *asked.changes])
-    settings = {"epochs": asked.epochs, "dataset": asked.dataset, "samples": asked.train_samples}
+    settings = {
+        **{"epochs": asked.epochs, "dataset": asked.dataset},
+        **{"samples": asked.train_samples, "precision": asked.precision},
+    }
     done = {(row.change, row.base, row.size, row.seed) for row in known.itertuples()}
     # The largest last: what comes of an interrupted run is then of all changes.
     tasks = [
@@ -203,11 +212,12 @@ def trained(
     epochs: int,
     dataset: str,
     samples: int | None,
+    precision: str,
 ) -> list[dict[str, Any]]:
     """A row a seed, of the final epoch; the test images are not looked at. All seeds hold the same
     images out."""
     from nas_mnist.training.datasets import load_dataset, split_dataset
-    from nas_mnist.training.device import resolve_device
+    from nas_mnist.training.device import resolve_device, resolve_precision
     from nas_mnist.training.pack import Member, Pack
 
     change, (point, rate) = change_of(name), BASES[base]
@@ -218,8 +228,12 @@ def trained(
     data = load_dataset(dataset)
     train, held_out = split_dataset(data, 0, samples)
     recipe = Recipe(learning_rate=rate, epochs=epochs).changed(change.recipe)
+    if module := module_of(recipe.optimizer):
+        import_plugin(module)
     members = [Member(network, recipe, seed) for seed in seeds]
-    where: Any = {"normalization": data.normalization, "device": resolve_device("cpu")}
+    device = resolve_device("cpu")
+    kind = resolve_precision(precision, device)
+    where: Any = {"normalization": data.normalization, "device": device, "precision": kind}
     *_, last = Pack(members, train, held_out, **where)
     rows = []
     for index, seed in enumerate(seeds):

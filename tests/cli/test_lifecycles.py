@@ -72,6 +72,22 @@ def test_it_goes_on_where_it_was(folder: Path) -> None:
     assert "against step 3" in after[6]["analysis"]
 
 
+def test_a_step_that_another_lifecycle_shares_is_trained_once(folder: Path) -> None:
+    small = (*SMALL[2:6], "--epochs", "1", "--most-parameters", "7500", "--workers", "2", "--json")
+    first = runner(folder)("reproduce", "early-14k", *small)
+    assert first.code == 0, first.err
+    assert "0 steps trained, 1 to go" in first.err
+    other = runner(folder)("reproduce", "early-20k", *small)
+    assert other.code == 0, other.err
+    assert "1 step trained, 0 to go" in other.err
+    shared, again = (
+        next(step for step in done.json["steps"] if "runs" in step) for done in (first, other)
+    )
+    assert shared["network"] == again["network"] == "gap-6070"
+    assert shared["runs"] == again["runs"]
+    assert shared["published"]["test_accuracy"] == again["published"]["test_accuracy"] is None
+
+
 def test_other_settings_do_not_write_over_it(folder: Path) -> None:
     file = folder / "runs" / "s7-8k" / "steps.json"
     before = file.read_text()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from typing import TypeAlias
 import pandas as pd
 import pytest
 
+from nas_mnist.networks.references import steps
+from nas_mnist.report.lifecycle_table import Lifecycle
 from tests.conftest import Search, runner
 
 ROOT = Path(__file__).parents[2]
@@ -175,7 +178,8 @@ def test_changes_are_tried(tmp_path: Path) -> None:
     """Paired by seed, at the same budget; what is there is not trained again."""
     script = ROOT / "studies" / "what_pays" / "compare.py"
     small = ("--dataset", "digits", "--epochs", 1, "--sizes", 1000, "--train-samples", 300)
-    request = ("deskew+unscaled", "kernel-5", "-o", "runs.csv", "--bases", "separable", *small)
+    changes = ("deskew+unscaled", "kernel-5+muon")
+    request = (*changes, "-o", "runs.csv", "--bases", "separable", *small)
     done = run(tmp_path, script, *request, "--seeds", 1)
     assert done.returncode == 0, done.stderr
     done = run(tmp_path, script, *request, "--seeds", 2)
@@ -183,12 +187,12 @@ def test_changes_are_tried(tmp_path: Path) -> None:
     assert done.stderr.count(" of 3: ") == 3
     runs = pd.read_csv(tmp_path / "runs.csv")
     assert sorted(zip(runs.change, runs.seed, strict=True)) == sorted(
-        (change, seed) for change in ("none", "deskew+unscaled", "kernel-5") for seed in (0, 1)
+        (change, seed) for change in ("none", *changes) for seed in (0, 1)
     )
     assert runs.parameters.between(900, 1000).all() and runs.val_accuracy.between(0, 100).all()
     upright = runs[runs.change == "deskew+unscaled"].notation
     assert upright.str.startswith("u-").all() and upright.str.contains("n0").all()
-    assert " 2 " in done.stdout and "kernel-5" in done.stdout
+    assert " 2 " in done.stdout and changes[1] in done.stdout
     done = run(tmp_path, script, "nothing", "-o", "runs.csv")
     assert done.returncode == 2 and "change 'nothing' is not one of none, deskew" in done.stderr
 
@@ -269,3 +273,24 @@ def test_networks_are_compared_with_the_first(tmp_path: Path) -> None:
     done = run(tmp_path, script, "mnist-8k", "--storage", url, "--beside", "a.json")
     assert done.returncode == 2
     assert "error: a.json: not what `nas-mnist train --json` writes" in done.stderr
+
+
+def test_all_lifecycles_in_one_table(tmp_path: Path) -> None:
+    """A row for each of the 48 published steps, of what `reproduce` kept."""
+    script, kept = ROOT / "studies" / "lifecycles.py", tmp_path / "kept"
+    for name in dict.fromkeys(step.lifecycle for step in steps()):
+        settings = {"dataset": "mnist", "most_parameters": 20_000, "seeds": [0]}
+        settings |= {"train_samples": None, "epochs": None}
+        Lifecycle(name, settings, kept / name).write()
+    shutil.copy(ROOT / "results" / "a7-8k" / "steps.json", kept / "a7-8k")
+    done = run(tmp_path, script, kept, "-o", "all.md")
+    assert done.returncode == 0, done.stderr
+    heading, rule, *rows = (tmp_path / "all.md").read_text("utf-8").splitlines()
+    assert heading.startswith("| lifecycle | step | target |") and rule.startswith("| --- ")
+    assert len(rows) == len(steps()) == 48
+    assert sum("layers not published" in row for row in rows) == 7
+    assert sum("not yet trained" in row for row in rows) > 20
+    assert rows[-1].startswith("| a7-8k | 10 | OneCycle") and "99.47 ± 0.03" in rows[-1]
+    shutil.rmtree(kept / "s7-8k")
+    done = run(tmp_path, script, kept, "-o", "all.md")
+    assert done.returncode == 1 and "s7-8k" in done.stderr
