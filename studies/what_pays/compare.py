@@ -5,14 +5,14 @@ python studies/what_pays/compare.py deskew batch-64 -o results/what-pays/runs.cs
 
 from __future__ import annotations
 
-import math
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 sys.path.append(str(Path(__file__).parents[1] / "pruner_simulation"))
@@ -32,6 +32,7 @@ from nas_mnist.networks.resizing import fit
 from nas_mnist.networks.skeleton import Block, Template
 from nas_mnist.processes import interrupts_held, process_pool
 from nas_mnist.report import writing
+from nas_mnist.report.tables import markdown_table
 from nas_mnist.search.space import DEFAULT
 from nas_mnist.training.device import keep_freed_memory
 from nas_mnist.training.recipe import Recipe, merged
@@ -46,6 +47,7 @@ BASES: dict[str, tuple[dict[str, Any], float]] = {
     ),
 }
 _COLUMNS = ["change", "base", "size", "seed", "parameters", "notation"]
+_DIFFERENCES = ("error", "loss")
 
 
 @dataclass(frozen=True)
@@ -199,9 +201,7 @@ def main() -> None:
             with writing(asked.output):
                 write_frame(known, asked.output)
             print(f"{number} of {len(tasks)}: {rows.iloc[0].notation}", file=sys.stderr)
-    for name in asked.changes:
-        if name != asked.against:
-            print(compared(known, name, asked.against).round(3).to_string(index=False))
+    print(table(known, [name for name in asked.changes if name != asked.against], asked.against))
 
 
 def trained(
@@ -246,36 +246,32 @@ def trained(
     return rows
 
 
-def compared(runs: pd.DataFrame, name: str, against: str) -> pd.DataFrame:
-    """A row a base and size, then all together: accuracies without and with the change, and the
-    mean relative difference of the validation error and of the loss, paired by seed, in percent
-    (below 0 is better), with its standard error."""
+def table(runs: pd.DataFrame, names: Sequence[str], against: str) -> str:
+    """In markdown, a row a base and change: the mean validation accuracy at each size, and by how
+    much validation error and loss differ over all sizes."""
+    sizes = sorted(runs["size"].unique())
+    rows = [["change", "base", *(f"{size:,}" for size in sizes), "pairs", "error", "loss"]]
+    for base, own in runs.groupby("base"):
+        for name in (against, *names):
+            if len(both := paired(own, name, against)):
+                means = both.groupby("size").val_accuracy_with.mean()
+                cells = [f"{means[size]:.2f}" if size in means else "" for size in sizes]
+                told = [f"{both[of].mean():+.1f} ± {both[of].sem():.1f} %" for of in _DIFFERENCES]
+                told = ["", "", ""] if name == against else [str(len(both)), *told]
+                rows.append([name, str(base), *cells, *told])
+    return markdown_table(rows, ["---"] * len(rows[0]))
+
+
+def paired(runs: pd.DataFrame, name: str, against: str) -> pd.DataFrame:
+    """A row for each base, size and seed that both have: the relative difference of the validation
+    error and of the loss, as 100 times the logarithm of their ratio; below 0 is better."""
     key = ["base", "size", "seed"]
     columns = [*key, "val_accuracy", "val_loss"]
     without, with_it = (runs[runs.change == own][columns] for own in (against, name))
-    pairs = without.merge(with_it, on=key, suffixes=("", "_with")).dropna()
-    error, other = 100 - pairs.val_accuracy, 100 - pairs.val_accuracy_with
-    pairs["error"] = [math.log(b / a) for a, b in zip(error, other, strict=True)]
-    pairs["loss"] = [
-        math.log(b / a) for a, b in zip(pairs.val_loss, pairs.val_loss_with, strict=True)
-    ]
-    groups: Iterable[tuple[Any, pd.DataFrame]] = [
-        *pairs.groupby(["base", "size"]),
-        *((("all", size), own) for size, own in pairs.groupby("size")),
-        (("all", 0), pairs),
-    ]
-    return pd.DataFrame(
-        {
-            "change": name,
-            **dict(zip(("base", "size"), which, strict=True)),
-            "pairs": len(own),
-            "without": own.val_accuracy.mean(),
-            "with": own.val_accuracy_with.mean(),
-            **{"error %": 100 * own.error.mean(), "± ": 100 * own.error.sem()},
-            **{"loss %": 100 * own.loss.mean(), "±": 100 * own.loss.sem()},
-        }
-        for which, own in groups
-    )
+    both = without.merge(with_it, on=key, suffixes=("", "_with")).dropna()
+    both["error"] = 100 * np.log((100 - both.val_accuracy_with) / (100 - both.val_accuracy))
+    both["loss"] = 100 * np.log(both.val_loss_with / both.val_loss)
+    return both
 
 
 if __name__ == "__main__":
