@@ -149,6 +149,16 @@ def test_what_was_expected_of_the_first_shapes() -> None:
             assert f"{said['validation']:.2f} ± {said['sd']:.2f}" in TEXT
 
 
+def test_all_lifecycles_are_in_one_table() -> None:
+    """As the script writes it; one step is still to be trained."""
+    script = runpy.run_path(str(RESULTS.parent / "studies" / "lifecycles.py"))
+    table = (RESULTS / "lifecycles.md").read_text("utf-8")
+    assert table == script["all_steps"](RESULTS)
+    assert table.count("left out: over 20,000 parameters") == 9
+    assert table.count("layers not published") == 7
+    assert table.count("not yet trained") == 1
+
+
 def test_the_readme_has_what_the_last_steps_came_to() -> None:
     readme = " ".join((RESULTS.parent / "README.md").read_text().split())
     shown = []
