@@ -139,7 +139,8 @@ def reproduce(
     as_json: bool = False,
 ) -> None:
     """Retrain a hand-made lifecycle: each step under its author's settings, published beside
-    measured. The same command goes on where it was stopped."""
+    measured. The same command goes on where it was stopped; a step that another lifecycle in the
+    same folder shares is not trained again."""
     from nas_mnist.report.lifecycle_table import Lifecycle
     from nas_mnist.training.datasets import first_train_samples, load_dataset
 
