@@ -20,13 +20,20 @@ def _import_plugins(modules: list[str] | None) -> list[str] | None:
     return modules
 
 
+_STUDY_SHOWN = "The study; all of --storage if there is none."
+_WITHIN = "Only networks within N parameters."
+_SECOND = "Name of another, of the same dataset."
+_EPOCHS = "Epochs a run."
+_LIFECYCLE = "As `references` lists them."
 _DATASET = "mnist, fashion-mnist, kmnist, digits, folder (of --data-dir), or MODULE:ATTRIBUTE."
 _PRECISION = "auto (what the device is best at), float32 or bfloat16."
 _TARGET = "A notation, a reference's name, STUDY (its winner), or STUDY:TRIAL."
 _COMPARE = "Train this network too, and say how they differ; by validation images."
 _COMPARE_RECIPE = "A training setting of the network compared with; repeatable."
 _EXPLAINED_FILE = "Show what `explain` kept in this explained.json too; repeatable."
+_DECISION = "Undo only this one, such as batch-norm; repeatable."
 _LARGEST = "More seeds only for the N largest differences so far."
+_MOST_PARAMETERS = "Leave out steps with larger networks."
 _MOST_ACCURATE = "Also confirm the N networks with the highest validation accuracy."
 _AT = "Compare the networks within N parameters; repeatable."
 _AT_LEAST = "The smallest network with this accuracy, %, by validation."
@@ -46,14 +53,10 @@ _PLUGIN = "Import a module of your own first: its layers are then known; repeata
 # By parameter, or by command and parameter; those that are not here are fields of SearchConfig.
 _OPTIONS: dict[str, Any] = {
     "study": Argument(metavar="STUDY", help="Name of the study.", show_default=False),
-    "dashboard.study": Argument(
-        metavar="STUDY", help="The study; all of --storage if there is none."
-    ),
+    "dashboard.study": Argument(metavar="STUDY", help=_STUDY_SHOWN),
     "target": Argument(metavar="TARGET", help=_TARGET, show_default=False),
     "bench.target": Argument(help=f"{_TARGET[:-1]}; by default, a dense and a separable network."),
-    "lifecycle": Argument(
-        metavar="LIFECYCLE", help="As `references` lists them.", show_default=False
-    ),
+    "lifecycle": Argument(metavar="LIFECYCLE", help=_LIFECYCLE, show_default=False),
     "as_json": Option("--json", help="Print JSON instead of tables."),
     "reproduce.results_dir": Option(help="Where LIFECYCLE/ goes."),
     "dataset": Option(help=_DATASET),
@@ -67,15 +70,14 @@ _OPTIONS: dict[str, Any] = {
     "reproduce.seeds": Option(min=1, max=100, help="How many seeds each step is trained with."),
     "explain.lifecycle": Option("--lifecycle", help="Walk from a plain skeleton to the network."),
     "explain.seeds": Option(min=2, max=100, help="How many seeds each variant is trained with."),
+    "decision": Option(metavar="NAME", help=_DECISION, show_default="all"),
     "largest": Option(min=1, metavar="N", help=_LARGEST, show_default="all"),
     "explain.dataset": Option(help=_DATASET, show_default="the study's, or mnist"),
-    "explain.epochs": Option(min=1, max=10_000, help="Epochs a run.", show_default="the study's"),
+    "explain.epochs": Option(min=1, max=10_000, help=_EPOCHS, show_default="the study's"),
     "explain.precision": Option(help=_PRECISION, show_default="the study's, or auto"),
     "explain.figure": Option(help="Also draw the differences: .html, .png or .svg."),
     "explain.results_dir": Option(help="Where TARGET/explained.json and .md go."),
-    "train.epochs": Option(
-        min=1, max=10_000, help="Epochs a run.", show_default="the study's, or 15"
-    ),
+    "train.epochs": Option(min=1, max=10_000, help=_EPOCHS, show_default="the study's, or 15"),
     "train.seed": Option(min=0, max=2**31 - 1, help=_FIRST_SEED, show_default="0"),
     "train.dataset": Option(help=_DATASET, show_default="the study's, or mnist"),
     "train.precision": Option(help=_PRECISION, show_default="the study's, or auto"),
@@ -83,15 +85,13 @@ _OPTIONS: dict[str, Any] = {
     "compare": Option(metavar="TARGET", help=_COMPARE, show_default="none"),
     "compare_recipe": Option(metavar="KEY=VALUE", help=_COMPARE_RECIPE),
     "split": Option(help=_SPLIT),
-    "reproduce.epochs": Option(min=1, max=10_000, help="Epochs a run.", show_default="as aimed at"),
+    "reproduce.epochs": Option(min=1, max=10_000, help=_EPOCHS, show_default="as aimed at"),
     "most_accurate": Option(
         min=0, metavar="N", help=_MOST_ACCURATE, show_default="as the search was asked"
     ),
     "confirm_trials": Option("--trial", min=0, metavar="N", help=_ALSO),
     "confirm.goal": Option(min=0, max=100, help=_GOAL, show_default="as it was asked last"),
-    "most_parameters": Option(
-        min=1, help="Leave out steps with larger networks.", show_default="none"
-    ),
+    "most_parameters": Option(min=1, help=_MOST_PARAMETERS, show_default="none"),
     "pack": Option(min=2, max=256, help="Networks trained as one."),
     "seconds": Option(min=0.1, max=600, help="Training of a measurement."),
     "rounds": Option(min=1, max=100, help="Measurements of each loop."),
@@ -104,14 +104,10 @@ _OPTIONS: dict[str, Any] = {
     "export.output": Option("--output", "-o", help="The module file, .py; a folder with --all."),
     "report.output": Option("--output", "-o", help="The page, .html."),
     "all_columns": Option("--all", help="Show all that is known of each network."),
-    "max_parameters": Option(
-        min=1, metavar="N", help="Only networks within N parameters.", show_default="the budget"
-    ),
+    "max_parameters": Option(min=1, metavar="N", help=_WITHIN, show_default="the budget"),
     "csv": Option(help="Also write the front as CSV."),
     "first": Argument(metavar="A", help="Name of a study.", show_default=False),
-    "second": Argument(
-        metavar="B", help="Name of another, of the same dataset.", show_default=False
-    ),
+    "second": Argument(metavar="B", help=_SECOND, show_default=False),
     "at": Option(min=1, metavar="N", help=_AT, show_default="1/8, 1/4, 1/2 and all of the budget"),
     "compare.storage": Option(
         help="Database URL of the studies.",

@@ -176,6 +176,7 @@ def explain(
     lifecycle: bool = False,
     seeds: int = 3,
     largest: int | None = None,
+    decision: list[str] | None = None,
     dataset: str | None = None,
     train_samples: int | None = None,
     epochs: int | None = None,
@@ -218,10 +219,10 @@ def explain(
         import_plugin(module)
     split_dataset(load_dataset(settings["dataset"], data_dir), 0, settings["train_samples"])
     variants = (decisions.lifecycle if lifecycle else decisions.undone)(found.architecture, own)
-    place = results_dir / found.name.replace(":", "-")[:80]
+    place = results_dir / (target if found.study else found.name).replace(":", "-")[:80]
     file = place / f"{'lifecycle' if lifecycle else 'explained'}.json"
     explanation = Explanation(found.name, variants, settings, file)
-    tasks = explanation.tasks(range(seeds), largest)
+    tasks = explanation.tasks(range(seeds), largest, decision or [])
     explanation.write()
     at_once = workers or (1 if resolve_device(device).type == "cuda" else available_cores())
     runs = sum(len(task.seeds) for task in tasks)

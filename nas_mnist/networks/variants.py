@@ -67,13 +67,13 @@ def without_average(network: Architecture) -> Architecture | None:
 
 
 def pool_moved(by: int) -> Change:
-    """The first pool one unit earlier (-1) or later (1)."""
+    """The first pool so many units later, or earlier if below 0."""
 
     def changed(parts: Parts) -> Parts | None:
         if len(parts.blocks) < 2:
             return None
         first, second, *others = parts.blocks
-        if len(first if by < 0 else second) < 2:
+        if len(first if by < 0 else second) <= abs(by):
             return None
         units, end = [*first, *second], len(first) + by
         return replace(parts, blocks=(tuple(units[:end]), tuple(units[end:]), *others))

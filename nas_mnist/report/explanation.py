@@ -61,14 +61,22 @@ class Explanation:
     def chain(self) -> bool:
         return self.variants[0].name == "skeleton"
 
-    def tasks(self, seeds: Sequence[int], largest: int | None = None) -> list[Task]:
-        """What is still to be trained: every variant with all seeds, or only those with the
-        `largest` differences so far, and what they are compared with."""
-        wanted = {own.name for own in self.variants if not own.impossible}
+    def tasks(
+        self, seeds: Sequence[int], largest: int | None = None, only: Sequence[str] = ()
+    ) -> list[Task]:
+        """What is still to be trained: every variant with all seeds, or those named in `only`, or
+        those with the `largest` differences so far; and what they are compared with. RequestError
+        for a name that no variant has."""
+        if unknown := [name for name in only if name not in self.runs]:
+            said = f"{unknown[0]!r} is no decision of {self.name}, which has"
+            raise RequestError(f"{said} {', '.join([*self.runs][1:])}")
+        wanted = [own.name for own in self.variants if not own.impossible]
+        wanted = [name for name in wanted if name in only or not only]
         if largest is not None:
             effects = {name: own for name, own in self.differences().items() if own}
             ranked = sorted(effects, key=lambda name: -abs(effects[name].mean))[:largest]
-            wanted &= {*ranked, *map(self._base, ranked)}
+            wanted = [name for name in ranked if name in wanted]
+        wanted += [self._base(name) for name in wanted]
         tasks: dict[Any, Task] = {}  # two variants may be the same network
         for own in self.variants:
             have = {run.seed for run in self.runs[own.name]}
@@ -104,8 +112,7 @@ class Explanation:
             values: dict[str, Any] = tables.picked(own, "name", "title", "impossible")
             values |= {**tables.size_values(own.architecture), "recipe": own.recipe.as_dict()}
             effect = effects[own.name]
-            values["difference"] = None if effect is None else effect._asdict()
-            values["analysis"] = said[own.name]
+            values |= {"difference": effect and effect._asdict(), "analysis": said[own.name]}
             values["runs"] = [_run_values(run) for run in self.runs[own.name]]
             kept.append(values)
         return {"name": self.name, **self.settings, "variants": kept}
@@ -127,20 +134,17 @@ class Explanation:
         rows: list[Any] = [_HEADINGS]
         effects, said = self.differences(), self.analyses()
         for number, own in enumerate(self.variants):
-            sizes = tables.size_values(own.architecture)
             runs = [run for run in self.runs[own.name] if not run.diverged]
-            cells: list[Any] = [None] * 4
-            if runs:
-                accuracies = (
-                    [float(getattr(run, f"{kind}_accuracy")) for run in runs]
-                    for kind in ("train", "val", "test")
-                )
-                train, held_out, test = (_spread(values) for values in accuracies)
-                cells = [train, held_out, _effect_text(effects[own.name]), test]
-                cells.append(min(run.last4_min for run in runs))
-            sizes_shown = [] if own.impossible else [*sizes.values()][1:]
-            shown = sizes_shown or [None] * 3
-            cells += [None] * (5 - len(cells))
+            train, held_out, test = (
+                _spread([getattr(run, f"{kind}_accuracy") for run in runs])
+                for kind in ("train", "val", "test")
+            )
+            _, *sizes = tables.size_values(own.architecture).values()
+            shown = [None] * len(sizes) if own.impossible else sizes
+            lowest = min((run.last4_min for run in runs), default=None)
+            effect = effects[own.name]
+            difference = effect and f"{effect.mean:+.2f} ± {effect.error:.2f}"
+            cells = [train, held_out, difference, test, lowest]
             rows.append([number, own.title, *shown, *cells, said[own.name]])
         return tables.as_text(rows)
 
@@ -197,7 +201,7 @@ class Explanation:
             ]
             settings = {name: kept[name] for name in self.settings}
             if (entries[0][0], entries[-1][0]) != (_trained(first), _trained(last)):
-                settings["recipe"] = None
+                settings["network or recipe"] = None
             for trained, runs in entries:
                 self._take(trained, [*map(_run, runs)])
         if other := [name for name in settings if settings[name] != self.settings.get(name, "")]:
@@ -231,13 +235,9 @@ def _run(kept: Mapping[str, Any]) -> PairedRun:
     return PairedRun(kept["seed"], curve, kept["test_accuracy"], kept["diverged"])
 
 
-def _spread(values: Sequence[float]) -> str:
+def _spread(values: Sequence[float]) -> str | None:
     deviation = statistics.stdev(values) if len(values) > 1 else None
-    return tables.spread_text(statistics.fmean(values), deviation)
-
-
-def _effect_text(effect: Difference | None) -> str | None:
-    return None if effect is None else f"{effect.mean:+.2f} ± {effect.error:.2f}"
+    return tables.spread_text(statistics.fmean(values), deviation) if values else None
 
 
 def _mean_train(runs: Sequence[PairedRun]) -> float:
@@ -251,8 +251,7 @@ def _because(held_out: float, train: float, name: str) -> str:
     if held_out < 0 and train > 0:
         return f"train rises by {train:.2f}: it over-fits"
     if held_out < 0:
-        together = "capacity or training, not regularization"
-        return f"train falls by {-train:.2f} too: it lacks {together}"
+        return f"train falls by {-train:.2f} too: it lacks capacity or training, not regularization"
     if train > 0:
         return f"train rises by {train:.2f} too: it learns more"
     return f"train falls by {-train:.2f}: it is regularized better"

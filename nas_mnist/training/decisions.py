@@ -73,8 +73,10 @@ def _instead(kind: type[Layer], other: Layer) -> to.Change:
     return _each(lambda layer: other if isinstance(layer, kind) else layer)
 
 
-def _scaled(layer: Layer) -> Layer:
-    return BatchNorm() if isinstance(layer, BatchNorm) else layer
+def _pool_at_5(network: Architecture) -> Architecture | None:
+    """Where the published lifecycles put it, if that is two convolutions earlier or more."""
+    moved = (to.pool_moved(-by)(network) for by in range(2, 9))
+    return next((own for own in moved if first_pool(own) == 5), None)
 
 
 # In the order that a lifecycle makes them.
@@ -103,6 +105,7 @@ DECISIONS = (
         "first pool one convolution earlier, at receptive field {}",
         to.pool_moved(-1),
     ),
+    Decision("pool-at-5", "first pool at receptive field {}", _pool_at_5),
     Decision("shallower", "one convolution fewer", to.deeper(-1)),
     Decision("deeper", "one convolution more", to.deeper(1)),
     Decision(
@@ -150,7 +153,7 @@ DECISIONS = (
     ),
     Decision("relu", "ReLU in place of SiLU", _instead(SiLU, ReLU()), made="SiLU"),
     Decision(
-        "norm-scale", "with the scales of the norms", _each(_scaled), made="norms without scales"
+        "norm-scale", "with scaled norms", _instead(BatchNorm, BatchNorm()), made="unscaled norms"
     ),
     Decision("deskew", "without deskewing", to.without(Deskew), made="deskewing"),
     Decision("views", "looking at each image once", to.without(Views), made="several views"),

@@ -126,6 +126,21 @@ def test_more_seeds_for_the_largest(folder: Path, tmp_path: Path) -> None:
     assert sorted(counts.values())[-2:] == [3, 3] and counts["as it is"] == 3
 
 
+def test_only_one_decision(folder: Path, tmp_path: Path) -> None:
+    """Those asked for are trained, and the network itself; what is kept of others stays."""
+    run = runner(tmp_path)
+    done = run(*SMALL, "--decision", "deeper", "--decision", "average-pool", "--json")
+    assert done.code == 0, done.err
+    assert "4 runs to go" in done.err
+    trained = {own["name"] for own in done.json["variants"] if own["runs"]}
+    assert trained == {"as it is", "deeper"}
+    shutil.copytree(folder / "runs", tmp_path / "runs", dirs_exist_ok=True)
+    before = kept(tmp_path).read_bytes()
+    done = run(*SMALL, "--decision", "deeper")
+    assert done.code == 0 and "0 runs to go" in done.err
+    assert kept(tmp_path).read_bytes() == before
+
+
 def test_a_lifecycle(tmp_path: Path) -> None:
     done = runner(tmp_path)(*SMALL, "--lifecycle", "--json", "--figure", "steps.html")
     assert done.code == 0, done.err
@@ -146,10 +161,11 @@ def test_a_lifecycle(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (("--train-samples", "100"), "was made with another train-samples; give the same"),
-        (("--epochs", "3"), "was made with another recipe; give the same"),
+        (("--epochs", "3"), "was made with another network or recipe; give the same"),
         (("--largest", "1", "--lifecycle"), "--largest and --lifecycle exclude each other"),
         (("--seeds", "1"), "--seeds 1 is not within 2 to 100"),
         (("--figure", "x.gif"), "the ending must be .html, .png or .svg"),
+        (("--decision", "deep"), "'deep' is no decision of c6rn-m2-c8rn-g-c10k1, which has batch-"),
         (("--recipe", "batchsize=3"), "did you mean batch_size?"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
@@ -180,8 +196,14 @@ def test_the_winner_of_a_study_and_the_report(
     run = runner(tmp_path / "copy")
     seen = run("inspect", "demo", "--json")
     assert seen.code == 0, seen.err
-    winner = json.loads(run("inspect", "demo", "--json").out)["name"]
+    winner = seen.json["name"]
     assert winner.startswith("demo:")
+    short = ("--decision", "deeper", "--train-samples", "100", "--epochs", "1", "--seeds", "2")
+    done = run("explain", "demo", *short, "--json")
+    assert done.code == 0, done.err
+    assert done.json["name"] == winner
+    (made,) = Path(tmp_path / "copy" / "runs").glob("*/explained.json")
+    assert made.parent.name == "demo"
     page = tmp_path / "report.html"
     done = run("report", "demo", "-o", str(page), "--explained", str(kept(folder)))
     assert done.code == 0, done.err

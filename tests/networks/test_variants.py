@@ -30,6 +30,8 @@ RECIPE = Recipe(learning_rate=0.2)
         (to.without_average, "c8rn-m2-c10k13", None),
         (to.pool_moved(-1), "c8rn-c9rn-m2-c7rn-g-c10k1", "c8rn-m2-c9rn-c7rn-g-c10k1"),
         (to.pool_moved(-1), "c8rn-m2-c9rn-c7rn-g-c10k1", None),
+        (to.pool_moved(-2), "c8-c9-c7-m2-c7-g-c10k1", "c8-m2-c9-c7-c7-g-c10k1"),
+        (to.pool_moved(-2), "c8rn-c9rn-m2-c7rn-g-c10k1", None),
         (to.pool_moved(1), "c8rn-a2-dc9k1rn-c7rn-g-c10k1", "c8rn-dc9k1rn-a2-c7rn-g-c10k1"),
         (to.pool_moved(1), "c8rn-m2-c9rn-g-c10k1", None),
         (to.deeper(-1), "u-c8rn-m2-c9rn-c7rn-g-c10k1", "u-c8rn-m2-c9rn-g-c10k1"),
@@ -120,6 +122,16 @@ def test_every_reference_can_be_explained() -> None:
         if found.architecture.parameters < 10**6:
             assert len(undone(found.architecture, RECIPE)) > 4
             assert lifecycle(found.architecture, RECIPE)[-1].architecture == found.architecture
+
+
+def test_the_first_pool_where_lifecycles_put_it() -> None:
+    """If that is not one convolution away, which is a variant already."""
+    late, near = references()["a7-no-dropout-7884"], references()["s7-dropout-7914"]
+    (found,) = (own for own in undone(late.architecture, RECIPE) if own.name == "pool-at-5")
+    assert format_notation(found.architecture).startswith("c10rn-c10rn-m2-c10rn-c10n-c10k1n-c14rn")
+    assert found.title == "first pool at receptive field 5"
+    assert found.architecture.parameters == late.architecture.parameters
+    assert "pool-at-5" not in {own.name for own in undone(near.architecture, RECIPE)}
 
 
 def test_names_are_unique() -> None:
