@@ -23,6 +23,7 @@ from nas_mnist.execution.records import StudyRecord
 from nas_mnist.execution.spec import default_storage
 from nas_mnist.execution.store import artifact_store
 from nas_mnist.report import check_export, note
+from nas_mnist.report.explanation import Explanation
 from nas_mnist.report.export import export_network, trained_network, trained_run
 from nas_mnist.report.figures import front_figure
 from nas_mnist.report.front_table import write_front_csv
@@ -40,6 +41,8 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder to publish")
     said = "show the retrained networks of this steps.json beside the front; repeatable"
     parser.add_argument("--reproduced", type=Path, action="append", default=[], help=said)
+    said = "show what `explain` kept in this explained.json; repeatable"
+    parser.add_argument("--explained", type=Path, action="append", default=[], help=said)
     asked = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     url, folder, own = asked.storage or default_storage(asked.study), asked.output, "study.db"
@@ -49,6 +52,7 @@ def main() -> None:
         raise RequestError("only a study in an SQLite file can be published")
     dataset = load_dataset(record.spec.dataset, asked.data_dir)
     beside = read_reproduced(asked.reproduced, record.spec.dataset)
+    explained = [*map(Explanation.kept, asked.explained)]
 
     folder.mkdir(parents=True, exist_ok=True)
     there = Path(str(make_url(url).database))
@@ -60,7 +64,7 @@ def main() -> None:
         copy_weights(record, published)
     write_front_csv(published, folder / "front.csv")
     write_figure(front_figure(published, beside), folder / "front.svg")
-    write_report(published, dataset, folder / "report.html", beside)
+    write_report(published, dataset, folder / "report.html", beside, explained)
     export_network(published, chosen(published), folder / "winner.py")
     note(f"wrote {folder}")
 

@@ -15,6 +15,7 @@ import pytest
 
 from nas_mnist.execution.records import load_studies
 from nas_mnist.networks.architecture import parse_notation
+from nas_mnist.report.explanation import Explanation
 from nas_mnist.report.front_table import write_front_csv
 from nas_mnist.report.lifecycle_table import read_reproduced
 from nas_mnist.training.datasets import Dataset
@@ -22,6 +23,7 @@ from nas_mnist.training.datasets import Dataset
 RESULTS = Path(__file__).parents[1] / "results"
 WINNERS = sorted(RESULTS.glob("*/winner.py"))
 STUDIES = sorted(RESULTS.glob("*/study.db"))
+EXPLAINED = sorted(RESULTS.glob("*/explained.json"))
 CHANGES = sorted((RESULTS / "what-pays").glob("*.csv"))
 
 
@@ -138,6 +140,21 @@ def test_changes_of_a_network_came_to_what_is_shown(file: Path) -> None:
     _, _, *rows = script["table"](runs, names, "none").splitlines()
     assert len(rows) > len(names)
     assert [row for row in rows if row not in TEXT] == []
+
+
+@pytest.mark.parametrize("file", EXPLAINED, ids=named)
+def test_decisions_buy_what_is_shown(file: Path, tmp_path: Path) -> None:
+    """The table is that of the runs, and the text tells no difference that it does not have."""
+    copy = tmp_path / file.name
+    shutil.copy(file, copy)
+    explanation = Explanation.kept(copy)
+    explanation.write()
+    for ending in (".json", ".md"):
+        assert copy.with_suffix(ending).read_text() == file.with_suffix(ending).read_text()
+    _, section = TEXT.split(f"`{named(file)}/explained.md`: ")
+    told = re.findall(r"[+-][\d.]+ ± [\d.]+", section.partition("\n## ")[0])
+    assert told
+    assert {*told} <= {row[7] for row in explanation.rows()}
 
 
 def test_what_was_expected_of_the_first_shapes() -> None:

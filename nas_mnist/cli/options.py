@@ -23,6 +23,7 @@ def _import_plugins(modules: list[str] | None) -> list[str] | None:
 _STUDY_SHOWN = "The study; all of --storage if there is none."
 _WITHIN = "Only networks within N parameters."
 _SECOND = "Name of another, of the same dataset."
+_STORAGE, _FILE = "Database URL of the studies.", "sqlite:///studies/STUDY.db"
 _EPOCHS = "Epochs a run."
 _LIFECYCLE = "As `references` lists them."
 _DATASET = "mnist, fashion-mnist, kmnist, digits, folder (of --data-dir), or MODULE:ATTRIBUTE."
@@ -109,11 +110,7 @@ _OPTIONS: dict[str, Any] = {
     "first": Argument(metavar="A", help="Name of a study.", show_default=False),
     "second": Argument(metavar="B", help=_SECOND, show_default=False),
     "at": Option(min=1, metavar="N", help=_AT, show_default="1/8, 1/4, 1/2 and all of the budget"),
-    "compare.storage": Option(
-        help="Database URL of the studies.",
-        envvar="NAS_MNIST_STORAGE",
-        show_default="sqlite:///studies/STUDY.db",
-    ),
+    "compare.storage": Option(help=_STORAGE, envvar="NAS_MNIST_STORAGE", show_default=_FILE),
     "storage_b": Option(help="Database URL of B.", show_default="as --storage"),
     "compare.figure": Option(help="Also draw both fronts: .html, .png or .svg."),
     "figure": Option(help="Also draw the front: .html, .png or .svg."),
@@ -130,7 +127,7 @@ _OPTIONS: dict[str, Any] = {
 # What is said of a default that is worked out from others.
 _DERIVED = {
     "study": "DATASET-BUDGET",
-    "storage": "sqlite:///studies/STUDY.db",
+    "storage": _FILE,
     "artifact_dir": "beside the SQLite file; on a server, in the database",
     "data_dir": "$NAS_MNIST_DATA, else the cache",
     "goal": "99.4 on mnist, else none",

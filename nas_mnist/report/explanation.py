@@ -151,9 +151,9 @@ class Explanation:
     def drawn(self) -> tuple[str, dict[str, Difference]]:
         """The title of a figure, and the differences by what they are called there."""
         effects = self.differences()
-        titles = {own.title: effects[own.name] for own in self.variants}
-        title = f"{self.name}: {'one decision a step' if self.chain else 'each decision undone'}"
-        return title, {title: effect for title, effect in titles.items() if effect}
+        drawn = {own.title: found for own in self.variants if (found := effects[own.name])}
+        what = "one decision a step" if self.chain else "each decision undone"
+        return f"{self.name}: {what}", drawn
 
     def analyses(self) -> dict[str, str]:
         """What the numbers say of each variant, in words."""
@@ -172,11 +172,13 @@ class Explanation:
         size, verb = abs(effect.mean), "loses" if effect.mean < 0 else "gains"
         if not effect.beyond_chance:
             said = f"no more than chance ({effect.mean:+.2f} ± {effect.error:.2f})"
+            ends = [run.val_accuracy for run in runs if not run.diverged]
+            if effect.error > 1:
+                said += f", as seeds end at {min(ends):.2f} to {max(ends):.2f}"
             return "; ".join(filter(None, [said, lost]))
         rank = ": the largest of all" if size == sizes[0] and len(sizes) > 1 else ""
         said = f"{verb} {size:.2f} ± {effect.error:.2f}{rank}"
-        before = self.runs[self._base(own.name)]
-        train = _mean_train(runs) - _mean_train(before)
+        train = _mean_train(runs) - _mean_train(self.runs[self._base(own.name)])
         return "; ".join(filter(None, [said, _because(effect.mean, train, own.name), lost]))
 
     def _base(self, name: str) -> str:

@@ -25,12 +25,12 @@ _NO_AUGMENTATION = {**dict.fromkeys(Augmentation.model_fields, 0.0), "plain_epoc
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One thing decided. `undo` and `settings` give None where there is nothing of it to undo."""
+    """One thing decided. `undo` or `settings` give None where there is nothing of it to undo."""
 
     name: str
     undone: str  # what a network without it is called; {} is the first pool's receptive field
-    undo: to.Change = lambda network: None
-    settings: Callable[[Recipe], Mapping[str, Any] | None] = lambda recipe: None
+    undo: to.Change = lambda network: network
+    settings: Callable[[Recipe], Mapping[str, Any] | None] = lambda recipe: {}
     made: str = ""  # what the step of a lifecycle that makes it is called; "" for none
 
 
@@ -86,6 +86,12 @@ DECISIONS = (
         "without batch normalization",
         to.without(BatchNorm),
         made="batch normalization",
+    ),
+    Decision(  # what learns without it takes smaller steps
+        "batch-norm-slow",
+        "without batch normalization, at a tenth of the peak learning rate",
+        to.without(BatchNorm),
+        _peak(0.1),
     ),
     Decision("dropout", "without dropout", to.without(Dropout), made="dropout"),
     Decision(
@@ -185,7 +191,7 @@ def undone(architecture: Architecture, recipe: Recipe) -> list[Variant]:
     changes its size, its widths are found again: the widest of no more parameters."""
     found = [Variant("as it is", "as it is", architecture, recipe)]
     for own in DECISIONS:
-        changed = recipe.changed(settings) if (settings := own.settings(recipe)) else None
+        settings = own.settings(recipe)
         try:
             network = own.undo(architecture)
             if network and network.parameters != architecture.parameters:
@@ -194,9 +200,10 @@ def undone(architecture: Architecture, recipe: Recipe) -> list[Variant]:
             title = own.undone.format(first_pool(architecture))
             found.append(Variant(own.name, title, architecture, recipe, str(error)))
             continue
-        if (network and network != architecture) or changed:
-            network, title = network or architecture, own.undone.format(first_pool(network))
-            found.append(Variant(own.name, title, network, changed or recipe))
+        if network is None or settings is None or (network, settings) == (architecture, {}):
+            continue
+        title = own.undone.format(first_pool(network))
+        found.append(Variant(own.name, title, network, recipe.changed(settings)))
     return found
 
 
@@ -206,16 +213,12 @@ def lifecycle(architecture: Architecture, recipe: Recipe) -> list[Variant]:
     steps = [own for own in DECISIONS if own.made and _applies(own, architecture, recipe)]
     limit = Limit(architecture.parameters)
 
-    def left(made: int) -> tuple[Architecture, Recipe]:
-        """With so many of the steps made; the widths are still to be found."""
+    def fitted(name: str, title: str, made: int) -> Variant:
+        """With so many of the steps made."""
         network, own = architecture, recipe
         for step in reversed(steps[made:]):
             network = step.undo(network) or network
             own = own.changed(step.settings(own) or {})
-        return network, own
-
-    def fitted(name: str, title: str, made: int) -> Variant:
-        network, own = left(made)
         try:
             return Variant(name, title, refitted(network, limit), own)
         except ArchitectureError as error:
@@ -246,6 +249,6 @@ def first_pool(network: Architecture | None) -> int:
 
 def _applies(own: Decision, architecture: Architecture, recipe: Recipe) -> bool:
     try:
-        return own.undo(architecture) is not None or own.settings(recipe) is not None
+        return None not in (own.undo(architecture), own.settings(recipe))
     except ArchitectureError:
         return False

@@ -93,6 +93,15 @@ def test_variants_that_are_the_same_network(tmp_path: Path) -> None:
             assert [run.seed for run in found.runs[name]] == seeds
 
 
+def test_seeds_that_learn_and_seeds_that_do_not(tmp_path: Path) -> None:
+    variants = [Variant(name, name, parse_notation(NETWORK), Recipe()) for name in ("a", "b")]
+    found = Explanation("x", variants, {}, tmp_path / "explained.json")
+    for name, ends in (("a", (99.0, 99.1, 99.2)), ("b", (9.5, 98.9, 99.3))):
+        curves = [[EpochRecord(1, 0.1, 0.5, 88.0, end, 1.0)] for end in ends]
+        found.runs[name] = [PairedRun(n, curve, 99.0) for n, curve in enumerate(curves)]
+    assert found.analyses()["b"].endswith("), as seeds end at 9.50 to 99.30")
+
+
 def test_killed_and_gone_on_with(folder: Path, tmp_path: Path) -> None:
     with subprocess.Popen(command(*SMALL), cwd=tmp_path, stderr=subprocess.PIPE) as process:
         deadline = time.monotonic() + 120

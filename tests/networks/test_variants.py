@@ -134,5 +134,16 @@ def test_the_first_pool_where_lifecycles_put_it() -> None:
     assert "pool-at-5" not in {own.name for own in undone(near.architecture, RECIPE)}
 
 
+def test_without_normalization_at_a_lower_rate() -> None:
+    """Only if there is any."""
+    plain = undone(parse_notation("c8r-m2-c8r-g-c10k1"), RECIPE)
+    assert "batch-norm-slow" not in {own.name for own in plain}
+    found = {own.name: own for own in undone(parse_notation("c8rn-m2-c8rn-g-c10k1"), RECIPE)}
+    slow, other = found["batch-norm-slow"], found["batch-norm"]
+    assert slow.architecture == other.architecture
+    assert slow.recipe.learning_rate == pytest.approx(RECIPE.learning_rate / 10)
+    assert other.recipe == RECIPE
+
+
 def test_names_are_unique() -> None:
     assert len({own.name for own in DECISIONS}) == len(DECISIONS)

@@ -17,8 +17,12 @@ from typing import TypeAlias
 import pandas as pd
 import pytest
 
+from nas_mnist.networks.architecture import parse_notation
 from nas_mnist.networks.references import steps
+from nas_mnist.report.explanation import Explanation
 from nas_mnist.report.lifecycle_table import Lifecycle
+from nas_mnist.training.decisions import undone
+from nas_mnist.training.recipe import Recipe
 from tests.conftest import Search, runner
 
 ROOT = Path(__file__).parents[2]
@@ -170,8 +174,12 @@ def test_a_study_is_published(digits_search: Search, tmp_path: Path) -> None:
     assert own("export", *there, "--all", "-o", "all").code == 0
     shown = own("front", *there, "--json").json["front"]
     assert len([*(folder / "all").glob("*.pt")]) == len(shown)
-    again = run(folder, ROOT / "studies" / "publish.py", *there, "-o", ".")  # where it is
+    variants = undone(parse_notation("c6-g-c10k1"), Recipe())
+    Explanation("x", variants, {}, folder / "x.json").write()
+    more = ("-o", ".", "--explained", "x.json")  # where it is
+    again = run(folder, ROOT / "studies" / "publish.py", *there, *more)
     assert again.returncode == 0, again.stderr
+    assert "x: each decision undone" in (folder / "report.html").read_text()
 
 
 def test_changes_are_tried(tmp_path: Path) -> None:
