@@ -10,8 +10,16 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import (
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    Sequence,
+)
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import BaseContext
@@ -87,15 +95,21 @@ def started(pid: int) -> int | None:
     return None if fields[0] in "ZX" else int(fields[19])
 
 
-@contextmanager
-def process_pool(workers: int, set_up: Callable[[], None]) -> Iterator[ProcessPoolExecutor]:
-    """Up to `workers` new processes of one thread, which call `set_up` first, for what the block
-    submits within `interrupts_held`. Left by an exception, the block ends them at once."""
+def in_processes(
+    workers: int, set_up: Callable[[], None], call: Callable[..., Any], tasks: Iterable[Any]
+) -> Generator[tuple[Any, Any]]:
+    """Make the call with each of these tuples of arguments, in up to `workers` new processes that
+    compute in one thread and call `set_up` first; each task and its result, as it is done. The
+    processes end at once if this is closed or interrupted, or this process is killed."""
     # Not forked from the template: what that was asked for before Ctrl-C, it would fork after it.
     anew = multiprocessing.get_context("spawn")
-    with _replaced(os.environ, ONE_THREAD), ProcessPoolExecutor(workers, anew, set_up) as pool:
+    executor = ProcessPoolExecutor(workers, anew, _begin, (set_up,))
+    with _replaced(os.environ, ONE_THREAD), executor as pool:
         try:
-            yield pool
+            with interrupts_held():
+                futures = {pool.submit(call, *task): task for task in tasks}
+            for future in as_completed(futures):
+                yield futures[future], future.result()
         except BaseException:  # Ctrl-C, or who asked wants no more: what runs is of no use
             own = [*pool._processes.values()]  # as `terminate_workers` of Python 3.14 does
             pool.shutdown(wait=False, cancel_futures=True)
@@ -152,6 +166,19 @@ def _replaced(mapping: MutableMapping[str, Any], values: Mapping[str, Any]) -> I
         mapping.update(before)
         for name in values.keys() - before:
             del mapping[name]
+
+
+def _begin(set_up: Callable[[], None]) -> None:
+    """In a process of a pool, which by itself waits for work for ever."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    set_up()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)  # an exception would end this thread alone
 
 
 def _call(target: Callable[..., object], arguments: Any, environment: dict[str, str]) -> None:

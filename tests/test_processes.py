@@ -16,7 +16,7 @@ import pytest
 
 from nas_mnist import processes
 from nas_mnist.errors import WorkerError
-from nas_mnist.processes import interrupts_noted, process_pool, start_process
+from nas_mnist.processes import in_processes, interrupts_noted, start_process
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only there processes are forked")
@@ -76,12 +76,10 @@ def test_only_its_own_processes_are_ended() -> None:
     bystander = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
     bystander.start()
     try:
-        with pytest.raises(ValueError, match="enough"), process_pool(1, gc.collect) as pool:
-            running = pool.submit(time.sleep, 60)
-            while not running.running():
-                time.sleep(0.01)
-            own = set(multiprocessing.active_children()) - {bystander}
-            raise ValueError("enough")
+        results = in_processes(1, gc.collect, time.sleep, [(0,), (60,)])
+        next(results)
+        own = set(multiprocessing.active_children()) - {bystander}
+        results.close()
         deadline = time.monotonic() + 30
         for process in own:
             # Not joined: the pool's own thread waits for it too, and one of the two learns first.
@@ -99,10 +97,11 @@ def test_the_environment_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> No
     """Changes that others make meanwhile are kept."""
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    with process_pool(1, gc.collect) as pool:
+    task = ("MKL_NUM_THREADS",)
+    for found in in_processes(1, gc.collect, os.getenv, [task]):
+        assert found == (task, "1")
         assert os.environ["OMP_NUM_THREADS"] == "1"
         os.environ["OF_ANOTHER"] = "kept"
-        assert pool.submit(os.getenv, "MKL_NUM_THREADS").result() == "1"
     assert os.environ["OMP_NUM_THREADS"] == "3"
     assert "MKL_NUM_THREADS" not in os.environ
     assert os.environ.pop("OF_ANOTHER") == "kept"

@@ -21,12 +21,7 @@ from nas_mnist.execution.confirmation import (
     networks_to_confirm,
     wanted_runs,
 )
-from nas_mnist.execution.creation import (
-    check_images,
-    fill_queue,
-    make_study,
-    queue_confirmation,
-)
+from nas_mnist.execution.creation import check_images, fill_queue, make_study, queue_confirmation
 from nas_mnist.execution.estimates import next_rung
 from nas_mnist.execution.launcher import Launcher
 from nas_mnist.execution.optuna_internals import study_id

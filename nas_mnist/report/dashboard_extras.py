@@ -60,10 +60,7 @@ class ShownStorage(Storage):
         return [s for s in super().get_all_studies() if not s.study_name.endswith(BESIDE)]
 
     def get_all_trials(
-        self,
-        study_id: int,
-        deepcopy: bool = True,
-        states: Container[TrialState] | None = None,
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
         trials = super().get_all_trials(study_id, deepcopy, states)
         for trial in trials:

@@ -31,7 +31,7 @@ class Explanation:
     ) -> None:
         """`settings`: what all runs share beside network, recipe and seed. The runs that `file`
         (.json) has are taken over: DataError if they cannot be read, RequestError if they are of
-        other settings. `chain`: each is compared with the one before, not with the first."""
+        other settings."""
         self.name, self.variants, self.settings = name, variants, dict(settings)
         self.file, self.table_file = file, file.with_suffix(".md")
         self.runs: dict[str, list[PairedRun]] = {own.name: [] for own in variants}
@@ -59,6 +59,7 @@ class Explanation:
 
     @property
     def chain(self) -> bool:
+        """Whether each is compared with the one before, not with the first."""
         return self.variants[0].name == "skeleton"
 
     def tasks(

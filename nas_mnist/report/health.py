@@ -39,12 +39,7 @@ class Check(NamedTuple):
 
 def health_checks(record: StudyRecord) -> list[Check]:
     """All checks of a study that has completed trials; StudyError if it has none."""
-    return [
-        model_check(record),
-        pruning_check(record),
-        start_check(record),
-        range_check(record),
-    ]
+    return [model_check(record), pruning_check(record), start_check(record), range_check(record)]
 
 
 def model_check(record: StudyRecord) -> Check:

@@ -12,12 +12,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from scipy.linalg import cho_solve, solve_triangular
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import (
-    ConstantKernel,
-    Kernel,
-    Matern,
-    WhiteKernel,
-)
+from sklearn.gaussian_process.kernels import ConstantKernel, Kernel, Matern, WhiteKernel
 
 from nas_mnist.search.front import on_log_scale
 
@@ -88,9 +83,7 @@ class Posterior:
         variances = np.array([own.variance for own in observed]) / self._scale**2 + 1e-6
         folds = {own.fold for own in observed}
         kernel = self._kernel(
-            choices=inputs.shape[1] - 2,
-            repeated=len(keys) < len(observed),
-            folds=len(folds) > 1,
+            choices=inputs.shape[1] - 2, repeated=len(keys) < len(observed), folds=len(folds) > 1
         )
         some = slice(-_FITTED, None)
         if len(observed) >= _FEW:

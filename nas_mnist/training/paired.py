@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Generator, Mapping, Sequence
-from concurrent.futures import as_completed
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from nas_mnist.errors import DivergedError
 from nas_mnist.lookup import import_plugin, module_of
 from nas_mnist.networks.architecture import Architecture
-from nas_mnist.processes import interrupts_held, process_pool
+from nas_mnist.processes import in_processes
 from nas_mnist.training.recipe import Recipe
 from nas_mnist.training.runs import LAST_EPOCHS, SEEDS_AT_ONCE
 
@@ -95,15 +95,13 @@ def train_paired(
     from nas_mnist.training.device import keep_freed_memory
 
     parts = [
-        task._replace(seeds=task.seeds[start : start + SEEDS_AT_ONCE])
+        (task._replace(seeds=task.seeds[start : start + SEEDS_AT_ONCE]),)
         for task in tasks
         for start in range(0, len(task.seeds), SEEDS_AT_ONCE)
     ]
-    with process_pool(workers, keep_freed_memory) as pool:
-        with interrupts_held():
-            futures = {pool.submit(_train, part, **settings): part for part in parts}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
+    work = partial(_train, **settings)
+    for (part,), runs in in_processes(workers, keep_freed_memory, work, parts):
+        yield part, runs
 
 
 def _train(

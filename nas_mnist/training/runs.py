@@ -6,15 +6,15 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import as_completed
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas_mnist.errors import DivergedError, RequestError
 from nas_mnist.networks.architecture import Architecture
 from nas_mnist.networks.references import Step, references, steps
-from nas_mnist.processes import interrupts_held, process_pool
+from nas_mnist.processes import in_processes
 from nas_mnist.training.recipe import Recipe, merged
 
 if TYPE_CHECKING:  # what reads runs need not wait for torch
@@ -146,11 +146,9 @@ def reproduce(
     `settings`: `epochs`, `dataset`, `data_dir` and `train_samples`."""
     from nas_mnist.training.device import keep_freed_memory
 
-    with process_pool(workers, keep_freed_memory) as pool:
-        with interrupts_held():
-            futures = [pool.submit(_train, step, tuple(seeds), **settings) for step in wanted]
-        for future in as_completed(futures):
-            yield future.result()
+    tasks = [(step, tuple(seeds)) for step in wanted]
+    work = partial(_train, **settings)
+    yield from (own for _, own in in_processes(workers, keep_freed_memory, work, tasks))
 
 
 def _train(

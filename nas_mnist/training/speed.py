@@ -8,7 +8,6 @@ import resource
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.synchronize import Barrier
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nas_mnist.errors import WorkerError
 from nas_mnist.networks.architecture import Architecture, build_network
-from nas_mnist.processes import interrupts_held, process_pool
+from nas_mnist.processes import in_processes
 from nas_mnist.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -111,10 +110,8 @@ def measure(request: Request, wanted: Sequence[Loop], rounds: int) -> Iterator[l
 def _results(request: Request, loop: Loop) -> list[tuple[float, float, float]]:
     start, count = time.monotonic(), loop.processes
     barrier = multiprocessing.get_context("spawn").Barrier(count)
-    with process_pool(count, partial(_set_up, barrier)) as pool:
-        with interrupts_held():
-            futures = [pool.submit(_train, request, loop, start) for _ in range(count)]
-        return [future.result() for future in as_completed(futures)]
+    tasks = [(request, loop, start)] * count
+    return [own for _, own in in_processes(count, partial(_set_up, barrier), _train, tasks)]
 
 
 def _set_up(barrier: Barrier) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from bisect import bisect_right
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import as_completed
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 import optuna
@@ -15,7 +15,7 @@ from replay import Search, replay, simulate_search
 from surrogate import Surrogate
 
 from nas_mnist.execution.spec import StudySpec
-from nas_mnist.processes import interrupts_held, process_pool
+from nas_mnist.processes import in_processes
 from nas_mnist.search.pruner import (
     PRUNERS,
     DominancePruner,
@@ -143,15 +143,9 @@ def compare_searches(
     surrogate: Surrogate, settings: Sequence[Setting], workers: int
 ) -> Generator[Result]:
     """Simulate every setting with each of its seeds; results come as they are ready."""
-    with process_pool(workers, _set_up) as pool:
-        with interrupts_held():
-            futures = {
-                pool.submit(_simulate, surrogate, setting, seed): (setting, seed)
-                for setting in settings
-                for seed in range(setting.seeds)
-            }
-        for future in as_completed(futures):
-            yield *futures[future], future.result()
+    tasks = [(setting, seed) for setting in settings for seed in range(setting.seeds)]
+    for task, search in in_processes(workers, _set_up, partial(_simulate, surrogate), tasks):
+        yield *task, search
 
 
 def summary(results: Iterable[Result], epochs: int, trials: int) -> pd.DataFrame:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import as_completed
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from nas_mnist.networks.layers.smooth import AntiAliasedPool, SiLU
 from nas_mnist.networks.layers.views import Views
 from nas_mnist.networks.resizing import fit
 from nas_mnist.networks.skeleton import Block, Template
-from nas_mnist.processes import interrupts_held, process_pool
+from nas_mnist.processes import in_processes
 from nas_mnist.report import writing
 from nas_mnist.report.tables import markdown_table
 from nas_mnist.search.space import DEFAULT
@@ -192,15 +192,14 @@ def main() -> None:
         if base in change_of(name).bases
         and (left := [n for n in range(asked.seeds) if (name, base, size, n) not in done])
     ]
-    with process_pool(asked.workers, keep_freed_memory) as pool:
-        with interrupts_held():
-            futures = [pool.submit(trained, *task, **settings) for task in tasks]
-        for number, future in enumerate(as_completed(futures), start=1):
-            rows = pd.DataFrame(future.result())
-            known = rows if known.empty else pd.concat([known, rows])
-            with writing(asked.output):
-                write_frame(known, asked.output)
-            print(f"{number} of {len(tasks)}: {rows.iloc[0].notation}", file=sys.stderr)
+    work = partial(trained, **settings)
+    results = in_processes(asked.workers, keep_freed_memory, work, tasks)
+    for number, (_, found) in enumerate(results, start=1):
+        rows = pd.DataFrame(found)
+        known = rows if known.empty else pd.concat([known, rows])
+        with writing(asked.output):
+            write_frame(known, asked.output)
+        print(f"{number} of {len(tasks)}: {rows.iloc[0].notation}", file=sys.stderr)
     print(table(known, [name for name in asked.changes if name != asked.against], asked.against))
 
 

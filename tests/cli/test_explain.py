@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import time
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -102,13 +103,29 @@ def test_seeds_that_learn_and_seeds_that_do_not(tmp_path: Path) -> None:
     assert found.analyses()["b"].endswith("), as seeds end at 9.50 to 99.30")
 
 
+def processes_in(folder: Path) -> list[str]:
+    """Command lines of those that work there, killed ones not among them."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it may end meanwhile
+            if (process / "cwd").readlink() == folder:
+                found.append((process / "cmdline").read_text().replace("\0", " "))
+    return found
+
+
 def test_killed_and_gone_on_with(folder: Path, tmp_path: Path) -> None:
+    """Its workers end with it, and what they had not finished is trained again."""
     with subprocess.Popen(command(*SMALL), cwd=tmp_path, stderr=subprocess.PIPE) as process:
         deadline = time.monotonic() + 120
         while not (kept(tmp_path).exists() and b'"seed"' in kept(tmp_path).read_bytes()):
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.05)
+        assert sum("spawn_main" in line for line in processes_in(tmp_path)) == 2
         kill(process.pid)
+        process.wait()
+        while left := processes_in(tmp_path):
+            assert time.monotonic() < deadline, left
+            time.sleep(0.05)
     done = runner(tmp_path)(*SMALL)
     assert done.code == 0, done.err
     assert "0 runs to go" not in done.err.splitlines()[0]

@@ -12,13 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from nas_mnist.errors import ArchitectureError
 from nas_mnist.networks import layers as runs
 from nas_mnist.networks.layers import Layer, Shape, wider, with_shapes
-from nas_mnist.networks.layers.convolution import (
-    BatchNorm,
-    Conv,
-    Convolution,
-    DepthwiseConv,
-    ReLU,
-)
+from nas_mnist.networks.layers.convolution import BatchNorm, Conv, Convolution, DepthwiseConv, ReLU
 from nas_mnist.networks.packing import PackedRun
 
 if TYPE_CHECKING:
