@@ -20,7 +20,7 @@ from nas_mnist.training.runs import LAST_EPOCHS, SEEDS_AT_ONCE
 if TYPE_CHECKING:  # what reads runs need not wait for torch
     from nas_mnist.training.trainer import EpochRecord
 
-_PRIOR = 4  # degrees of freedom that the spread of all comparisons lends to each
+_PRIOR = 4  # degrees of freedom that the spread of other comparisons lends to one, at most
 
 
 @dataclass(slots=True)
@@ -66,11 +66,13 @@ class Difference(NamedTuple):
     @classmethod
     def of(cls, pairs: Sequence[float], prior: tuple[int, float] = (0, 0.0)) -> Self:
         """Of two or more differences of pairs. `prior`: what is known of their variance before,
-        with so many degrees of freedom."""
-        from scipy.stats import t
+        with so many degrees of freedom; nothing if the pairs vary far more, by an F-test at 1%."""
+        from scipy.stats import f, t
 
-        own, (known, variance) = len(pairs) - 1, prior
-        variance = (known * variance + own * statistics.variance(pairs)) / (known + own)
+        own, (known, variance), spread = len(pairs) - 1, prior, statistics.variance(pairs)
+        if known and spread > variance * float(f.ppf(0.99, own, known)):
+            known = 0
+        variance = (known * variance + own * spread) / (known + own)
         error = math.sqrt(variance / len(pairs))
         chance = error * float(t.ppf(0.975, known + own))
         return cls(statistics.fmean(pairs), error, chance, len(pairs))
@@ -144,15 +146,17 @@ def differences(
 ) -> dict[str, Difference | None]:
     """Of each network of `against` to the one that stands there beside it, over the seeds that both
     have; None without two of them. Few seeds tell little of how much a difference varies, so that
-    each borrows from what all together tell: the moderated t-statistic of Smyth (Linear Models and
-    Empirical Bayes Methods, 2004), with a prior of four degrees of freedom."""
-    pairs = {}
+    each borrows from what the others tell: the moderated t-statistic of Smyth (Linear Models and
+    Empirical Bayes Methods, 2004), with as many degrees of freedom as others, four at most."""
+    pairs: dict[str, list[float]] = {}
     for name, base in against.items():
         known = {run.seed: run.val_accuracy for run in runs[base] if not run.diverged}
         both = [run for run in runs[name] if not run.diverged and run.seed in known]
         pairs[name] = [run.val_accuracy - known[run.seed] for run in both]
-    variances = [statistics.variance(own) for own in pairs.values() if len(own) > 1]
-    prior = _PRIOR, statistics.median(variances) if variances else 0.0
-    return {
-        name: Difference.of(own, prior) if len(own) > 1 else None for name, own in pairs.items()
-    }
+    variances = {name: statistics.variance(own) for name, own in pairs.items() if len(own) > 1}
+    found: dict[str, Difference | None] = dict.fromkeys(pairs)
+    for name in variances:
+        others = [variance for other, variance in variances.items() if other != name]
+        prior = min(_PRIOR, len(others)), statistics.median_low(others or [0.0])
+        found[name] = Difference.of(pairs[name], prior)
+    return found

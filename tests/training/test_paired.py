@@ -47,10 +47,30 @@ def test_few_seeds_borrow_from_all() -> None:
     lucky, noisy = found["lucky"], found["noisy"]
     assert lucky and noisy
     assert lucky.mean == pytest.approx(-0.1)
-    # Variances are 0, 0.02 and 0.045: the prior is 0.02, of four degrees of freedom.
-    assert lucky.error == pytest.approx((4 * 0.02 / 5 / 2) ** 0.5)
-    assert lucky.chance == pytest.approx(lucky.error * stats.t.ppf(0.975, 5))
+    # Those of the others are 0.02 and 0.045: the prior is 0.02, of two degrees of freedom.
+    assert lucky.error == pytest.approx((2 * 0.02 / 3 / 2) ** 0.5)
+    assert lucky.chance == pytest.approx(lucky.error * stats.t.ppf(0.975, 3))
     assert not lucky.beyond_chance
+
+
+def test_one_alone_borrows_nothing() -> None:
+    """Not even from itself."""
+    known = {"base": runs(99.0, 99.0, 99.0), "own": runs(99.11, 99.11, 99.02)}
+    found = differences(known, {"own": "base"})["own"]
+    assert found == pytest.approx(Difference.of([0.11, 0.11, 0.02]))
+    assert found and not found.beyond_chance
+
+
+def test_one_that_varies_far_more_borrows_nothing_and_lends_little() -> None:
+    """As where one seed of three does not learn."""
+    steady = {f"steady {n}": runs(98.9, 98.9 + n / 100, 98.9) for n in range(1, 5)}
+    known = {"base": runs(99.0, 99.0, 99.0), "wild": runs(99.2, 9.5, 9.5), **steady}
+    found = differences(known, dict.fromkeys(("wild", *steady), "base"))
+    wild, first = found["wild"], found["steady 1"]
+    assert wild and first
+    alone = Difference.of([0.2, -89.5, -89.5])
+    assert wild == pytest.approx(alone) and not wild.beyond_chance
+    assert first.error < 0.02 and first.beyond_chance
 
 
 def test_only_seeds_that_both_have_count() -> None:
@@ -68,4 +88,4 @@ def test_each_step_against_the_one_before() -> None:
     assert second and third
     assert (second.mean, third.mean) == (pytest.approx(0.5), pytest.approx(0.0))
     # Variances are 0 and 0.02: the step that is sure by luck borrows from the other.
-    assert second.error == pytest.approx((4 * 0.01 / 5 / 2) ** 0.5)
+    assert second.error == pytest.approx((0.02 / 2 / 2) ** 0.5)
