@@ -133,11 +133,15 @@ def test_the_first_trials_came_to_what_is_shown_of_them() -> None:
 
 @pytest.mark.parametrize("file", CHANGES, ids=lambda file: file.stem)
 def test_changes_of_a_network_came_to_what_is_shown(file: Path) -> None:
-    """Every run of every file is in a row that stands there."""
+    """Every run of every file is in a row that stands there, paired with what all the others of
+    that file add to, or else with no change."""
     script = runpy.run_path(str(RESULTS.parent / "studies" / "what_pays" / "compare.py"))
     runs = pd.read_csv(file)
-    names = [name for name in runs.change.unique() if name != "none"]
-    _, _, *rows = script["table"](runs, names, "none").splitlines()
+    names = [*runs.change.unique()]
+    added_to = (own for own in names if all(f"{name}+".startswith(f"{own}+") for name in names))
+    against = next(added_to, "none")
+    names.remove(against)
+    _, _, *rows = script["table"](runs, names, against).splitlines()
     assert len(rows) > len(names)
     assert [row for row in rows if row not in TEXT] == []
 
