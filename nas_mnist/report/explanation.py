@@ -171,16 +171,15 @@ class Explanation:
         if effect is None:
             return lost or ("" if runs else "not yet trained")
         size, verb = abs(effect.mean), "loses" if effect.mean < 0 else "gains"
+        ends = [run.val_accuracy for run in runs if not run.diverged]
+        wide = f"seeds end at {min(ends):.2f} to {max(ends):.2f}" if effect.error > 1 else ""
         if not effect.beyond_chance:
             said = f"no more than chance ({effect.mean:+.2f} ± {effect.error:.2f})"
-            ends = [run.val_accuracy for run in runs if not run.diverged]
-            if effect.error > 1:
-                said += f", as seeds end at {min(ends):.2f} to {max(ends):.2f}"
-            return "; ".join(filter(None, [said, lost]))
+            return "; ".join(filter(None, [said, wide, lost]))
         rank = ": the largest of all" if size == sizes[0] and len(sizes) > 1 else ""
         said = f"{verb} {size:.2f} ± {effect.error:.2f}{rank}"
         train = _mean_train(runs) - _mean_train(self.runs[self._base(own.name)])
-        return "; ".join(filter(None, [said, _because(effect.mean, train, own.name), lost]))
+        return "; ".join(filter(None, [said, _because(effect.mean, train, own.name), wide, lost]))
 
     def _base(self, name: str) -> str:
         """What a variant is compared with."""

@@ -100,7 +100,13 @@ def test_seeds_that_learn_and_seeds_that_do_not(tmp_path: Path) -> None:
     for name, ends in (("a", (99.0, 99.1, 99.2)), ("b", (9.5, 98.9, 99.3))):
         curves = [[EpochRecord(1, 0.1, 0.5, 88.0, end, 1.0)] for end in ends]
         found.runs[name] = [PairedRun(n, curve, 99.0) for n, curve in enumerate(curves)]
-    assert found.analyses()["b"].endswith("), as seeds end at 9.50 to 99.30")
+    said = found.analyses()["b"]
+    assert said.startswith("no more") and said.endswith("; seeds end at 9.50 to 99.30")
+    for n in range(3, 10):  # enough to be sure
+        for name, end in (("a", 99.1), ("b", 9.5)):
+            found.runs[name].append(PairedRun(n, [EpochRecord(1, 0.1, 0.5, 88.0, end, 1.0)], 99.0))
+    said = found.analyses()["b"]
+    assert said.startswith("loses") and said.endswith("; seeds end at 9.50 to 99.30")
 
 
 def processes_in(folder: Path) -> list[str]:
