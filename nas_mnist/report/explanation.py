@@ -178,7 +178,7 @@ class Explanation:
             return "; ".join(filter(None, [said, wide, lost]))
         rank = ": the largest of all" if size == sizes[0] and len(sizes) > 1 else ""
         said = f"{verb} {size:.2f} ± {effect.error:.2f}{rank}"
-        seeds = {run.seed for run in runs}
+        seeds = {run.seed for run in runs if not run.diverged}
         same = [run for run in self.runs[self._base(own.name)] if run.seed in seeds]
         train = _mean_train(runs) - _mean_train(same)
         return "; ".join(filter(None, [said, _because(effect.mean, train, own.name), wide, lost]))
