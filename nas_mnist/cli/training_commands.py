@@ -20,7 +20,6 @@ from nas_mnist.training.runs import Run, reproduce as train_steps, train_runs
 
 if TYPE_CHECKING:
     from nas_mnist.execution.target import Target, Training
-    from nas_mnist.networks.architecture import Architecture
     from nas_mnist.training.paired import Task
 
 
@@ -78,7 +77,7 @@ def train(
     others_recipe = others_recipe.changed(parse_settings(compare_recipe or []))
 
     def trained_values(network: Target, settings: Recipe) -> tuple[list[Run], dict[str, Any]]:
-        runs = _trained(network.architecture, settings, training, seeds, split, output is not None)
+        runs = _trained(network, settings, training, seeds, split, output is not None)
         sizes = {"name": network.name, **tables.size_values(network.architecture)}
         values = {
             **{**sizes, "dataset": training.dataset, "recipe": settings.as_dict()},
@@ -104,18 +103,13 @@ def train(
 
 
 def _trained(
-    architecture: Architecture,
-    recipe: Recipe,
-    training: Training,
-    seeds: int,
-    split: bool,
-    keep_networks: bool,
+    network: Target, recipe: Recipe, training: Training, seeds: int, split: bool, keep: bool
 ) -> list[Run]:
     """All seeds' runs, with a line an epoch."""
     judged, wanted = "validation" if split else "test", range(training.seed, training.seed + seeds)
-    how: Any = training.data, wanted, training.device, training.precision, keep_networks
+    how: Any = training.data, wanted, training.device, training.precision, keep
     runs: dict[int, Run] = {}
-    for run in chain.from_iterable(train_runs(architecture, recipe, *how)):
+    for run in chain.from_iterable(train_runs(network.architecture, recipe, *how)):
         runs[run.seed], epoch = run, run.curve[-1]
         note(
             f"seed {run.seed} epoch {epoch.epoch}/{recipe.epochs}: loss {epoch.train_loss:.4f}, "
@@ -140,7 +134,7 @@ def reproduce(
 ) -> None:
     """Retrain a hand-made lifecycle: each step under its author's settings, published beside
     measured. The same command goes on where it was stopped; a step that another lifecycle in the
-    same folder shares is not trained again."""
+    same folder shares, or has for more epochs, is not trained again."""
     from nas_mnist.report.lifecycle_table import Lifecycle
     from nas_mnist.training.datasets import first_train_samples, load_dataset
 

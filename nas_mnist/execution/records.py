@@ -282,14 +282,8 @@ def _record(study: str, trial: FrozenTrial) -> TrialRecord:
     for part, read in own.items():
         with reading(study, trial, part):
             own[part] = read(attrs[part])
-    return TrialRecord(
-        number=trial.number,
-        architecture=architecture,
-        val_accuracy=accuracy,
-        peak_learning_rate=rate,
-        finished=finished,
-        **own,
-    )
+    own |= {"val_accuracy": accuracy, "peak_learning_rate": rate, "finished": finished}
+    return TrialRecord(number=trial.number, architecture=architecture, **own)
 
 
 def percent(value: Any) -> float:

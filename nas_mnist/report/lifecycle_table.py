@@ -28,21 +28,22 @@ class Lifecycle:
     """The steps of a lifecycle, those retrained among them, and the files they are kept in."""
 
     def __init__(self, name: str, settings: Mapping[str, Any], folder: Path) -> None:
-        """`settings` are what all its runs share beside the recipe, such as dataset and seeds. The
+        """`settings` are what its runs share beside the recipe, such as dataset and seeds. The
         steps that `folder` has are taken over, and those of a lifecycle in a folder beside it that
         were trained alike. DataError if its own cannot be read; RequestError if they are of other
-        recipes, data or seeds: they are not written over."""
+        recipes or data, or lack a seed: they are not written over."""
         self.name, self.settings, self.steps = name, settings, runs.lifecycle_steps(name)
         self.files = folder / "steps.json", folder / "table.md"
         self._mnist = settings["dataset"] == "mnist"  # what the authors' accuracies are of
         most = settings["most_parameters"]
-        reasons = {step.number: runs.left_out(step, most) for step in self.steps}
-        self.left_out = {number: why for number, why in reasons.items() if why is not None}
+        reasons = ((step.number, runs.left_out(step, most)) for step in self.steps)
+        self.left_out = {number: why for number, why in reasons if why is not None}
         self.done: dict[int, Reproduced] = {}
         if self.files[0].exists():
             with _kept(self.files[0]) as (_, entries):
-                for step in [step for step in self.missing() if step.number in entries]:
-                    if not self._alike(step, entries[step.number]):
+                for step in [step for step in self.steps if step.number in entries]:
+                    seeds = () if step.number in self.left_out else settings["seeds"]
+                    if not self._alike(step, entries[step.number], seeds):
                         raise RequestError(
                             f"{self.files[0]} has step {step.number} under other settings; give "
                             "the same ones to go on, or another --results-dir"
@@ -51,8 +52,10 @@ class Lifecycle:
         for file in sorted(folder.parent.glob("*/steps.json")):
             with suppress(DataError), _kept(file) as (_, entries):
                 for step, entry in product(self.missing(), entries.values()):
-                    if self._alike(step, entry):
-                        self.done[step.number] = _reproduced(step, entry)
+                    begun = _begun(entry, runs.step_recipe(step, settings["epochs"]).epochs)
+                    if self._alike(step, begun, settings["seeds"]):
+                        self.done[step.number] = _reproduced(step, begun)
+        self.left_out = {own: why for own, why in self.left_out.items() if own not in self.done}
 
     @classmethod
     def kept(cls, folder: Path) -> "Lifecycle":
@@ -110,15 +113,17 @@ class Lifecycle:
             rows.append([step.number, step.title, size, *shown, final, self._said(step)])
         return tables.as_text(rows)
 
-    def _alike(self, step: Step, entry: Mapping[str, Any]) -> bool:
-        """Whether the kept step was trained as this one is to be."""
-        return {**entry["trained"], "recipe": _recipe(entry).as_dict()} == self._trained(step)
+    def _alike(self, step: Step, entry: Mapping[str, Any], seeds: Sequence[int]) -> bool:
+        """Whether the kept step was trained as this one is to be, with these seeds among others."""
+        kept = {**entry["trained"], "recipe": _recipe(entry).as_dict()}
+        return kept == self._trained(step, kept["seeds"]) and {*seeds} <= {*kept["seeds"]}
 
-    def _trained(self, step: Step) -> dict[str, Any]:
+    def _trained(self, step: Step, seeds: Sequence[int]) -> dict[str, Any]:
         """What a step's result depends on."""
         return {
             "notation": format_notation(references()[str(step.reference)].architecture),
-            **{name: self.settings[name] for name in ("dataset", "train_samples", "seeds")},
+            **{name: self.settings[name] for name in ("dataset", "train_samples")},
+            "seeds": seeds,
             "recipe": runs.step_recipe(step, self.settings["epochs"]).as_dict(),
         }
 
@@ -134,7 +139,8 @@ class Lifecycle:
         measured["test_images"] = done.images
         values |= {"measured": measured, "analysis": self._said(step)}
         kept = [{"seed": run.seed, "curve": tables.curve_values(run)} for run in done.runs]
-        return {**values, "trained": self._trained(step), "runs": kept}
+        trained = self._trained(step, [run.seed for run in done.runs])
+        return {**values, "trained": trained, "runs": kept}
 
 
 def read_reproduced(files: Sequence[Path], dataset: str) -> list[Reproduced]:
@@ -173,6 +179,15 @@ def _recipe(entry: Mapping[str, Any]) -> Recipe:
         return Recipe().changed(entry["trained"]["recipe"])
     except RequestError as error:
         raise ValueError(str(error)) from None
+
+
+def _begun(entry: Mapping[str, Any], epochs: int) -> Mapping[str, Any]:
+    """A kept step as it was after so many epochs, if shorter training is how longer begins."""
+    if not (recipe := _recipe(entry)).open_ended:
+        return entry
+    shorter = recipe.changed({"epochs": min(epochs, recipe.epochs)})
+    kept = [{**run, "curve": run["curve"][: shorter.epochs]} for run in entry["runs"]]
+    return {**entry, "trained": {**entry["trained"], "recipe": shorter.as_dict()}, "runs": kept}
 
 
 def _reproduced(step: Step, entry: Mapping[str, Any]) -> Reproduced:

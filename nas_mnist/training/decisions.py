@@ -79,21 +79,20 @@ def _pool_at_5(network: Architecture) -> Architecture | None:
     return next((own for own in moved if first_pool(own) == 5), None)
 
 
+def _added(name: str, made: str, **how: Any) -> Decision:
+    return Decision(name, f"without {made}", made=made, **how)
+
+
 # In the order that a lifecycle makes them.
 DECISIONS = (
-    Decision(
-        "batch-norm",
-        "without batch normalization",
-        to.without(BatchNorm),
-        made="batch normalization",
-    ),
+    _added("batch-norm", "batch normalization", undo=to.without(BatchNorm)),
     Decision(  # what learns without it takes smaller steps
         "batch-norm-slow",
         "without batch normalization, at a tenth of the peak learning rate",
         to.without(BatchNorm),
         _peak(0.1),
     ),
-    Decision("dropout", "without dropout", to.without(Dropout), made="dropout"),
+    _added("dropout", "dropout", undo=to.without(Dropout)),
     Decision(
         "average-pool",
         "a large last kernel in place of the global average",
@@ -137,14 +136,9 @@ DECISIONS = (
     Decision("first-half", "first block half as wide", to.wider_first_block(0.5)),
     Decision("first-twice", "first block twice as wide", to.wider_first_block(2)),
     Decision("dropout-0.05", "dropout of 0.05", to.dropped_out(0.05)),
-    Decision("residual", "without residuals", to.unwrapped(Residual), made="residuals"),
-    Decision("repeat", "without repeats", to.unwrapped(Repeat), made="repeats"),
-    Decision(
-        "excite",
-        "without squeeze-and-excitation",
-        to.without(SqueezeExcite),
-        made="squeeze-and-excitation",
-    ),
+    _added("residual", "residuals", undo=to.unwrapped(Residual)),
+    _added("repeat", "repeats", undo=to.unwrapped(Repeat)),
+    _added("excite", "squeeze-and-excitation", undo=to.without(SqueezeExcite)),
     Decision(
         "kernel-3",
         "3×3 in place of larger depthwise windows",
@@ -161,14 +155,9 @@ DECISIONS = (
     Decision(
         "norm-scale", "with scaled norms", _instead(BatchNorm, BatchNorm()), made="unscaled norms"
     ),
-    Decision("deskew", "without deskewing", to.without(Deskew), made="deskewing"),
+    _added("deskew", "deskewing", undo=to.without(Deskew)),
     Decision("views", "looking at each image once", to.without(Views), made="several views"),
-    Decision(
-        "augmentation",
-        "without augmentation",
-        settings=_with({"augmentation": _NO_AUGMENTATION}),
-        made="augmentation",
-    ),
+    _added("augmentation", "augmentation", settings=_with({"augmentation": _NO_AUGMENTATION})),
     Decision(
         "schedule",
         "a constant learning rate, that of the start",

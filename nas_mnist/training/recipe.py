@@ -106,6 +106,11 @@ class Recipe(_Settings):
             known = ", ".join(SCHEDULES)
             raise RequestError(f"recipe: schedule {self.schedule!r} is not one of {known}")
 
+    @property
+    def open_ended(self) -> bool:
+        """Whether nothing counts from the last epoch, so that longer training begins as this."""
+        return self.schedule != "onecycle" and not self.augmentation.plain_epochs
+
     def learning_rates(self, steps_per_epoch: int) -> list[float]:
         """The learning rate of every step of the run. `onecycle` is two half cosines, from start
         to peak and down to the end (Smith, Topin: Super-Convergence, 2018; as torch's OneCycleLR);

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,22 +72,43 @@ def test_it_goes_on_where_it_was(folder: Path) -> None:
     assert after[6]["runs"] == before["steps"][5]["runs"]
     assert "runs" in after[3]
     assert "against step 3" in after[6]["analysis"]
+    again = runner(folder)(*SMALL, "--json")
+    assert again.code == 0, again.err
+    assert "2 steps trained, 0 to go" in again.err
+    assert "left out: over 7,500" in again.err
+    assert again.json["steps"][2]["runs"] == after[3]["runs"]  # not asked for, and not lost
 
 
 def test_a_step_that_another_lifecycle_shares_is_trained_once(folder: Path) -> None:
-    small = (*SMALL[2:6], "--epochs", "1", "--most-parameters", "7500", "--workers", "2", "--json")
-    first = runner(folder)("reproduce", "early-14k", *small)
-    assert first.code == 0, first.err
-    assert "0 steps trained, 1 to go" in first.err
-    other = runner(folder)("reproduce", "early-20k", *small)
-    assert other.code == 0, other.err
-    assert "1 step trained, 0 to go" in other.err
-    shared, again = (
-        next(step for step in done.json["steps"] if "runs" in step) for done in (first, other)
-    )
-    assert shared["network"] == again["network"] == "gap-6070"
-    assert shared["runs"] == again["runs"]
-    assert shared["published"]["test_accuracy"] == again["published"]["test_accuracy"] is None
+    def reproduced(said: str, *arguments: str) -> dict[str, Any]:
+        limit = "--most-parameters", "7500", "--workers", "2", "--json"
+        done = runner(folder)("reproduce", *arguments, *SMALL[2:6], *limit)
+        assert done.code == 0, done.err
+        assert said in done.err
+        return next(step for step in done.json["steps"] if "runs" in step)
+
+    def without_times(step: dict[str, Any]) -> list[list[dict[str, Any]]]:
+        times = {"seconds"}
+        return [
+            [{own: entry[own] for own in entry.keys() - times} for entry in run["curve"]]
+            for run in step["runs"]
+        ]
+
+    new, shared = "0 steps trained, 1 to go", "1 step trained, 0 to go"
+    first = reproduced(new, "early-14k", "--epochs", "3", "--seeds", "2")
+    alike = reproduced(shared, "early-20k", "--epochs", "3", "--seeds", "2")
+    assert first["network"] == alike["network"] == "gap-6070"
+    assert first["runs"] == alike["runs"]
+    assert first["published"]["test_accuracy"] == alike["published"]["test_accuracy"] is None
+    # At a constant rate, shorter training is how longer begins; and two seeds have one.
+    begun = reproduced(shared, "a7-8k", "--epochs", "2", "--seeds", "1")
+    assert [len(run["curve"]) for run in begun["runs"]] == [2, 2]
+    elsewhere = "--results-dir", "elsewhere"
+    anew = reproduced(new, "a7-8k", "--epochs", "2", "--seeds", "2", *elsewhere)
+    assert without_times(begun) == without_times(anew)
+    assert begun["trained"] == anew["trained"]
+    shutil.rmtree(folder / "runs" / "a7-8k")
+    reproduced(new, "a7-8k", "--epochs", "4")  # longer than any kept
 
 
 def test_other_settings_do_not_write_over_it(folder: Path) -> None:
