@@ -105,7 +105,7 @@ def train(
 def _trained(
     network: Target, recipe: Recipe, training: Training, seeds: int, split: bool, keep: bool
 ) -> list[Run]:
-    """All seeds' runs, with a line an epoch."""
+    """All seeds' runs, with a line an epoch; `keep` their trained networks too."""
     judged, wanted = "validation" if split else "test", range(training.seed, training.seed + seeds)
     how: Any = training.data, wanted, training.device, training.precision, keep
     runs: dict[int, Run] = {}

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nas_mnist.errors import RequestError
-from nas_mnist.training.recipe import Augmentation, Recipe, merged, parse_settings
+from nas_mnist.training.recipe import SCHEDULES, Augmentation, Recipe, merged, parse_settings
 
 STEPS = 20
 
@@ -116,3 +116,12 @@ def test_later_settings_win_table_by_table() -> None:
         "batch_size": 64,
         "augmentation": {"rotation": 10, "shear": 3},
     }
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_longer_training_begins_as_shorter_where_it_is_open_ended(schedule: str) -> None:
+    short = Recipe(schedule=schedule, epochs=7)
+    long, steps = short.changed({"epochs": 15}), 7 * STEPS
+    assert short.open_ended == (long.learning_rates(STEPS)[:steps] == short.learning_rates(STEPS))
+    assert long.average_shares(STEPS)[:steps] == short.average_shares(STEPS)
+    assert not short.changed({"augmentation": {"plain_epochs": 1}}).open_ended
