@@ -29,8 +29,6 @@ from nas_mnist.networks.resizing import Layers, Resized
 # Another network, or None where there is nothing to change.
 Change: TypeAlias = Callable[[Architecture], Architecture | None]
 
-_POOLS = (MaxPool, AntiAliasedPool)
-
 
 def without(*kinds: type[Layer]) -> Change:
     """Those layers left out, wherever they are."""
@@ -206,7 +204,7 @@ class Parts:
         pools: list[Layer] = []
         for layer in network.layers[:end]:
             units = blocks[-1]
-            if isinstance(layer, _POOLS):
+            if isinstance(layer, MaxPool | AntiAliasedPool):
                 pools.append(layer)
                 blocks.append([])
             elif isinstance(layer, Convolution | Residual | Repeat):

@@ -9,6 +9,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from nas_mnist.networks.layers import Layer
 from nas_mnist.networks.layers.deskew import Deskew
+from nas_mnist.networks.layers.smooth import AntiAliasedPool
 from nas_mnist.networks.layers.views import Views
 from nas_mnist.networks.skeleton import Template
 
@@ -128,6 +129,13 @@ class Entry(Choice):
         return False if point[self.name] and self.layer.copies() > 1 else None
 
 
+class Pool(Entry):
+    """Whether this layer stands between the blocks, in place of max-pools."""
+
+    def apply(self, template: Template, value: Any) -> Template:
+        return replace(template, pool=self.layer) if value else template
+
+
 class OfTraining(Choice):
     """Does not change the template: the peak learning rate, or the share of the budget to fill."""
 
@@ -149,6 +157,7 @@ DEFAULT_CHOICES: tuple[Choice, ...] = (
     BlockSetting("dropout", _DROPOUT, 0.0, "dropout", rank=9),  # last: it costs nothing
     Entry("deskew", _EITHER, False, Deskew(sized=True)),
     Entry("views", _EITHER, False, Views()),
+    Pool("anti_aliased", _EITHER, False, AntiAliasedPool()),
     OfTraining("peak_learning_rate", FloatDistribution(0.05, 0.8, log=True), 0.1),
     OfTraining("fill", FloatDistribution(0.1, 1.0, log=True), 1.0),
 )

@@ -178,14 +178,13 @@ class Space:
 # s7-dropout-7914, at the peak learning rate of the published results that we could repeat.
 _HAND_MADE = dict(width_ratio_3=0.6, entry_ratio=0.5, dropout=0.01, peak_learning_rate=0.1)
 # Shapes that did well at every size (`results/first-trials`): to prune by, and a front at once.
-# Deskewing with sizes (`u1`) and views pay from 1,000 to 4,000 parameters (`results/what-pays`):
-# every network of a front has both (`results/mnist-8k`).
-_FREE = dict(deskew=True, views=True)
+# What costs no parameters pays (`results/what-pays`).
+_FREE = dict(deskew=True, views=True, anti_aliased=True)
 _DENSE = dict(width_ratio_2=1.5, width_ratio_3=1.17, peak_learning_rate=0.2, **_FREE)
 _SEPARABLE = dict(convolutions_3=2, convolution="separable", peak_learning_rate=0.3)
 _PROVEN, _PROVEN_FILLS = (_DENSE, {**_DENSE, **_SEPARABLE}), (1.0, 0.5, 0.25, 0.125)
 
-DEFAULT = Space(earlier_versions=("a103686daada", "792daa3b2821"))
+DEFAULT = Space(earlier_versions=("a103686daada", "792daa3b2821", "fc93a88df7a8"))
 
 
 def find_space(text: str, classes: int = CLASSES) -> Space:

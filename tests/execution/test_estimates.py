@@ -23,12 +23,14 @@ def test_choices_that_an_earlier_version_did_not_draw(
     assert whole.networks[earlier].point["deskew"]
     with closing(sqlite3.connect(file)) as database, database:
         database.execute(
-            "delete from trial_params where param_name in ('deskew', 'views', 'kernel') and "
+            "delete from trial_params where param_name in "
+            "('deskew', 'views', 'kernel', 'anti_aliased') and "
             "trial_id in (select trial_id from trials where number = ?)",
             [earlier],
         )
     mixed = evidence_of(load_study("demo", f"sqlite:///{file}"))
     assert mixed.distributions == whole.distributions
     for number, network in mixed.networks.items():
-        missing = {"deskew": False, "views": False, "kernel": 3} if number == earlier else {}
+        missing = dict(deskew=False, views=False, kernel=3, anti_aliased=False)
+        missing = missing if number == earlier else {}
         assert network.point == {**whole.networks[number].point, **missing}

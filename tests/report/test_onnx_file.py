@@ -23,7 +23,7 @@ from nas_mnist.training.datasets import Dataset
 from tests.conftest import Search, runner
 
 # All that a search draws, then the layers that it does not.
-DRAWN = "u1-v-c10rnx0.02-d-c12k1rnx0.02-m2-c8k1rn-c10rn-m2-c10rn-g-c20k1r-c10k1"
+DRAWN = "u1-v-c10rnx0.02-d-c12k1rnx0.02-a2-c8k1rn-c10rn-m2-c10rn-g-c20k1r-c10k1"
 OTHERS = "c6rny0.1-[dp1-c6p1in]rn0-m2-w2c6p1s2-w2[dp1-c6k1rn-a2]-c8p1bn-g-c10k1"
 
 

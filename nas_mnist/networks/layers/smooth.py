@@ -43,9 +43,6 @@ class AntiAliasedPool(Layer):
         largest = functional.max_pool2d(values, 2, 1, 1)
         return functional.avg_pool2d(functional.avg_pool2d(largest, 2, 1), 2)
 
-    def made(self, name: str, shape: Shape) -> list[str]:
-        return []
-
     def called(self, name: str) -> str:
         largest = "functional.max_pool2d({}, 2, 1, 1)"
         return f"functional.avg_pool2d(functional.avg_pool2d({largest}, 2, 1), 2)"
