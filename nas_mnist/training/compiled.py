@@ -13,7 +13,7 @@ from torch.nn import functional
 from nas_mnist.networks.layers import Layer
 from nas_mnist.networks.layers.convolution import BatchNorm, Dropout, MaxPool, ReLU
 from nas_mnist.networks.packing import PackedRun
-from nas_mnist.training import kernels
+from nas_mnist.training import kernels, pool_kernels
 
 _EPSILON, _MOMENTUM = 1e-5, 0.1  # torch's of a norm
 _LONG = 1024  # numbers of a row: longer ones are no faster, and leave a core's cache
@@ -183,6 +183,29 @@ def _by_channel(sums: Any, channels: int) -> Any:
 def stage(layers: tuple[Layer, ...]) -> Stage | None:
     """What the layers begin with that one pass does."""
     return Stage.of(layers)
+
+
+class AntiAliased(torch.autograd.Function):
+    """An anti-aliased pool, in two passes where torch has six, most of them over the whole map."""
+
+    @staticmethod
+    def forward(context: Any, values: Tensor) -> Tensor:
+        x = _Map(values)
+        batch, channels, height, width = context.shape = values.shape
+        y = _Map.empty(x.tensor, (batch, channels, height // 2, width // 2))
+        which = np.empty((batch, height + 1, (width + 1) * channels), np.uint8)
+        work = np.empty((4, which.shape[2]), x.kind)
+        pool_kernels.forward(x.array, y.array, which, work, channels)
+        context.which, context.kind = which, x.kind
+        return y.tensor
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        _, channels, _, width = context.shape
+        dy, work = _Map(gradient), np.empty((5, (width + 2) * channels), context.kind)
+        dx = _Map.empty(dy.tensor, context.shape)
+        pool_kernels.backward(dy.array, context.which, dx.array, work, channels)
+        return dx.tensor
 
 
 def convolution(

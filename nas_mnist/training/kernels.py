@@ -14,10 +14,10 @@ from numba.extending import intrinsic, overload, register_jitable
 
 # Sums may be taken in any order, and not-a-number is kept: it tells that a training diverged.
 _HOW = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz"}}
-_inlined = register_jitable
+inlined = register_jitable
 
 
-def _compiled(function):
+def jitted(function):
     """Compiled when first called, and kept for the next process where there is a place for it."""
     try:
         return njit(cache=True, **_HOW)(function)
@@ -42,22 +42,22 @@ def _bits_of(context, value):
     return _bitcast(types.uint32(types.float32), ir.IntType(32))
 
 
-def _get(stored):
+def get(stored):
     """A stored number, bfloat16 widened to float32."""
 
 
-def _put(like, value):
+def put(like, value):
     """A number as `like` is stored, rounded to the nearest bfloat16, or even."""
 
 
-@overload(_get, inline="always")
+@overload(get, inline="always")
 def _(stored):
     if stored == types.uint16:
         return lambda stored: _float_of(np.uint32(stored) << np.uint32(16))
     return lambda stored: stored
 
 
-@overload(_put, inline="always")
+@overload(put, inline="always")
 def _(like, value):
     def rounded(like, value):
         bits = _bits_of(value)
@@ -67,7 +67,7 @@ def _(like, value):
     return rounded if like == types.uint16 else lambda like, value: value
 
 
-@_compiled
+@jitted
 def moments(x, low, total, squares):
     """Add up each place of a row, and its square, over all rows."""
     images, rows, length = x.shape
@@ -75,7 +75,7 @@ def moments(x, low, total, squares):
         for h in range(rows):
             row = x[n, h]
             for t in range(length):
-                v = _get(row[t])
+                v = get(row[t])
                 v = low if v < low else v
                 total[t] += v
                 squares[t] += v * v
@@ -86,7 +86,7 @@ _READ = 2**16  # at most so many from one place
 _RANDOM = np.random.default_rng(0).integers(2**16, size=2 * _READ, dtype=np.uint16)
 
 
-@_inlined
+@inlined
 def _keep(buffer, line, drop):
     """Dropout of a row: a number stays, scaled, unless its random number is below the threshold.
     Where the row reads, and what it changes there, is a hash of its number (`lowbias32`, by
@@ -104,7 +104,7 @@ def _keep(buffer, line, drop):
             part[t] = part[t] * scale if np.uint16(drawn[t] ^ key) >= threshold else zero
 
 
-@_compiled
+@jitted
 def forward(x, y, best, a, b, low, floor, drop, side, depth):
     """y = pool(dropout(max(a max(x, low) + b, floor))). `drop`: seed, threshold and scale; `side`
     of the pool's window, 1 for none; `depth`: channels; `best`: which of a window was largest."""
@@ -118,22 +118,22 @@ def forward(x, y, best, a, b, low, floor, drop, side, depth):
                 line = h * side + i
                 row = x[n, line]
                 for t in range(length):
-                    v = _get(row[t])
+                    v = get(row[t])
                     v = (low if v < low else v) * a[t] + b[t]
                     buffer[t] = floor if v < floor else v
                 if drop[1] > 0:
                     _keep(buffer, n * x.shape[1] + line, drop)
                 if side == 1:
                     for t in range(length):
-                        out[t] = _put(out[t], buffer[t])
+                        out[t] = put(out[t], buffer[t])
                 else:
                     _pool(buffer, top, best[n, h], i, side, depth)
             if side > 1:
                 for t in range(short):
-                    out[t] = _put(out[t], top[t])
+                    out[t] = put(out[t], top[t])
 
 
-@_inlined
+@inlined
 def _pool(buffer, top, best, i, side, depth):
     """Take row i of a row of windows into account; of equals the first is kept, as by torch."""
     for j in range(side):
@@ -147,14 +147,14 @@ def _pool(buffer, top, best, i, side, depth):
                 best[here + c] = code if better else best[here + c]
 
 
-@_inlined
+@inlined
 def _arriving(buffer, dy, best, n, line, drop, side, depth, rows):
     """The gradient that a row gets through pool and dropout."""
     h, length = line // side, buffer.shape[0]
     if side == 1:
         row = dy[n, line]
         for t in range(length):
-            buffer[t] = _get(row[t])
+            buffer[t] = get(row[t])
     elif h >= dy.shape[1]:
         buffer[:] = 0
     else:
@@ -166,13 +166,13 @@ def _arriving(buffer, dy, best, n, line, drop, side, depth, rows):
             for w in range(pixels):
                 here, there = w * depth, (w * side + j) * depth
                 for c in range(depth):
-                    g = _get(row[here + c])
+                    g = get(row[here + c])
                     buffer[there + c] = g if which[here + c] == code else buffer.dtype.type(0)
     if drop[1] > 0:
         _keep(buffer, n * rows + line, drop)
 
 
-@_compiled
+@jitted
 def backward_moments(x, dy, best, a, b, low, floor, drop, side, depth, total, products):
     """Add up each place's gradient behind the affine map, and its product with the input."""
     images, rows, length = x.shape
@@ -182,14 +182,14 @@ def backward_moments(x, dy, best, a, b, low, floor, drop, side, depth, total, pr
             _arriving(buffer, dy, best, n, line, drop, side, depth, rows)
             row = x[n, line]
             for t in range(length):
-                v = _get(row[t])
+                v = get(row[t])
                 v = low if v < low else v
                 g = buffer[t] if v * a[t] + b[t] > floor else a.dtype.type(0)
                 total[t] += g
                 products[t] += g * v
 
 
-@_compiled
+@jitted
 def backward(x, dy, best, a, b, low, floor, drop, side, depth, slopes, dx):
     """dx = p g + q max(x, low) + r where x > low, with p, q, r = `slopes` of each place."""
     images, rows, length = x.shape
@@ -200,25 +200,25 @@ def backward(x, dy, best, a, b, low, floor, drop, side, depth, slopes, dx):
             _arriving(buffer, dy, best, n, line, drop, side, depth, rows)
             row, out = x[n, line], dx[n, line]
             for t in range(length):
-                u = _get(row[t])
+                u = get(row[t])
                 v = low if u < low else u
                 g = buffer[t] if v * a[t] + b[t] > floor else a.dtype.type(0)
                 d = p[t] * g + q[t] * v + r[t]
-                out[t] = _put(out[t], d if u > low else a.dtype.type(0))
+                out[t] = put(out[t], d if u > low else a.dtype.type(0))
 
 
-@_inlined
+@inlined
 def _widen(source, line, multiple):
     """Repeat each number of a row for all channels that are made of it."""
     if multiple == 1:
         for t in range(source.shape[0]):
-            line[t] = _get(source[t])
+            line[t] = get(source[t])
     else:
         for p in range(source.shape[0]):
-            line[p * multiple : (p + 1) * multiple] = _get(source[p])
+            line[p * multiple : (p + 1) * multiple] = get(source[p])
 
 
-@_inlined
+@inlined
 def _next_lines(lines, x, h, multiple):
     """Widen the rows of `x` that row h of the output reads, and row h - 1 did not; row r is kept
     in lines[r % kernel]."""
@@ -227,7 +227,7 @@ def _next_lines(lines, x, h, multiple):
         _widen(x[row], lines[row % kernel], multiple)
 
 
-@_compiled
+@jitted
 def depthwise(x, y, weight, step):
     """A convolution of which each filter reads one channel: of `x`, a padded map, or of the image
     that all read. `weight`: (kernel, kernel, pixels of a row x channels); `step`: channels."""
@@ -255,10 +255,10 @@ def depthwise(x, y, weight, step):
                             buffer[t] += shifted[t] * filters[t]
             out = y[n, h]
             for t in range(length):
-                out[t] = _put(out[t], buffer[t])
+                out[t] = put(out[t], buffer[t])
 
 
-@_compiled
+@jitted
 def depthwise_gradient(x, dy, weight, step):
     """Add to `weight` the gradient of the filters of each place."""
     images, rows, length = dy.shape
@@ -271,7 +271,7 @@ def depthwise_gradient(x, dy, weight, step):
             _next_lines(lines, x[n], h, multiple)
             row = dy[n, h]
             for t in range(length):
-                buffer[t] = _get(row[t])
+                buffer[t] = get(row[t])
             for i in range(kernel):
                 line = lines[(h + i) % kernel]
                 for j in range(kernel):

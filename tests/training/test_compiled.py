@@ -31,6 +31,7 @@ NETWORKS = {
     "first of 5x5": "c7k5p2brn-m2-g-c10k1",
     "norm without scale": "c6rn0-m2-dc9k1rn0-g-c10k1",
     "smooth": "c6in-a2-c4rn-a2-c5p1-g-c10k1",
+    "smooth pools of ties, one channel": "c1r-a2-c5rn-a2-c3k1r-a2-g-c10k1",
     "repeated": "c6rn-w3[dp1-c6k1rn0-m2]-w2c6p1-g-c10k1",
     "deskewed, several views": "u1-v-c6rn-m2-g-c10k1",
 }

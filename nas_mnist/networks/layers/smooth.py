@@ -40,6 +40,9 @@ class AntiAliasedPool(Layer):
     def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
         from torch.nn import functional
 
+        if run.compiled:
+            pooled: Tensor = run.compiled.AntiAliased.apply(values)
+            return pooled
         largest = functional.max_pool2d(values, 2, 1, 1)
         return functional.avg_pool2d(functional.avg_pool2d(largest, 2, 1), 2)
 
