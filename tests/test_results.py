@@ -244,6 +244,20 @@ def test_the_bench_of_the_kernels_is_what_the_table_says() -> None:
         assert f"| {values['ratio_to_usual']['median']} (" in TEXT
 
 
+def test_the_bench_of_the_pools_is_what_the_table_says() -> None:
+    rates = {}
+    for file in (RESULTS / "speed" / "pools").glob("*.json"):
+        *usual, eager, alone, packs = [
+            loop["median"] for loop in json.loads(file.read_text("utf-8"))["loops"]
+        ]
+        shown = " | ".join(f"{rate:,.0f}" for rate in (max(usual), eager, alone, packs))
+        assert f"| `{file.name}` | {shown} |" in TEXT
+        rates[file.stem] = packs, eager
+    lost = [1 - own / its for own, its in zip(rates["anti-aliased"], rates["max"], strict=True)]
+    said = "By kernels they cost {:.0%} of the speed of max-pools, by torch alone {:.0%}."
+    assert said.format(*lost).replace("%", " %") in TEXT
+
+
 @pytest.mark.parametrize("study", ["mnist-8k", "mnist-8k-plain", "unpruned"])
 def test_what_estimates_are_worth_is_what_was_found(study: str) -> None:
     """The figures of its column in `results/README.md`, to the last digit."""
