@@ -129,7 +129,7 @@ class Entry(Choice):
         return False if point[self.name] and self.layer.copies() > 1 else None
 
 
-class Pool(Entry):
+class PoolKind(Entry):
     """Whether this layer stands between the blocks, in place of max-pools."""
 
     def apply(self, template: Template, value: Any) -> Template:
@@ -157,7 +157,7 @@ DEFAULT_CHOICES: tuple[Choice, ...] = (
     BlockSetting("dropout", _DROPOUT, 0.0, "dropout", rank=9),  # last: it costs nothing
     Entry("deskew", _EITHER, False, Deskew(sized=True)),
     Entry("views", _EITHER, False, Views()),
-    Pool("anti_aliased", _EITHER, False, AntiAliasedPool()),
+    PoolKind("anti_aliased", _EITHER, False, AntiAliasedPool()),
     OfTraining("peak_learning_rate", FloatDistribution(0.05, 0.8, log=True), 0.1),
     OfTraining("fill", FloatDistribution(0.1, 1.0, log=True), 1.0),
 )

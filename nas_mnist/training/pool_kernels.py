@@ -47,7 +47,7 @@ def _blurred(row, out, depth):
 @jitted
 def forward(x, y, which, work, depth):
     """y: the largest values, blurred by 1, 2, 1 in both directions and thinned by two. `which`: of
-    each square, for the gradient; `work`: four rows of numbers; `depth`: channels."""
+    each square, for the gradient; `work`: (4, squares of a row x channels); `depth`: channels."""
     images, rows, _ = x.shape
     pairs, most, total = work[:2], work[2], work[3]
     rights = np.empty(pairs.shape, np.uint8)
@@ -95,7 +95,7 @@ def _to_chosen(gradient, which, upper, lower, upper_code, lower_code):
 
 @jitted
 def backward(dy, which, dx, work, depth):
-    """dx: each square's gradient at its largest pixel. `work`: five rows of numbers."""
+    """dx: each square's gradient at its largest pixel. `work`: (5, a square more, x channels)."""
     images, rows, length = dx.shape
     squares = length + depth
     spread, gradient, sums = work[:2, :squares], work[2, :squares], work[3:]
