@@ -98,12 +98,12 @@ def test_what_is_refused(
 @pytest.mark.parametrize("shown", ["front", "report", "export", "confirm"])
 def test_a_damaged_database(study: Path, shown: str) -> None:
     """Bytes of a text that are no text."""
-    file = study / "studies" / "demo.db"
-    file.write_bytes(
-        file.read_bytes()
-        .replace(b'"notation"', b'"\xff\xfe\xfd"')
-        .replace(b"rn-m2-c", b"rn-\xff\xfe-c")
-    )
+    with sqlite3.connect(study / "studies" / "demo.db") as database:
+        damaged = database.execute(
+            "UPDATE trial_user_attributes SET value_json = CAST(x'22fffe22' AS TEXT)"
+            " WHERE key = 'notation'"
+        )
+        assert damaged.rowcount >= 12
     output = {"report": ("-o", "r.html"), "export": ("-o", "w.py")}.get(shown, ())
     done = runner(study)(shown, "demo", *output)
     assert done.code in (1, 2)
