@@ -231,6 +231,17 @@ def forward_lines(
     return [*lines, f"{writes} = {expression}"] if expression else lines
 
 
+def as_module(function: Callable[[Tensor], Tensor]) -> nn.Module:
+    """The function as a module without parameters."""
+    from torch import nn
+
+    class Module(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return function(x)
+
+    return Module()
+
+
 def exported_function(function: Callable[..., Tensor]) -> str:
     """Its text in an exported file, which imports torch and `functional` at its top."""
     return inspect.getsource(function).replace(_IMPORTS, "")

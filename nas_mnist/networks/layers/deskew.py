@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-from nas_mnist.networks.layers import Layer, Shape, exported_function
+from nas_mnist.networks.layers import Layer, Shape, as_module, exported_function
 from nas_mnist.networks.packing import PackedRun
 
 if TYPE_CHECKING:
@@ -58,21 +59,10 @@ class Deskew(Layer):
         return "u1" if self.sized else "u"
 
     def module(self, shape: Shape) -> nn.Module:
-        from torch import nn
-
-        sized = self.sized
-
-        class Module(nn.Module):
-            def forward(self, x: Tensor) -> Tensor:
-                return deskew(x, sized)
-
-        return Module()
+        return as_module(partial(deskew, sized=self.sized))
 
     def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
         return deskew(values, self.sized)
-
-    def made(self, name: str, shape: Shape) -> list[str]:
-        return []
 
     def called(self, name: str) -> str:
         return "deskew({}, sized=True)" if self.sized else "deskew({})"

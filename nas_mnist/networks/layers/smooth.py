@@ -6,18 +6,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nas_mnist.errors import ArchitectureError
-from nas_mnist.networks.layers import Layer, Shape
+from nas_mnist.networks.layers import Layer, Shape, as_module, exported_function
 from nas_mnist.networks.packing import PackedRun
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
+def anti_aliased_pool(values: Tensor) -> Tensor:
+    """The largest of each 2×2 square at every place, blurred by the weights 1, 2, 1 both ways and
+    thinned by two, as Zhang proposed (2019). Means of 2×2 squares, twice, are that blur."""
+    from torch.nn import functional
+
+    largest = functional.max_pool2d(values, 2, 1, 1)
+    return functional.avg_pool2d(functional.avg_pool2d(largest, 2, 1), 2)
+
+
 @dataclass(frozen=True, slots=True)
 class AntiAliasedPool(Layer):
-    """The largest value of each 2×2 square at every place, then blurred by the weights 1, 2, 1 in
-    both directions and thinned by two (Zhang: Making Convolutional Networks Shift-Invariant Again,
-    2019): means of 2×2 squares, twice, are that blur."""
+    """An anti-aliased pool (Zhang: Making Convolutional Networks Shift-Invariant Again, 2019)."""
 
     op, stem, starts_unit = "antialiased", "pool", True
     pattern = example = form = "a2"
@@ -33,22 +40,17 @@ class AntiAliasedPool(Layer):
         return 4, 2
 
     def module(self, shape: Shape) -> nn.Module:
-        from torch import nn
-
-        return nn.Sequential(nn.MaxPool2d(2, 1, 1), nn.AvgPool2d(2, 1), nn.AvgPool2d(2))
+        return as_module(anti_aliased_pool)
 
     def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
-        from torch.nn import functional
-
-        if run.compiled:
-            pooled: Tensor = run.compiled.AntiAliased.apply(values)
-            return pooled
-        largest = functional.max_pool2d(values, 2, 1, 1)
-        return functional.avg_pool2d(functional.avg_pool2d(largest, 2, 1), 2)
+        pooled = run.compiled.AntiAliased.apply if run.compiled else anti_aliased_pool
+        return pooled(values)
 
     def called(self, name: str) -> str:
-        largest = "functional.max_pool2d({}, 2, 1, 1)"
-        return f"functional.avg_pool2d(functional.avg_pool2d({largest}, 2, 1), 2)"
+        return "anti_aliased_pool({})"
+
+    def functions(self, shape: Shape) -> tuple[str, ...]:
+        return (exported_function(anti_aliased_pool),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,9 +67,6 @@ class Views(Layer):
     def run_packed(self, values: Tensor, run: PackedRun) -> Tensor:
         return values if run.training else views(values)
 
-    def made(self, name: str, shape: Shape) -> list[str]:
-        return []
-
     def forward_lines(self, name: str, reads: str, writes: str) -> list[str]:
         return [f"{writes} = {reads} if self.training else views({reads})"]
 
