@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import ttest_1samp
 
 sys.path.append(str(Path(__file__).parents[1] / "pruner_simulation"))
 
@@ -38,7 +39,7 @@ from nas_mnist.training.device import keep_freed_memory
 from nas_mnist.training.recipe import Recipe, merged
 
 SIZES = (1000, 2000, 4000, 8000)
-# The shapes that a search begins with, which each change is made to.
+# The shapes that a search begins with, but plain: no deskewing, views or anti-aliased pools.
 BASES: dict[str, tuple[dict[str, Any], float]] = {
     "dense": (dict(width_ratio_2=1.5, width_ratio_3=1.17), 0.2),
     "separable": (
@@ -247,29 +248,37 @@ def trained(
 
 def table(runs: pd.DataFrame, names: Sequence[str], against: str) -> str:
     """In markdown, a row a base and change: the mean validation accuracy at each size, and by how
-    much validation error and loss differ over all sizes."""
+    much validation error and loss differ over all sizes, as geometric means ± standard error; p is
+    that of the error, by a paired t-test of logarithms."""
     sizes = sorted(runs["size"].unique())
-    rows = [["change", "base", *(f"{size:,}" for size in sizes), "pairs", "error", "loss"]]
+    rows = [["change", "base", *(f"{size:,}" for size in sizes), "pairs", "error", "p", "loss"]]
     for base, own in runs.groupby("base"):
         for name in (against, *names):
             if len(both := paired(own, name, against)):
                 means = both.groupby("size").val_accuracy_with.mean()
                 cells = [f"{means[size]:.2f}" if size in means else "" for size in sizes]
-                told = [f"{both[of].mean():+.1f} ± {both[of].sem():.1f} %" for of in _DIFFERENCES]
-                told = ["", "", ""] if name == against else [str(len(both)), *told]
+                error, loss = (_percent(both[of]) for of in _DIFFERENCES)
+                p = f"{ttest_1samp(both.error, 0).pvalue:.1g}" if len(both) > 1 else ""
+                told = [str(len(both)), error, p, loss] if name != against else [""] * 4
                 rows.append([name, str(base), *cells, *told])
     return markdown_table(rows, ["---"] * len(rows[0]))
 
 
+def _percent(logarithms: pd.Series) -> str:
+    """How much larger it is, of the logarithms of ratios."""
+    ratio = 100 * np.exp(logarithms.mean())
+    return f"{ratio - 100:+.1f} ± {ratio * logarithms.sem():.1f} %"
+
+
 def paired(runs: pd.DataFrame, name: str, against: str) -> pd.DataFrame:
-    """A row for each base, size and seed that both have: the relative difference of the validation
-    error and of the loss, as 100 times the logarithm of their ratio; below 0 is better."""
+    """A row for each base, size and seed that both have: the logarithm of the ratio of their
+    validation errors, and of their losses; below 0 is better."""
     key = ["base", "size", "seed"]
     columns = [*key, "val_accuracy", "val_loss"]
     without, with_it = (runs[runs.change == own][columns] for own in (against, name))
     both = without.merge(with_it, on=key, suffixes=("", "_with")).dropna()
-    both["error"] = 100 * np.log((100 - both.val_accuracy_with) / (100 - both.val_accuracy))
-    both["loss"] = 100 * np.log(both.val_loss_with / both.val_loss)
+    both["error"] = np.log((100 - both.val_accuracy_with) / (100 - both.val_accuracy))
+    both["loss"] = np.log(both.val_loss_with / both.val_loss)
     return both
 
 
