@@ -20,6 +20,7 @@ from collections.abc import (
     Sequence,
 )
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import BaseContext
@@ -39,6 +40,12 @@ _TRIES_SECONDS = 10.0
 _STARTS = threading.Lock()  # what two threads replace at once, one would never put back
 if _FORKS:  # a fork of this process needs a template of its own
     os.register_at_fork(after_in_child=lambda: forkserver._forkserver.__init__())  # type: ignore[misc]
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    known = hasattr(os, "sched_getaffinity")
+    return len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
 
 
 def prepare(preload: Sequence[str]) -> BaseContext:
@@ -110,6 +117,9 @@ def in_processes(
                 futures = {pool.submit(call, *task): task for task in tasks}
             for future in as_completed(futures):
                 yield futures[future], future.result()
+        except BrokenProcessPool:
+            said = "a process was killed, perhaps for want of memory; try fewer --workers"
+            raise WorkerError(said) from None
         except BaseException:  # Ctrl-C, or who asked wants no more: what runs is of no use
             own = [*pool._processes.values()]  # as `terminate_workers` of Python 3.14 does
             pool.shutdown(wait=False, cancel_futures=True)

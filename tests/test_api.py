@@ -8,10 +8,12 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+import cloudpickle
 import numpy as np
 import pytest
 import torch
@@ -19,6 +21,9 @@ from optuna.trial import TrialState
 
 import nas_mnist
 from nas_mnist.errors import RequestError, StudyError
+from nas_mnist.execution.launcher import order_of
+from nas_mnist.execution.spec import SearchConfig
+from nas_mnist.lookup import GIVEN
 from nas_mnist.training.datasets import data_folder
 from tests.conftest import SECONDS, Search, run_process
 from tests.execution.finished import check_finished, trials, url_of, wait_for_complete
@@ -273,3 +278,13 @@ print(progress.counts.finished)
         check=True,
     )
     assert done.stdout == "2\n"
+
+
+def test_workers_are_sent_what_their_search_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another was given, and cannot be sent, is none of theirs."""
+    monkeypatch.setitem(GIVEN, "given:lock", threading.Lock())
+    monkeypatch.setitem(GIVEN, "given:five", 5)
+    _, _, sent = order_of(SearchConfig(dataset="given:five"), "search")
+    assert cloudpickle.loads(sent) == {"given:five": 5}
+    with pytest.raises(RequestError, match="an object cannot be sent to worker processes"):
+        order_of(SearchConfig(dataset="given:lock"), "search")

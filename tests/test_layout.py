@@ -132,8 +132,9 @@ def test_rooms_are_small() -> None:
     assert {file.name: size for file, size in SIZES.items() if size > 300} == {}
     # 8,000 and 60 held until the kernels came, the readers of pictures, choice under noise, what
     # each decision buys, the model card, a report that answers, studies side by side,
-    # callbacks, views of an image, names of classes, and kernels of anti-aliased pools.
-    assert sum(SIZES.values()) <= 13_950
+    # callbacks, views of an image, names of classes, kernels of anti-aliased pools, and a score of
+    # requests that used to fail late or silently.
+    assert sum(SIZES.values()) <= 14_050
     assert len(MODULES) <= 90
     assert sum(size for file, size in SIZES.items() if file.parent.name == "search") <= 1300
 

@@ -93,6 +93,15 @@ def test_only_its_own_processes_are_ended() -> None:
         bystander.join()
 
 
+def _end_suddenly() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_one_that_is_killed_is_told_in_a_line() -> None:
+    with pytest.raises(WorkerError, match="a process was killed, perhaps for want of memory"):
+        [*in_processes(1, gc.collect, _end_suddenly, [()])]
+
+
 def test_the_environment_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """Changes that others make meanwhile are kept."""
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)

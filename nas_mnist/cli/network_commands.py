@@ -6,8 +6,8 @@ from pathlib import Path
 
 from nas_mnist.cli.console import note, print_result
 from nas_mnist.errors import RequestError
-from nas_mnist.execution.spec import available_cores
 from nas_mnist.networks import references as known
+from nas_mnist.processes import available_cores
 from nas_mnist.report import tables
 from nas_mnist.training.recipe import Recipe, dataset_recipe
 from nas_mnist.training.speed import NETWORKS, Measured, Request, loops, measure

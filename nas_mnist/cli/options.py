@@ -47,6 +47,7 @@ _SPLIT = "Hold out and judge by the validation images, with the trial's own seed
 _REPRODUCED = "Show the retrained networks of this steps.json beside the front; repeatable."
 _RECIPE = "A training setting, such as batch_size=64 or augmentation.rotation=10; repeatable."
 _LIMIT = "Limit another cost of a network too, such as macs=500000; repeatable."
+_WORKERS, _ONE_A_CORE = "Worker processes, of one thread.", "one a core; one on a GPU"
 _TIMEOUT = str(SearchConfig.model_fields["timeout"].description)
 _PLUGINS: Any = {"envvar": "NAS_MNIST_PLUGINS", "callback": _import_plugins, "is_eager": True}
 _PLUGIN = "Import a module of your own first: its layers are then known; repeatable."
@@ -118,6 +119,7 @@ _OPTIONS: dict[str, Any] = {
     "explained": Option(metavar="FILE", help=_EXPLAINED_FILE),
     "host": Option(help="Address to listen on; others than 127.0.0.1 let others in."),
     "port": Option(min=0, max=65535, help="0 for any that is free."),
+    "workers": Option(min=1, max=256, help=_WORKERS, show_default=_ONE_A_CORE),
     "timeout": Option(metavar="TIME", help=_TIMEOUT, show_default="none"),
     "config": Option(help="TOML preset; the command line overrides it."),
     "recipe": Option(metavar="KEY=VALUE", help=_RECIPE),
@@ -134,7 +136,7 @@ _DERIVED = {
     "smallest": "a tenth of the budget",
     "train_samples": "all that do not validate",
     "reruns": "a sixth of --trials",
-    "workers": "one a core; one on a GPU",
+    "workers": _ONE_A_CORE,
     "confirm": "confirm",
     "confirm_samples": "as many as a trial's",
 }

@@ -48,7 +48,7 @@ def search(
     call, deadline = _callback(callback), request.deadline(began)
     quiet_optuna()
     with _launching(ray, worker_gpus) as launcher:
-        if ray is not None and settings["workers"] is None:
+        if ray is not None and "workers" not in request.model_fields_set:
             request = request.changed(workers=launcher.slots)
         _results_folder(request)
         record = prepare_search(request, launcher=launcher)
@@ -113,7 +113,8 @@ def confirm(
     record = open_study(study, storage, artifact_dir)
     record = record.ask(**{name: value for name, value in asked.items() if value is not None})
     with _launching(ray, worker_gpus) as launcher:
-        given = {"workers": workers or launcher.slots, "results_dir": results_dir or "runs"}
+        workers = launcher.slots if ray is not None and workers is None else workers
+        given = {"results_dir": results_dir or "runs"} | ({"workers": workers} if workers else {})
         where = {"device": device, "data_dir": data_dir and str(data_dir)}
         what: dict[str, Any] = {"seeds": seeds, "confirm_samples": confirm_samples}
         what |= {"plugins": tuple(plugins or ()), "confirm_trials": tuple(confirm_trials or ())}

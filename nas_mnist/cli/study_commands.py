@@ -144,9 +144,10 @@ def export(
 
     (network,) = networks
     made = write(network, output)
-    found, known, confirmed = network
-    said = f"test {found.test_accuracy:.2f} % in one run, unconfirmed: `nas-mnist confirm {study}"
-    said += f" --trial {found.number}` retrains it"
+    found, known, confirmed, diverged = network
+    said = f"test {found.test_accuracy:.2f} % in one run, unconfirmed: "
+    again = f"`nas-mnist confirm {study} --trial {found.number}` retrains it"
+    said += f"it diverged with {counted(diverged, 'fresh seed')}" if diverged else again
     said = f"confirmed {confirmed_text(confirmed)}" if confirmed else said
     size, validation = f"{found.architecture.parameters:,} parameters", spread_text(*known[:2])
     note(f"trial {found.number}: {size}, validation {validation} %, {said}")

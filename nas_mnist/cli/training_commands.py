@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from nas_mnist.cli.console import note, print_result
-from nas_mnist.execution.spec import StudySpec, available_cores
+from nas_mnist.execution.spec import AUTO, StudySpec, usual_workers
 from nas_mnist.lookup import import_plugin, module_of
 from nas_mnist.report import check_export, tables
 from nas_mnist.training.paired import Difference
 from nas_mnist.training.recipe import Recipe, parse_settings
-from nas_mnist.training.runs import Run, reproduce as train_steps, train_runs
+from nas_mnist.training.runs import Run, check_classes, reproduce as train_steps, train_runs
 
 if TYPE_CHECKING:
     from nas_mnist.execution.target import Target, Training
@@ -149,7 +149,9 @@ def reproduce(
     for number, why in record.left_out.items():
         note(f"step {number}: {why}")
     note(f"{tables.counted(len(record.done), 'step')} trained, {len(missing)} to go")
-    training = train_steps(missing, wanted, workers or available_cores(), data_dir=data_dir, **run)
+    training = train_steps(
+        missing, wanted, workers or usual_workers(AUTO), data_dir=data_dir, **run
+    )
     with closing(training):
         for found in training:
             step, test = found.step, tables.spread_text(found.test_mean, found.test_sd)
@@ -211,14 +213,17 @@ def explain(
     own = found.recipe(settings["dataset"])[0].changed(given)
     if module := module_of(settings["dataset"]):
         import_plugin(module)
-    split_dataset(load_dataset(settings["dataset"], data_dir), 0, settings["train_samples"])
+    resolve_device(device)  # what is wrong with it is said before anything is made
+    data = load_dataset(settings["dataset"], data_dir)
+    split_dataset(data, 0, settings["train_samples"])
+    check_classes(found.architecture, data)
     variants = (decisions.lifecycle if lifecycle else decisions.undone)(found.architecture, own)
     place = results_dir / (target if found.study else found.name).replace(":", "-")[:80]
     file = place / f"{'lifecycle' if lifecycle else 'explained'}.json"
     explanation = Explanation(found.name, variants, settings, file)
     tasks = explanation.tasks(range(seeds), largest, decision or [])
     explanation.write()
-    at_once = workers or (1 if resolve_device(device).type == "cuda" else available_cores())
+    at_once = workers or usual_workers(device)
     runs = sum(len(task.seeds) for task in tasks)
     each = f"{tables.counted(own.epochs, 'epoch')} each"
     note(f"{tables.counted(runs, 'run')} to go, {each}{_hours(found, tasks, at_once)}")

@@ -53,7 +53,7 @@ class Confirmed:
     on_front: bool
     """whether no other network of the search is estimated to beat it; else confirmed besides"""
     runs: tuple[ConfirmedRun, ...]
-    """in the order of `confirmation_seeds`, at least one"""
+    """in the order of `confirmation_seeds`"""
     diverged: int
     """seeds with which it could not be trained"""
     goal: float | None
@@ -91,6 +91,11 @@ def confirmation_seeds(seed: int, count: int) -> list[int]:
 
 def confirmed(record: StudyRecord) -> list[Confirmed]:
     """The networks that have been retrained, from the fewest parameters up."""
+    return [found for found in _tried(record) if found.runs]
+
+
+def _tried(record: StudyRecord) -> list[Confirmed]:
+    """Also those that diverged with every seed."""
     rows = confirmation_rows(record)
     if not rows:
         return []
@@ -108,7 +113,7 @@ def confirmed(record: StudyRecord) -> list[Confirmed]:
             _run(name, row) for row in complete if row.user_attrs.get("weights") is not None
         )
         diverged = sum(row.state == TrialState.FAIL for row in mine)
-        if runs:
+        if runs or diverged:
             of_front = trial.number in on_front
             result.append(Confirmed(trial, of_front, runs, diverged, record.spec.goal, most))
     return result
@@ -198,14 +203,21 @@ class Candidate(NamedTuple):
     trial: TrialRecord
     estimate: Estimated
     confirmed: Confirmed | None
+    diverged: int = 0
+    """fresh seeds with which one that is not confirmed could not be trained"""
 
 
 def candidates(record: StudyRecord) -> list[Candidate]:
     """The front, and what was confirmed beside it, from the fewest parameters up."""
     both: list[tuple[TrialRecord, Confirmed | None]] = [(trial, None) for trial in front(record)]
-    both += [(found.trial, found) for found in confirmed(record)]
+    tried = _tried(record)
+    both += [(found.trial, found) for found in tried if found.runs]
+    lost = {found.trial.number: found.diverged for found in tried if not found.runs}
     known = estimates(record)  # last: trials that end meanwhile are known too
-    shown = {trial.number: Candidate(trial, known[trial.number], found) for trial, found in both}
+    shown = {
+        trial.number: Candidate(trial, known[trial.number], found, lost.get(trial.number, 0))
+        for trial, found in both
+    }
     size = [(entry.trial.architecture.parameters, number) for number, entry in shown.items()]
     return [shown[number] for _, number in sorted(size)]
 
@@ -241,7 +253,8 @@ def chosen(
         return known.get(trial) or Candidate(found, estimates(record)[trial], None)
     best = most_accurate(shown)
     if best is None:
-        raise StudyError("the study has no completed trial yet; let search run on")
+        why = "of every network a rerun diverged" if record.points() else "no trial has completed"
+        raise StudyError(f"the study has no front: {why}; let search run on")
     if at_least is None:
         return best
     if good := [e for e in of_front(shown) if e.estimate.probability(at_least) >= _SURE]:

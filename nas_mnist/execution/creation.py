@@ -108,7 +108,8 @@ def fill_queue(record: StudyRecord, config: SearchConfig) -> int:
     """Keep some of the study's total of trials waiting for workers; how many there are now."""
     trials = record.trials()
     waiting = sum(trial.state == TrialState.WAITING for trial in trials[: config.trials])
-    missing = min(config.trials - len(trials), _QUEUED + 2 * config.workers - waiting)
+    most = _QUEUED + (1 + config.pack) * config.workers
+    missing = min(config.trials - len(trials), most - waiting)
     with storage_errors(record.url):
         if missing > 0:
             waiting += add_waiting(record.storage, record.study_id, missing, config.trials)

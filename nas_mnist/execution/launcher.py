@@ -19,15 +19,15 @@ import cloudpickle
 
 from nas_mnist import lookup
 from nas_mnist.errors import INTERRUPTED, NasMnistError, RequestError, is_out_of_memory
-from nas_mnist.execution.spec import SearchConfig, available_cores
-from nas_mnist.processes import exit_code, prepare, start_process
+from nas_mnist.execution.spec import SearchConfig
+from nas_mnist.processes import available_cores, exit_code, prepare, start_process
 
 # What the processes of this machine are forked from imports these once for all of them. Optuna
 # imports alembic, and the digits scikit-learn, only when they are needed: a second in each worker.
 _PRELOAD = "nas_mnist.execution.jobs", "alembic", "sklearn.datasets"
 
 Order: TypeAlias = tuple[SearchConfig, str, bytes]
-"""What a worker is told: the request, `search` or `confirm`, and `lookup.GIVEN`, pickled."""
+"""What a worker is told: the request, its job, and the objects that the request names, pickled."""
 
 
 class Worker:
@@ -78,8 +78,10 @@ class Launcher:
 
 def order_of(config: SearchConfig, job: str) -> Order:
     """RequestError for an object that cannot be sent to a worker."""
+    named = config.dataset, config.sampler, config.pruner, config.space
+    given = {label: lookup.GIVEN[label] for label in named if label in lookup.GIVEN}
     try:
-        return config, job, cloudpickle.dumps(lookup.GIVEN)
+        return config, job, cloudpickle.dumps(given)
     except Exception as error:  # pickling may fail in any way
         said = " ".join(str(error).split())
         raise RequestError(f"an object cannot be sent to worker processes: {said}") from None

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nas_mnist.execution.optuna_internals import describe_study, study_id
 from nas_mnist.execution.records import StudyRecord, percent, reading
-from nas_mnist.execution.spec import RERUNS, SearchConfig
+from nas_mnist.execution.spec import RERUNS
 from nas_mnist.execution.store import storage_errors
 from nas_mnist.training.recipe import FOLDS, derived_seed
 
@@ -96,13 +96,6 @@ def mean_accuracies(record: StudyRecord) -> Mapping[int, float]:
         if rerun.trial in own:
             runs.setdefault(rerun.trial, [own[rerun.trial][1]]).append(rerun.accuracy)
     return {trial: statistics.fmean(accuracies) for trial, accuracies in runs.items()}
-
-
-def rerun_seconds(record: StudyRecord, config: SearchConfig) -> float:
-    """About how long what is missing of the reruns takes, by the mean completed trial."""
-    done = sum(row.state.is_finished() for row in rerun_rows(record).values())
-    missing = max(0, config.total_reruns() - done)
-    return missing * record.mean_seconds() / config.workers
 
 
 def settled_rungs(record: StudyRecord) -> list[Rung]:

@@ -30,7 +30,6 @@ from nas_mnist.execution.reruns import (
     RerunKey,
     queue_reruns,
     rerun_rows,
-    rerun_seconds,
     settle_rung,
 )
 from nas_mnist.execution.spec import RERUNS, SearchConfig
@@ -53,11 +52,13 @@ def prepare_search(
     """Check all that the workers will need, then make or continue the study: what is wrong with
     data or device is said before anything is made. `first`: see `make_study`."""
     device = (launcher or Launcher()).check(config)
-    from nas_mnist.training.datasets import load_dataset, split_dataset
+    from nas_mnist.training.datasets import first_train_samples, load_dataset, split_dataset
     from nas_mnist.training.device import best_precision
 
     dataset = load_dataset(config.dataset, config.data_dir)
     split_dataset(dataset, config.seed, config.train_samples)
+    if config.confirm:
+        first_train_samples(dataset, config.confirmation_images(), "--confirm-samples")
     config = config.changed(classes=dataset.classes)
     precision, names = best_precision(device), dataset.class_names
     return make_study(config, dataset.normalization, first, precision, names)
@@ -96,7 +97,7 @@ def run_search(
         best = [points[index] for index in front_indices(points)]
         left = until - time.monotonic()
         if left < math.inf:
-            left -= rerun_seconds(record, config) + confirmation_seconds(record, config)
+            left -= confirmation_seconds(record, config)
         own = {"time_left": left, **_running(trials, config)}
         return Progress(counts_of(trials), config.trials, seconds, before, best, **own)
 
@@ -129,7 +130,8 @@ def prepare_confirmation(
 
     dataset = load_dataset(config.dataset, config.data_dir)
     check_images(record, dataset.normalization, dataset.class_names)
-    return len(first_train_samples(dataset, config.confirmation_images()).train)
+    images = config.confirmation_images()
+    return len(first_train_samples(dataset, images, "--confirm-samples").train)
 
 
 def run_confirmation(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 import reprlib
 import time
@@ -20,7 +19,8 @@ from sqlalchemy.exc import ArgumentError
 from nas_mnist.errors import RequestError, reason
 from nas_mnist.lookup import OBJECT, import_plugin, module_of
 from nas_mnist.networks.architecture import Limit
-from nas_mnist.training.recipe import Recipe, dataset_recipe, merged, refusal
+from nas_mnist.processes import available_cores
+from nas_mnist.training.recipe import DATASETS, Recipe, dataset_recipe, merged, refusal
 
 # Settings that a study can be asked for anew at any time; it goes on only under the same others.
 ASKED = ("trials", "reruns", "goal", "most_accurate")
@@ -39,18 +39,14 @@ _UNIT_SECONDS = (24 * 3600, 3600, 60, 1)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 
 
-def available_cores() -> int:
-    """Cores that this process may use."""
-    known = hasattr(os, "sched_getaffinity")
-    return len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
-
-
-def _trains_on_a_gpu(device: str) -> bool:
+def usual_workers(device: str) -> int:
+    """One a core; one on a GPU."""
     if device == AUTO and not Path("/proc/driver/nvidia/version").exists():
-        return False  # without the seconds that importing torch takes
+        return available_cores()  # without the seconds that importing torch takes
     import torch
 
-    return torch.cuda.is_available() and (device == AUTO or device.startswith("cuda"))
+    on_gpu = torch.cuda.is_available() and (device == AUTO or device.startswith("cuda"))
+    return 1 if on_gpu else available_cores()
 
 
 def seconds_of(timeout: Any) -> float:
@@ -180,7 +176,9 @@ class SearchConfig(StudySpec):
         from nas_mnist.search.space import find_space
 
         super().model_post_init(context)
-        space = find_space(self.space, self.classes)
+        # Before the images are read, nobody knows how many classes a user's own have.
+        known = "classes" in self.model_fields_set or self.dataset in DATASETS.keys() - {"folder"}
+        space = find_space(self.space, self.classes if known else 2)
         space.check(self.limit())
         space.from_size(self.smallest, self.budget)
         find_sampler(self.sampler)
@@ -200,8 +198,8 @@ class SearchConfig(StudySpec):
             raise RequestError(f"recipe: {name} cannot be set in a search: {_NOT_IN_RECIPE[name]}")
         recipe = Recipe().changed(merged(dataset_recipe(self.dataset), self.recipe)).as_dict()
         recipe = {n: v for n, v in recipe.items() if n not in _NOT_IN_RECIPE}
-        if "workers" not in self.model_fields_set and _trains_on_a_gpu(self.device):
-            self.__dict__["workers"] = 1
+        if "workers" not in self.model_fields_set:
+            self.__dict__["workers"] = usual_workers(self.device)
         # Defaults that follow from other fields.
         self.__dict__.update(study=study, storage=self.storage or storage, recipe=recipe)
 

@@ -80,13 +80,16 @@ def _studies() -> list[str]:
 
 
 def _winner(study: str, storage: str | None) -> Target | None:
-    """The winner of the study of that name; None if there is no such study."""
+    """The winner of the study of that name; None if there is none, RequestError or StudyError if
+    there is none in that storage."""
     try:
         url = storage or default_storage(study)
         if storage is None and not Path(str(parse_url(url).database)).exists():
             return None
         record = load_study(study, url)
     except (RequestError, StudyError):  # no name of a study, or none of that name
+        if storage is not None:
+            raise
         return None
     number = chosen(record).trial.number
     trial = record.begun(number)

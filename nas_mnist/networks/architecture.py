@@ -38,8 +38,8 @@ class LayerCost(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """The ordered layers of one network from a 1×28×28 image to ten class scores; layers that do
-    not fit each other, or do not end in ten scores, raise ArchitectureError."""
+    """The ordered layers of one network from a 1×28×28 image to the scores of 2 to 100 classes;
+    layers that do not fit each other, or do not end in such scores, raise ArchitectureError."""
 
     layers: tuple[Layer, ...]
     costs: tuple[LayerCost, ...] = field(init=False, repr=False, compare=False)  # one a layer

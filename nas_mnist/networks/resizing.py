@@ -116,6 +116,8 @@ def fit(template: Resizable, limit: Limit) -> Architecture:
         widths = {group: max(MIN_WIDTH, int(scale * share)) for group, share in shares.items()}
         return {group: min(MAX_CHANNELS, width) for group, width in widths.items()}
 
+    if not shares:
+        return network({})
     # No width shrinks as the scale grows, so that bisection finds the largest scale.
     low, high = 0.0, float(MIN_WIDTH)
     largest, smallest = max(shares.values()), min(shares.values())

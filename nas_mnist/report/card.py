@@ -69,7 +69,8 @@ def model_card(
 ) -> str:
     """The card of a study's network that is exported as `file`, with the weights of `run`; `onnx`:
     whether an ONNX file lies beside it. In Markdown."""
-    (trial, _, confirmed), spec, dataset = network, record.spec, plain(record.spec.dataset)
+    trial, _, confirmed, diverged = network
+    spec, dataset = record.spec, plain(record.spec.dataset)
     architecture, name = trial.architecture, file.stem
     module, load = name, f"import {name}"
     if not name.isidentifier() or iskeyword(name):
@@ -81,6 +82,7 @@ def model_card(
     return render(
         "card.txt",
         confirmed=bool(confirmed),
+        diverged=diverged,
         name=name,
         file=file.name,
         quoted=quote(file.name),
@@ -144,7 +146,9 @@ def _procedure(
         "learning rate": f"{recipe.schedule}, at most {recipe.learning_rate:g}",
         "label smoothing": f"{recipe.label_smoothing:g}",
         "augmentation": ", ".join(f"{name} {value:g}" for name, value in drawn.items()) or "none",
-        "weights": f"moving average over {recipe.average_epochs:g} epochs",
+        "weights": f"moving average over {recipe.average_epochs:g} epochs"
+        if recipe.average_epochs
+        else "those after the last step",
         "precision": plain(record.spec.precision),
         "seed": run.seed,
         "date": run.finished,
@@ -154,7 +158,7 @@ def _procedure(
 
 def _evaluation(network: Candidate, run: TrialRecord | ConfirmedRun) -> dict[str, object]:
     """Accuracies, by what they are of."""
-    _, known, confirmed = network
+    _, known, confirmed, _ = network
     found: dict[str, object] = {}
     if confirmed:
         seeds = f"{counted(len(confirmed.runs), 'seed')}"

@@ -112,7 +112,7 @@ class Comparison:
         def network(own: Candidate | None) -> dict[str, Any] | None:
             if own is None:
                 return None
-            trial, estimate, found = own
+            trial, estimate, found, _ = own
             sizes: dict[str, Any] = {"trial": trial.number, "estimate": estimate.mean}
             sizes["parameters"] = trial.architecture.parameters
             tested = {"seeds": len(found.runs), "mean": found.mean, "sd": found.sd} if found else {}

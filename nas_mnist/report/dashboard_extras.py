@@ -97,14 +97,14 @@ def study_note(record: StudyRecord) -> str:
     )
     trials = (
         f"{counts.complete} trials completed, {counts.pruned} pruned, {counts.failed} diverged, "
-        f"{counts.running} running, {spec.trials} asked for when the study was made."
+        f"{counts.running} running, {spec.trials} asked for."
     )
     if not shown:
         return f"{about}\n\n{trials}\n\nNo trial has completed yet."
     headings, *rows = front_rows(record, shown)
     rows = [[*cells, f"`{notation}`"] for *cells, notation in rows]
     table = markdown_table([headings, *rows], ["--:"] * (len(headings) - 1) + [":--"])
-    trial, _, found = chosen(record)
+    trial, _, found, _ = chosen(record)
     best = (
         f"Most accurate by validation: trial {trial.number}"
         f"{f', on test images {confirmed_text(found)}' if found else ''}. "

@@ -128,7 +128,8 @@ def _source(record: StudyRecord, network: Candidate) -> str:
 
 def _facts(record: StudyRecord, network: Candidate) -> dict[str, str]:
     """What the file's docstring says of the network beside its layers."""
-    (trial, known, confirmed), spec, run = network, record.spec, trained_run(network)
+    trial, known, confirmed, diverged = network
+    spec, run = record.spec, trained_run(network)
     images = "5 in 6" if spec.train_samples is None else f"{spec.train_samples:,}"
     named, data = f"{record.name}, trial {trial.number}", f"training images of {spec.dataset}"
     validation = f"{spread_text(known.mean, known.sd)} %, estimated from all runs"
@@ -136,11 +137,12 @@ def _facts(record: StudyRecord, network: Candidate) -> dict[str, str]:
     versions = ", ".join(f"{name} {text}" for name, text in record.versions.items())
     made = {"date": run.finished, "versions": versions}
     if confirmed is None:
+        why = f"it diverged with {diverged} fresh seeds" if diverged else "unconfirmed"
         return {
             "study": f"{named}, seed {run.seed}",
             "trained": f"on {images} of the {data}",
             **{"epochs": epochs, "validation": validation},
-            "test": f"{run.test_accuracy:.2f} % after the final epoch: one run, unconfirmed",
+            "test": f"{run.test_accuracy:.2f} % after the final epoch: one run, {why}",
             **made,
         }
     return {

@@ -109,7 +109,7 @@ def front_values(record: StudyRecord, within: int | None = None) -> dict[str, An
 
 def network_values(entry: Candidate, claimed: Mapping[int, Claim]) -> dict[str, Any]:
     """The trial, what all runs tell of it, and what its fresh seeds found."""
-    trial, known, found = entry
+    trial, known, found, _ = entry
     values = {"trial": trial.number, **tables.size_values(trial.architecture)}
     values |= picked(trial, "val_accuracy", "test_accuracy")
     claim = claimed[trial.number]
@@ -147,6 +147,11 @@ def trial_text(entry: Candidate) -> str:
     return f"{entry.trial.number}{'' if of_front([entry]) else '*'}"
 
 
+def untried_text(entry: Candidate) -> str:
+    """What stands in place of a confirmed accuracy."""
+    return f"{entry.diverged} diverged" if entry.diverged else "not yet"
+
+
 def goal_text(found: Confirmed) -> str:
     return {True: "met", False: "missed", None: ""}[found.goal_met]
 
@@ -160,9 +165,11 @@ def front_rows(record: StudyRecord, shown: Sequence[Candidate]) -> list[list[str
     headings = *own, "expected test %", *(measured if any_confirmed else ()), "notation"
     rows: list[Any] = [headings]
     for entry in shown:
-        trial, known, found = entry
+        trial, known, found, _ = entry
         claim = claimed[trial.number]
-        cells: list[Any] = ["not yet", *[None] * (len(measured) - 1)] if any_confirmed else []
+        cells: list[Any] = (
+            [untried_text(entry), *[None] * (len(measured) - 1)] if any_confirmed else []
+        )
         if found is not None:
             seeds = f"{len(found.runs)}{f' + {found.diverged} diverged' if found.diverged else ''}"
             test, gap = spread_text(found.mean, found.sd), f"{found.mean - claim.mean:+.2f}"
@@ -225,8 +232,9 @@ def write_front_csv(record: StudyRecord, file: Path, within: int | None = None) 
     without one."""
     import pandas
 
-    claimed = claims(record)
-    rows = [network_values(entry, claimed) for entry in within_size(candidates(record), within)]
+    shown = within_size(candidates(record), within)
+    claimed = claims(record)  # last: trials that end meanwhile are known too
+    rows = [network_values(entry, claimed) for entry in shown]
     frame = pandas.DataFrame(rows, columns=_CSV_COLUMNS)
     counts = {"seeds": "Int64", "diverged": "Int64"}  # whole, where there is one
     with writing(file):

@@ -46,12 +46,14 @@ def at_given_size(trials: Sequence[FrozenTrial]) -> Floats:
 
 def importances(record: StudyRecord) -> dict[str, Importance]:
     """Of each choice, the largest first, by fANOVA (Hutter, Hoos, Leyton-Brown 2014); empty with
-    few completed trials. The range is of the same on resamples of the trials: the 10th to the 90th
-    percentile."""
+    few completed trials, or equal ones. The range is of the same on resamples of the trials: the
+    10th to the 90th percentile."""
     trials = record.trials(TrialState.COMPLETE)
     if len(trials) < _LEAST_TRIALS:
         return {}
     values, draws = at_given_size(trials), np.random.default_rng(0)
+    if not np.ptp(values):
+        return {}
     names = [name for name in trials[0].params if name != "fill"]
     shares = _shares(trials, values, names, _TREES)
     again = []
@@ -68,6 +70,8 @@ def importances(record: StudyRecord) -> dict[str, Importance]:
 def _shares(
     trials: Sequence[FrozenTrial], values: Floats, names: list[str], trees: int
 ) -> dict[str, float]:
+    if not np.ptp(values):  # a resample of equal ones
+        return dict.fromkeys(names, 0.0)
     study = optuna.create_study()
     study.add_trials(
         [

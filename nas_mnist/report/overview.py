@@ -28,6 +28,7 @@ from nas_mnist.report.front_table import (
     network_values,
     none_text,
     trial_text,
+    untried_text,
     within_size,
 )
 from nas_mnist.report.tables import counted, last_epochs_text, spread_text
@@ -55,9 +56,9 @@ def front_overview(
     rows: list[Any] = [[*headings, *measured, "note", "notation"]]
     best, claimed = None, claims(record)  # of those confirmed so far, the most accurate
     for entry in shown:
-        trial, _, found = entry
+        trial, _, found, _ = entry
         notes = [_best(within).lower()] if entry is winner else []
-        cells: list[Any] = [spread_text(*claimed[trial.number]), "not yet", None]
+        cells: list[Any] = [spread_text(*claimed[trial.number]), untried_text(entry), None]
         if found is not None:
             cells = [spread_text(found.mean, found.sd), _seeds_text(found), goal_text(found)]
             if best and best.mean >= found.mean:

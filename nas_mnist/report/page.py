@@ -166,7 +166,7 @@ def _advice(record: StudyRecord) -> Iterator[dict[str, Any]]:
 
 
 def _card(record: StudyRecord, network: Candidate) -> dict[str, Any]:
-    trial, known, found = network
+    trial, known, found, _ = network
     size = f"Trial {trial.number}: {trial.architecture.parameters:,} parameters"
     lines = [f"{size}, {trial.architecture.macs:,} multiply-accumulates."]
     if found:

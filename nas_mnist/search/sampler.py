@@ -112,6 +112,7 @@ class _View(InMemoryStorage):
 
     def __init__(self, study: Any, means: Mapping[int, float], logs: bool, process: bool) -> None:
         super().__init__()
+        self._theirs = study._storage
         self._shown = [copy.copy(trial) for trial in study.get_trials(deepcopy=False)]
         if process:
             self._shown = self._shown[-_SEEN:]
@@ -119,7 +120,8 @@ class _View(InMemoryStorage):
                 values = [trial.user_attrs["parameters"], 100 - math.exp(error)]
                 trial.state, trial.values = TrialState.COMPLETE, values
         for trial in self._shown:
-            trial.system_attrs = {}
+            kept = trial.system_attrs.items()
+            trial.system_attrs = {key: value for key, value in kept if "constraints" not in key}
             if trial.state == TrialState.COMPLETE:
                 parameters, accuracy = trial.values
                 accuracy = means.get(trial.number, accuracy)
@@ -129,7 +131,8 @@ class _View(InMemoryStorage):
         self.create_new_study(directions, self.name)
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
-        """What a sampler notes for others, they see in the study."""
+        """What a sampler notes, such as a generation, is kept in the study."""
+        self._theirs.set_trial_system_attr(trial_id, key, value)
 
     def get_all_trials(self, study_id: int, deepcopy: bool = True, states: Any = None) -> Any:
         trials = [trial for trial in self._shown if states is None or trial.state in states]

@@ -68,6 +68,8 @@ def contenders(
 def apart(means: Sequence[float], deviations: Sequence[float], probability: float) -> list[int]:
     """Of a front, by size: the first, each that is better than the last one taken with that
     `probability`, and the last, which is the best. Means and standard deviations of accuracies."""
+    if not means:
+        return []
     taken = [0]
     for index in range(1, len(means)):
         doubt = float(np.hypot(deviations[index], deviations[taken[-1]]))

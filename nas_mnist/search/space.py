@@ -49,6 +49,13 @@ class Space:
         """What Optuna samples, in order."""
         return {choice.name: choice.distribution for choice in self.choices}
 
+    def _has(self, name: str, value: Any) -> bool:
+        """Whether this value of this choice can be drawn."""
+        own: Any = self.distributions.get(name)
+        if own is None:
+            return False
+        return value in own.choices if hasattr(own, "choices") else own.low <= value <= own.high
+
     @property
     def topology_names(self) -> set[str]:
         """The choices in which networks must agree to be trained as one."""
@@ -171,7 +178,8 @@ class Space:
         networks: dict[Architecture, dict[str, Any]] = {}
         for values in points:
             if fill.low <= values["fill"] <= 1:
-                networks.setdefault(self.decode(values, limit), self.point(values))
+                own = {name: value for name, value in values.items() if self._has(name, value)}
+                networks.setdefault(self.decode(own, limit), self.point(own))
         return list(networks.values())
 
 

@@ -19,6 +19,8 @@ from nas_mnist.networks.layers import INPUT_SHAPE, MAX_CLASSES, shortened
 from nas_mnist.training.idx_files import check_folder, read_files
 from nas_mnist.training.recipe import DATASETS, FOLDS
 
+# Of the training pixels: the files of these sets have the same names.
+_MEANS = {"mnist": 0.1307, "fashion-mnist": 0.2860, "kmnist": 0.1918}
 _WANTED = "give uint8 images of shape (n, 28, 28), and as many whole-number labels from 0"
 
 
@@ -112,7 +114,12 @@ def load_dataset(name: str, data_dir: Path | str | None = None) -> Dataset:
             train, test = _digits()
         else:
             train, test, class_names = _pictures(data_folder(data_dir))
-        return Dataset(name, train, test, _normalization(train.images), class_names)
+        own = Dataset(name, train, test, _normalization(train.images), class_names)
+        for other, mean in _MEANS.items() if found else ():
+            if other != name and abs(own.normalization.mean - mean) < 0.002:
+                said = f"these are the images of {other}; name another folder with --data-dir"
+                raise DataError(f"--dataset {name}: {said}")
+        return own
     if not (isinstance(found, Dataset) or callable(found)):
         said = f"{shortened(repr(found))} is no Dataset and not callable"
         raise RequestError(
@@ -153,12 +160,14 @@ def split_dataset(
     return dataset.train.at(_first(train, train_samples)), dataset.train.at(validation)
 
 
-def first_train_samples(dataset: Dataset, train_samples: int | None) -> Dataset:
+def first_train_samples(
+    dataset: Dataset, train_samples: int | None, option: str = "--train-samples"
+) -> Dataset:
     """The dataset with `train_samples` of its training images, drawn by a fixed seed; whole if
-    None. Raises RequestError if there are fewer."""
+    None. Raises RequestError, which says `option`, if there are fewer."""
     if train_samples is None:
         return dataset
-    order = _first(_shuffled(dataset.train, 0), train_samples)
+    order = _first(_shuffled(dataset.train, 0), train_samples, option)
     return replace(dataset, train=dataset.train.at(order))
 
 
@@ -173,10 +182,10 @@ def _shuffled(images: Images, seed: int) -> Tensor:
     return torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
 
 
-def _first(order: Tensor, train_samples: int | None) -> Tensor:
+def _first(order: Tensor, train_samples: int | None, option: str = "--train-samples") -> Tensor:
     if train_samples is not None and not 2 <= train_samples <= len(order):
         there = f"2 to {len(order)}, the training images there are"
-        raise RequestError(f"--train-samples {train_samples} is not within {there}")
+        raise RequestError(f"{option} {train_samples} is not within {there}")
     return order[:train_samples]
 
 

@@ -135,9 +135,10 @@ def _train(
                 runs[index].diverged = True
             else:
                 runs[index].curve.append(outcome)
+    test = data.test.to(where)
     for index, run in enumerate(runs):
         if not run.diverged:
-            run.test_accuracy = accuracy(pack.network(index), data.test, data.normalization)
+            run.test_accuracy = accuracy(pack.network(index), test, data.normalization)
     return runs
 
 

@@ -56,6 +56,13 @@ class Run:
         return min(record.accuracy for record in self.curve[-LAST_EPOCHS:])
 
 
+def check_classes(architecture: Architecture, dataset: Dataset) -> None:
+    """RequestError unless the network gives a score for each class."""
+    if architecture.classes != dataset.classes:
+        gives = f"the network gives {architecture.classes} class scores"
+        raise RequestError(f"{gives}, and {dataset.name} has {dataset.classes} classes")
+
+
 def train_runs(
     architecture: Architecture,
     recipe: Recipe,
@@ -69,9 +76,7 @@ def train_runs(
     training, in their order. DivergedError as soon as one of them diverges."""
     from nas_mnist.training.pack import Member, Pack
 
-    if architecture.classes != dataset.classes:
-        gives = f"the network gives {architecture.classes} class scores"
-        raise RequestError(f"{gives}, and {dataset.name} has {dataset.classes} classes")
+    check_classes(architecture, dataset)
     where: Any = {"normalization": dataset.normalization, "device": device, "precision": precision}
     for start in range(0, len(seeds), SEEDS_AT_ONCE):
         runs = [Run(seed) for seed in seeds[start : start + SEEDS_AT_ONCE]]

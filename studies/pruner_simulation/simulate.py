@@ -26,7 +26,7 @@ from script import Parser, at_least, run
 from surrogate import Surrogate
 
 from nas_mnist.errors import RequestError
-from nas_mnist.execution.spec import available_cores
+from nas_mnist.processes import available_cores
 from nas_mnist.report import writing
 from nas_mnist.report.page import check_figure_name, write_figure
 

@@ -102,6 +102,23 @@ def test_every_network_of_the_front_is_confirmed(folder: Path, networks: list[Co
     assert len(rows(folder)) == 2 * len(networks)
 
 
+def test_a_network_that_diverged_with_every_seed(folder: Path, tmp_path: Path) -> None:
+    """It is not "not yet" confirmed, and no command is named that would do nothing."""
+    shutil.copytree(folder, tmp_path / "copy")
+    run, winner = runner(tmp_path / "copy"), chosen(study_in(folder)).trial.number
+    lost = [row._trial_id for row in rows(folder) if row.user_attrs["trial"] == winner]
+    with sqlite3.connect(tmp_path / "copy" / "studies" / "demo.db") as database:
+        marks = ", ".join("?" * len(lost))
+        database.execute(f"UPDATE trials SET state = 'FAIL' WHERE trial_id IN ({marks})", lost)
+    for arguments in (("front", "demo"), ("front", "demo", "--all")):
+        said = run(*arguments).out
+        assert "2 diverged" in said and "not yet" not in said
+    done = run("export", "demo", "-o", "w.py")
+    assert "in one run, unconfirmed: it diverged with 2 fresh seeds" in done.err
+    assert "one run, it diverged with 2 fresh seeds" in (tmp_path / "copy" / "w.py").read_text()
+    assert "with 2 fresh seeds the network diverged" in (tmp_path / "copy" / "w.md").read_text()
+
+
 def test_what_is_quoted(folder: Path, networks: list[Confirmed]) -> None:
     values = runner(folder)("front", "demo", "--json").json
     assert len(values["confirmed"]) == len(networks)

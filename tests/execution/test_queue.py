@@ -62,6 +62,7 @@ def test_only_a_few_of_many_trials_wait_at_a_time(tmp_path: Path) -> None:
         record.storage.set_trial_state_values(trial_id, TrialState.FAIL)
     assert fill_queue(record, settings) == 20
     assert record.counts() == (0, 0, 20, 0, 20)
+    assert fill_queue(record, settings.changed(pack=64)) == 16 + 2 * 65  # enough for both packs
 
 
 def test_each_trial_is_taken_once(record: StudyRecord) -> None:

@@ -20,6 +20,7 @@ from nas_mnist.execution.confirmation import (
     networks_to_confirm,
 )
 from nas_mnist.execution.records import Counts, load_study
+from nas_mnist.execution.run import run_search
 from nas_mnist.execution.spec import SearchConfig, resolve_config, seconds_of
 from nas_mnist.execution.supervision import Progress
 from nas_mnist.report.progress import time_is_up
@@ -132,6 +133,17 @@ def test_room_for_the_confirmation(digits_search: Search) -> None:
     assert len(networks_to_confirm(record, more)) > front
     assert confirmation_seconds(record, more) > confirmation_seconds(record, record.request())
     assert confirmation_seconds(record, record.request(confirm=False)) == 0
+
+
+def test_no_time_is_kept_for_reruns(digits_search: Search) -> None:
+    """They have what the trials leave, and the confirmation's is kept."""
+    record = digits_search.record()
+    ask = {"trials": 12, "reruns": 10**4, "timeout": 1000.0}
+    for confirm in (False, True):
+        config = record.request(**ask, confirm=confirm)
+        (*_, last) = run_search(record, config)
+        left = 1000 - confirmation_seconds(record, config)
+        assert last.done and left - 60 < last.time_left <= left
 
 
 def test_a_search_ends_within_its_time_and_goes_on(tmp_path: Path) -> None:

@@ -124,6 +124,13 @@ def test_every_reference_can_be_explained() -> None:
             assert lifecycle(found.architecture, RECIPE)[-1].architecture == found.architecture
 
 
+@pytest.mark.parametrize("notation", ["c10k28", "u-c10k28b", "c10k1-g", "c10rn-w2c10p1-g"])
+def test_networks_without_a_width_to_choose(notation: str) -> None:
+    network = parse_notation(notation)
+    assert lifecycle(network, RECIPE)[-1].architecture == network
+    assert undone(network, RECIPE)
+
+
 def test_the_first_pool_where_lifecycles_put_it() -> None:
     """If that is not one convolution away, which is a variant already."""
     late, near = references()["a7-no-dropout-7884"], references()["s7-dropout-7914"]

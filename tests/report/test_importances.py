@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import optuna
-from optuna.trial import TrialState
+import pytest
+from optuna.distributions import FloatDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nas_mnist.execution.records import load_study
 from nas_mnist.report.importances import at_given_size, importances
@@ -31,6 +34,30 @@ def test_shares_have_ranges(tmp_path: Path) -> None:
     trials = record.trials(TrialState.COMPLETE)
     sizes = [on_log_scale(*trial.values)[0] for trial in trials]
     assert abs(np.corrcoef(sizes, at_given_size(trials))[0, 1]) < 1e-6
+
+
+class _Record(NamedTuple):
+    """A study with these completed trials alone."""
+
+    complete: list[FrozenTrial]
+
+    def trials(self, state: TrialState) -> list[FrozenTrial]:
+        return self.complete
+
+
+@pytest.mark.parametrize("differing", [0, 1])
+def test_equal_trials_say_nothing(differing: int) -> None:
+    """Of easy data: all but some are at 100 %."""
+    kinds = {"dropout": FloatDistribution(0, 0.1), "fill": FloatDistribution(0.1, 1)}
+    accuracies = [99.0] * differing + [100.0] * (24 - differing)
+    complete = [
+        create_trial(
+            params={"dropout": n / 240, "fill": 1.0}, distributions=kinds, values=[1000, own]
+        )
+        for n, own in enumerate(accuracies)
+    ]
+    found = importances(_Record(complete))  # type: ignore[arg-type]
+    assert found.keys() == ({"dropout"} if differing else set())
 
 
 def test_few_trials_say_nothing(digits_search: Search) -> None:

@@ -106,6 +106,17 @@ def test_means_of_reruns_are_seen(name: str) -> None:
     assert (points[0] == points[1]) == (name == "random" or name == "nsga2")
 
 
+def test_generations_go_on_beside_means() -> None:
+    """What NSGA-II notes of a trial is in the study, and seen, where reruns give means too."""
+    sampler = SearchSampler("nsga2", 0, DEFAULT, Limit(BUDGET), means={0: 91.0})
+    study = optuna.create_study(directions=list(DIRECTIONS), sampler=sampler)
+    for _ in range(102):
+        trial = study.ask()
+        study.tell(trial, [decoded(trial).parameters, 90])
+    noted = [[v for k, v in own.system_attrs.items() if "generation" in k] for own in study.trials]
+    assert noted == [[0]] * 50 + [[1]] * 50 + [[2]] * 2
+
+
 def test_where_there_is_but_one_network_it_is_repeated() -> None:
     """The smallest budget has one network, deskewed or not, viewed once or often, with either kind
     of pool, and its eleven dropout rates; then repeats are replicates."""

@@ -53,6 +53,7 @@ def test_rungs_add_up(reruns: int) -> None:
 @pytest.mark.parametrize(
     ("means", "sds", "probability", "taken"),
     [
+        pytest.param([], [], 0.9, [], id="none"),
         pytest.param([99.0], [0.1], 0.9, [0], id="one"),
         pytest.param([99.0, 99.5], [0.1, 0.1], 0.9, [0, 1], id="two-apart"),
         pytest.param([99.0, 99.01], [0.1, 0.1], 0.9, [0, 1], id="the-last-always"),

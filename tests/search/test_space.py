@@ -7,7 +7,11 @@ from typing import Any
 
 import optuna
 import pytest
-from optuna.distributions import CategoricalDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+)
 
 from nas_mnist.errors import RequestError
 from nas_mnist.networks.architecture import Limit
@@ -146,6 +150,28 @@ def test_a_choice_more(budget: int) -> None:
     assert found or budget == 144  # the smallest network has none
     older = {name: value for name, value in point.items() if name != "residual"}
     assert WIDER.decode(older, Limit(budget)) == DEFAULT.decode(older, Limit(budget))
+
+
+def test_first_points_of_a_narrower_space() -> None:
+    """Each keeps to the space's ranges; what is not of it is its default."""
+    own: dict[str, BaseDistribution] = {
+        "convolution": CategoricalDistribution(("dense",)),
+        "peak_learning_rate": FloatDistribution(0.001, 0.01),
+    }
+    choices = (
+        replace(
+            c, distribution=own[c.name], default={"peak_learning_rate": 0.005}.get(c.name, "dense")
+        )
+        if c.name in own
+        else c
+        for c in DEFAULT_CHOICES
+        if c.name != "views"
+    )
+    points = Space(tuple(choices)).first_points(Limit(8000))
+    assert len(points) > 4
+    for point in points:
+        assert "views" not in point and point["convolution"] == "dense"
+        assert point["peak_learning_rate"] == 0.005
 
 
 @pytest.mark.parametrize(

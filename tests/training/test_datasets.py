@@ -206,6 +206,16 @@ def leaving(data_dir: Path | None) -> Dataset:
     raise SystemExit(3)
 
 
+@pytest.mark.parametrize("name", ["fashion-mnist", "kmnist"])
+def test_files_of_another_set(mnist: Dataset, tmp_path: Path, name: str) -> None:
+    """They have the same names; in a folder of their own nothing else tells them apart."""
+    for file in (data_folder(None) / "MNIST" / "raw").glob("*-ubyte*"):
+        (tmp_path / file.name).symlink_to(file)
+    assert load_dataset("mnist", tmp_path).normalization == mnist.normalization
+    with pytest.raises(DataError, match=f"--dataset {name}: these are the images of mnist"):
+        load_dataset(name, tmp_path)
+
+
 def test_too_few_to_hold_any_out() -> None:
     own = few(None)
     train = own.train.at(slice(5))
