@@ -82,7 +82,7 @@ def model_card(
     return render(
         "card.txt",
         confirmed=bool(confirmed),
-        diverged=diverged,
+        diverged=diverged and counted(diverged, "fresh seed"),
         name=name,
         file=file.name,
         quoted=quote(file.name),

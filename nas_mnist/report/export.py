@@ -20,7 +20,7 @@ from nas_mnist.report import check_export, note, replace_files
 from nas_mnist.report.card import may_write_card, model_card, named_layer_rows
 from nas_mnist.report.front_table import confirmed_text
 from nas_mnist.report.onnx_file import check_onnx, onnx_bytes
-from nas_mnist.report.tables import spread_text
+from nas_mnist.report.tables import counted, spread_text
 from nas_mnist.report.templates import plain, render
 from nas_mnist.training.datasets import Dataset
 from nas_mnist.training.recipe import DATASETS, Recipe
@@ -137,7 +137,7 @@ def _facts(record: StudyRecord, network: Candidate) -> dict[str, str]:
     versions = ", ".join(f"{name} {text}" for name, text in record.versions.items())
     made = {"date": run.finished, "versions": versions}
     if confirmed is None:
-        why = f"it diverged with {diverged} fresh seeds" if diverged else "unconfirmed"
+        why = f"it diverged with {counted(diverged, 'fresh seed')}" if diverged else "unconfirmed"
         return {
             "study": f"{named}, seed {run.seed}",
             "trained": f"on {images} of the {data}",

@@ -147,7 +147,7 @@ def trial_text(entry: Candidate) -> str:
     return f"{entry.trial.number}{'' if of_front([entry]) else '*'}"
 
 
-def untried_text(entry: Candidate) -> str:
+def unconfirmed_text(entry: Candidate) -> str:
     """What stands in place of a confirmed accuracy."""
     return f"{entry.diverged} diverged" if entry.diverged else "not yet"
 
@@ -168,7 +168,7 @@ def front_rows(record: StudyRecord, shown: Sequence[Candidate]) -> list[list[str
         trial, known, found, _ = entry
         claim = claimed[trial.number]
         cells: list[Any] = (
-            [untried_text(entry), *[None] * (len(measured) - 1)] if any_confirmed else []
+            [unconfirmed_text(entry), *[None] * (len(measured) - 1)] if any_confirmed else []
         )
         if found is not None:
             seeds = f"{len(found.runs)}{f' + {found.diverged} diverged' if found.diverged else ''}"

@@ -28,7 +28,7 @@ from nas_mnist.report.front_table import (
     network_values,
     none_text,
     trial_text,
-    untried_text,
+    unconfirmed_text,
     within_size,
 )
 from nas_mnist.report.tables import counted, last_epochs_text, spread_text
@@ -58,7 +58,7 @@ def front_overview(
     for entry in shown:
         trial, _, found, _ = entry
         notes = [_best(within).lower()] if entry is winner else []
-        cells: list[Any] = [spread_text(*claimed[trial.number]), untried_text(entry), None]
+        cells: list[Any] = [spread_text(*claimed[trial.number]), unconfirmed_text(entry), None]
         if found is not None:
             cells = [spread_text(found.mean, found.sd), _seeds_text(found), goal_text(found)]
             if best and best.mean >= found.mean:
