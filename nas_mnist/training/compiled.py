@@ -186,7 +186,7 @@ def stage(layers: tuple[Layer, ...]) -> Stage | None:
 
 
 class AntiAliased(torch.autograd.Function):
-    """An anti-aliased pool, in two passes where torch has six, most of them over the whole map."""
+    """An anti-aliased pool, in two passes where torch has many, most of them over the whole map."""
 
     @staticmethod
     def forward(context: Any, values: Tensor) -> Tensor:

@@ -16,9 +16,13 @@ if TYPE_CHECKING:
 def anti_aliased_pool(values: Tensor) -> Tensor:
     """The largest of each 2×2 square at every place, blurred by the weights 1, 2, 1 both ways and
     thinned by two, as Zhang proposed (2019). Means of 2×2 squares, twice, are that blur."""
+    import torch
     from torch.nn import functional
 
-    largest = functional.max_pool2d(values, 2, 1, 1)
+    # The larger of two rows, then of two columns: much faster on a CPU than a max-pool.
+    padded = functional.pad(values, (1, 1, 1, 1), value=-torch.inf)
+    rows = torch.maximum(padded[:, :, 1:], padded[:, :, :-1])
+    largest = torch.maximum(rows[..., 1:], rows[..., :-1])
     return functional.avg_pool2d(functional.avg_pool2d(largest, 2, 1), 2)
 
 
