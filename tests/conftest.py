@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import runpy
 import shutil
 import signal
 import subprocess
@@ -114,21 +115,37 @@ def runner(folder: Path) -> CommandLine:
 
     def run(*arguments: str) -> Finished:
         out, err = io.StringIO(), io.StringIO()
-        with _as_a_command(folder, arguments), redirect_stdout(out), redirect_stderr(err):
+        command = ("nas-mnist", *arguments)
+        with _as_a_command(folder, command), redirect_stdout(out), redirect_stderr(err):
             code = main()
         return Finished(code, out.getvalue(), err.getvalue())
 
     return run
 
 
+def run_script(folder: Path, script: Path, *arguments: object) -> Finished:
+    """Runs a script of `studies` in that folder, within this process too."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    command = (str(script), *map(str, arguments))
+    with _as_a_command(folder, command), redirect_stdout(out), redirect_stderr(err):
+        sys.path.insert(0, str(script.parent))
+        try:
+            runpy.run_path(str(script), run_name="__main__")
+        except SystemExit as ended:
+            assert isinstance(ended.code, int)
+            code = ended.code
+    return Finished(code, out.getvalue(), err.getvalue())
+
+
 @contextmanager
-def _as_a_command(folder: Path, arguments: tuple[str, ...]) -> Iterator[None]:
+def _as_a_command(folder: Path, command: tuple[str, ...]) -> Iterator[None]:
     """This process as that of a command, with as much time as one has."""
 
     def too_long(signum: int, frame: FrameType | None) -> None:
-        raise TimeoutError(f"{arguments} takes more than {SECONDS} s")
+        raise TimeoutError(f"{command} takes more than {SECONDS} s")
 
-    argv, sys.argv = sys.argv, ["nas-mnist", *arguments]
+    argv, sys.argv = sys.argv, [*command]
+    path, sys.path = sys.path, [*sys.path]
     terminated = signal.getsignal(signal.SIGTERM)  # the command sets its own handler
     signal.signal(signal.SIGALRM, too_long)
     signal.alarm(SECONDS)
@@ -138,7 +155,7 @@ def _as_a_command(folder: Path, arguments: tuple[str, ...]) -> Iterator[None]:
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGTERM, terminated)
-        sys.argv = argv
+        sys.argv, sys.path = argv, path
 
 
 def run_process(folder: Path, *arguments: str, **options: Any) -> Finished:

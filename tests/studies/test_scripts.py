@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
-import runpy
 import shutil
-import signal
-import subprocess
-import sys
-from collections.abc import Callable
-from contextlib import chdir, redirect_stderr
 from pathlib import Path
-from typing import TypeAlias
 
 import pandas as pd
 import pytest
@@ -23,42 +15,11 @@ from nas_mnist.report.explanation import Explanation
 from nas_mnist.report.lifecycle_table import Lifecycle
 from nas_mnist.training.decisions import undone
 from nas_mnist.training.recipe import Recipe
-from tests.conftest import Search, runner
+from tests.conftest import Search, run_script, runner
 
 ROOT = Path(__file__).parents[2]
 SIMULATION = ROOT / "studies" / "pruner_simulation"
-Refused: TypeAlias = Callable[..., tuple[int, str]]
 CURVES = ROOT / "results" / "curves" / "mnist-8000.csv"
-
-
-def run(folder: Path, script: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-W", "error", script, *map(str, arguments)],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-
-
-@pytest.fixture
-def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Refused:
-    """Runs a script that ends before it has begun, in this process: importing torch takes longer.
-    Its exit code, and its line."""
-
-    def run_here(script: Path, *arguments: str) -> tuple[int, str]:
-        err, before = io.StringIO(), signal.getsignal(signal.SIGTERM)
-        monkeypatch.setattr(sys, "argv", [str(script), *arguments])
-        monkeypatch.syspath_prepend(script.parent)
-        with chdir(tmp_path), redirect_stderr(err), pytest.raises(SystemExit) as ended:
-            runpy.run_path(str(script), run_name="__main__")
-        signal.signal(signal.SIGTERM, before)
-        (line,) = err.getvalue().splitlines()
-        assert isinstance(ended.value.code, int)
-        return ended.value.code, line
-
-    return run_here
 
 
 def test_curves_are_recorded(tmp_path: Path) -> None:
@@ -66,21 +27,22 @@ def test_curves_are_recorded(tmp_path: Path) -> None:
         *("-o", "curves.csv", "--networks", 6, "--epochs", 1, "--dataset", "digits"),
         *("--train-samples", 100, "--budget", 1000, "--workers", 2),
     )
-    done = run(tmp_path, SIMULATION / "record_curves.py", *request)
-    assert done.returncode == 0, done.stderr
+    done = run_script(tmp_path, SIMULATION / "record_curves.py", *request)
+    assert done.code == 0, done.err
     table = pd.read_csv(tmp_path / "curves.csv", comment="#")
     assert len(table) == 8  # two of the six twice
     assert table.notation.nunique() == 6
     assert table.parameters.max() <= 1000
-    again = run(tmp_path, SIMULATION / "record_curves.py", *request)
-    assert again.returncode == 0, again.stderr
+    again = run_script(tmp_path, SIMULATION / "record_curves.py", *request)
+    assert again.code == 0, again.err
     assert len(pd.read_csv(tmp_path / "curves.csv", comment="#")) == 8
 
 
 def test_the_published_comparison_of_pruners(tmp_path: Path) -> None:
     """Replayed from the published curves, it is what is published."""
-    done = run(tmp_path, SIMULATION / "simulate.py", CURVES, "-o", tmp_path, "--pruners-only")
-    assert done.returncode == 0, done.stderr
+    arguments = (CURVES, "-o", tmp_path, "--pruners-only")
+    done = run_script(tmp_path, SIMULATION / "simulate.py", *arguments)
+    assert done.code == 0, done.err
     found, published = (
         pd.read_csv(folder / "pruners.csv") for folder in (tmp_path, ROOT / "results/simulation")
     )
@@ -93,8 +55,8 @@ def test_studies_are_replayed(tmp_path: Path, digits_search: Search) -> None:
     study = digits_search.folder / "studies" / "demo.db"
     before = study.read_bytes()
     script = SIMULATION / "replay_studies.py"
-    done = run(tmp_path, script, study, "few.csv", "-o", "replay.csv", "--orders", 2)
-    assert done.returncode == 0, done.stderr
+    done = run_script(tmp_path, script, study, "few.csv", "-o", "replay.csv", "--orders", 2)
+    assert done.code == 0, done.err
     assert study.read_bytes() == before
     table = pd.read_csv(tmp_path / "replay.csv", keep_default_na=False)
     rows = table.set_index(["study", "pruner"])
@@ -116,18 +78,19 @@ def test_searches_are_simulated(tmp_path: Path) -> None:
     kept = [",".join(c for n, c in enumerate(line.split(",")) if n != dropped) for line in lines]
     (tmp_path / "few.csv").write_text("\n".join([head, kept[0], *kept[1:73]]) + "\n")
     arguments = ("few.csv", "-o", "made", "--trials", 4, "--seeds", 2, "--workers", 2)
-    done = run(tmp_path, SIMULATION / "simulate.py", *arguments)
-    assert done.returncode == 0, done.stderr
+    done = run_script(tmp_path, SIMULATION / "simulate.py", *arguments)
+    assert done.code == 0, done.err
     searches = pd.read_csv(tmp_path / "made" / "searches.csv")
     assert {"random", "gp", "nsga2", "tpe-spread"} <= set(searches.sampler)
     assert (tmp_path / "made" / "searches.html").exists()
 
 
 @pytest.mark.parametrize("text", ["", "# {}\nnothing\n1\n", "# no json\n"])
-def test_a_file_that_is_no_table(tmp_path: Path, text: str, refused: Refused) -> None:
+def test_a_file_that_is_no_table(tmp_path: Path, text: str) -> None:
     (tmp_path / "bad.csv").write_text(text)
-    code, line = refused(SIMULATION / "simulate.py", "bad.csv")
-    assert code == 1
+    done = run_script(tmp_path, SIMULATION / "simulate.py", "bad.csv")
+    assert done.code == 1
+    (line,) = done.err.splitlines()
     assert line.startswith("error: bad.csv: not a table of curves")
 
 
@@ -148,15 +111,11 @@ def test_a_file_that_is_no_table(tmp_path: Path, text: str, refused: Refused) ->
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
 def test_bad_requests(
-    tmp_path: Path,
-    script: str,
-    arguments: tuple[str, ...],
-    code: int,
-    message: str,
-    refused: Refused,
+    tmp_path: Path, script: str, arguments: tuple[str, ...], code: int, message: str
 ) -> None:
-    found, line = refused(SIMULATION / script, *arguments)
-    assert found == code
+    done = run_script(tmp_path, SIMULATION / script, *arguments)
+    assert done.code == code
+    (line,) = done.err.splitlines()
     assert line.startswith("error: ") and message in line
     assert not list(tmp_path.iterdir())
 
@@ -164,8 +123,9 @@ def test_bad_requests(
 def test_a_study_is_published(digits_search: Search, tmp_path: Path) -> None:
     """With the weights of all that it shows: nothing else is needed to export and to report."""
     url, folder = f"sqlite:///{digits_search.folder}/studies/demo.db", tmp_path / "demo"
-    done = run(tmp_path, ROOT / "studies" / "publish.py", "demo", "--storage", url, "-o", "demo")
-    assert done.returncode == 0, done.stderr
+    script = ROOT / "studies" / "publish.py"
+    done = run_script(tmp_path, script, "demo", "--storage", url, "-o", "demo")
+    assert done.code == 0, done.err
     made = {"study.db", "front.csv", "front.svg", "report.html", "winner.py", "winner.pt"}
     assert {file.name for file in folder.iterdir()} == made | {"winner.md", "demo"}
     there = ("demo", "--storage", "sqlite:///study.db")
@@ -177,8 +137,8 @@ def test_a_study_is_published(digits_search: Search, tmp_path: Path) -> None:
     variants = undone(parse_notation("c6-g-c10k1"), Recipe())
     Explanation("x", variants, {}, folder / "x.json").write()
     more = ("-o", ".", "--explained", "x.json")  # where it is
-    again = run(folder, ROOT / "studies" / "publish.py", *there, *more)
-    assert again.returncode == 0, again.stderr
+    again = run_script(folder, script, *there, *more)
+    assert again.code == 0, again.err
     assert "x: each decision undone" in (folder / "report.html").read_text()
 
 
@@ -187,12 +147,12 @@ def test_changes_are_tried(tmp_path: Path) -> None:
     script = ROOT / "studies" / "what_pays" / "compare.py"
     small = ("--dataset", "digits", "--epochs", 1, "--sizes", 1000, "--train-samples", 300)
     changes = ("deskew+unscaled", "kernel-5+muon")
-    request = (*changes, "-o", "runs.csv", "--bases", "separable", *small)
-    done = run(tmp_path, script, *request, "--seeds", 1)
-    assert done.returncode == 0, done.stderr
-    done = run(tmp_path, script, *request, "--seeds", 2)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count(" of 3: ") == 3
+    request = ("-o", "runs.csv", "--bases", "separable", *small)
+    done = run_script(tmp_path, script, changes[0], *request, "--seeds", 1)
+    assert done.code == 0, done.err
+    done = run_script(tmp_path, script, *changes, *request, "--seeds", 2)
+    assert done.code == 0, done.err
+    assert done.err.count(" of 3: ") == 3
     runs = pd.read_csv(tmp_path / "runs.csv")
     assert sorted(zip(runs.change, runs.seed, strict=True)) == sorted(
         (change, seed) for change in ("none", *changes) for seed in (0, 1)
@@ -200,35 +160,35 @@ def test_changes_are_tried(tmp_path: Path) -> None:
     assert runs.parameters.between(900, 1000).all() and runs.val_accuracy.between(0, 100).all()
     upright = runs[runs.change == "deskew+unscaled"].notation
     assert upright.str.startswith("u-").all() and upright.str.contains("n0").all()
-    assert " 2 " in done.stdout and changes[1] in done.stdout
-    done = run(tmp_path, script, "nothing", "-o", "runs.csv")
-    assert done.returncode == 2 and "change 'nothing' is not one of none, deskew" in done.stderr
+    assert " 2 " in done.out and changes[1] in done.out
+    done = run_script(tmp_path, script, "nothing", "-o", "runs.csv")
+    assert done.code == 2 and "change 'nothing' is not one of none, deskew" in done.err
 
 
 def test_two_studies_are_compared(tmp_path: Path, digits_search: Search) -> None:
     """A study with itself: nothing is gained, whatever is drawn of the posterior."""
     study = digits_search.folder / "studies" / "demo.db"
     script = SIMULATION / "compare_studies.py"
-    done = run(tmp_path, script, study, study, "-o", "found.json")
-    assert done.returncode == 0, done.stderr
+    done = run_script(tmp_path, script, study, study, "-o", "found.json")
+    assert done.code == 0, done.err
     found = json.loads((tmp_path / "found.json").read_text())
-    assert found == json.loads(done.stdout)
+    assert found == json.loads(done.out)
     mine, its = found["studies"]
     assert mine == its
     assert 0 < mine["epochs_percent"] <= 100 and 0 < mine["front"] <= mine["trials"]
     assert found["change_percent"] == 0 < found["front_error_percent"]
     assert found["change_sd_percent"] < 1e-3
     other = f"{ROOT}/results/mnist-8k-plain/study.db"
-    done = run(tmp_path, script, study, other)
-    assert done.returncode == 2
-    assert "error: the studies differ in their dataset: digits and mnist" in done.stderr
+    done = run_script(tmp_path, script, study, other)
+    assert done.code == 2
+    assert "error: the studies differ in their dataset: digits and mnist" in done.err
 
 
 def test_what_a_study_costs(tmp_path: Path) -> None:
     script = ROOT / "studies" / "storage_benchmark" / "measure.py"
-    done = run(tmp_path, script, 20, 60)
-    assert done.returncode == 0, done.stderr
-    small, large = json.loads(done.stdout)
+    done = run_script(tmp_path, script, 20, 60)
+    assert done.code == 0, done.err
+    small, large = json.loads(done.out)
     assert (small["trials"], large["trials"]) == (20, 60)
     parts = ("claim", "sample", "epochs")
     assert large["trial"] == pytest.approx(sum(large[part] for part in parts), abs=0.01)
@@ -240,8 +200,8 @@ def test_estimates_are_held_against_a_confirmation(tmp_path: Path) -> None:
     """Of the published study, the estimate tells more of the confirmed means than a single run."""
     url = f"sqlite:///{ROOT}/results/mnist-8k-plain/study.db"
     script = ROOT / "studies" / "posterior" / "evaluate.py"
-    done = run(tmp_path, script, "mnist-8k", "--storage", url, "-o", "found.json")
-    assert done.returncode == 0, done.stderr
+    done = run_script(tmp_path, script, "mnist-8k", "--storage", url, "-o", "found.json")
+    assert done.code == 0, done.err
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["networks"] == len(found["confirmed"]) == 26
     assert found["estimate_correlation"] > found["single_run_correlation"]
@@ -253,10 +213,11 @@ def test_estimates_are_held_against_a_confirmation(tmp_path: Path) -> None:
 def test_first_shapes_are_compared(tmp_path: Path) -> None:
     url = f"sqlite:///{ROOT}/results/mnist-8k-plain/study.db"
     script = ROOT / "studies" / "first_trials" / "compare.py"
-    done = run(tmp_path, script, "mnist-8k", "--storage", url, "-o", "found.json", "--draws", 50)
-    assert done.returncode == 0, done.stderr
+    arguments = ("mnist-8k", "--storage", url, "-o", "found.json", "--draws", 50)
+    done = run_script(tmp_path, script, *arguments)
+    assert done.code == 0, done.err
     rows = json.loads((tmp_path / "found.json").read_text())
-    assert len(rows) == len(done.stdout.splitlines()) == 9
+    assert len(rows) == len(done.out.splitlines()) == 9
     assert all(95 < row["validation"] < 100 and 0 <= row["draws_below"] <= 1 for row in rows)
 
 
@@ -267,8 +228,9 @@ def test_networks_are_compared_with_the_first(tmp_path: Path) -> None:
     url = f"sqlite:///{results}/mnist-8k-plain/study.db"
     script = ROOT / "studies" / "first_trials" / "beaten.py"
     beside = [results / "first-trials" / f"{name}.json" for name in ("dense-963", "dense-3986")]
-    done = run(tmp_path, script, "mnist-8k", "--storage", url, "--beside", *beside, "-o", "a.json")
-    assert done.returncode == 0, done.stderr
+    asked = ("mnist-8k", "--storage", url, "--beside")
+    done = run_script(tmp_path, script, *asked, *beside, "-o", "a.json")
+    assert done.code == 0, done.err
     rows = json.loads((tmp_path / "a.json").read_text())
     assert [row["within"] for row in rows] == [1000, 2000, 4000, 8000]
     assert [[other["name"] for other in row["others"]] for row in rows] == [
@@ -277,10 +239,10 @@ def test_networks_are_compared_with_the_first(tmp_path: Path) -> None:
     for row in rows:
         assert row["chosen"]["parameters"] <= row["within"]
         assert all(other["welch"]["p"] > 0.05 for other in row["others"])
-    assert "against dense-3986, 3,986 parameters, 99.46 ± 0.01 % (3 seeds)" in done.stdout
-    done = run(tmp_path, script, "mnist-8k", "--storage", url, "--beside", "a.json")
-    assert done.returncode == 2
-    assert "error: a.json: not what `nas-mnist train --json` writes" in done.stderr
+    assert "against dense-3986, 3,986 parameters, 99.46 ± 0.01 % (3 seeds)" in done.out
+    done = run_script(tmp_path, script, *asked, "a.json")
+    assert done.code == 2
+    assert "error: a.json: not what `nas-mnist train --json` writes" in done.err
 
 
 def test_all_lifecycles_in_one_table(tmp_path: Path) -> None:
@@ -291,8 +253,8 @@ def test_all_lifecycles_in_one_table(tmp_path: Path) -> None:
         settings |= {"train_samples": None, "epochs": None}
         Lifecycle(name, settings, kept / name).write()
     shutil.copy(ROOT / "results" / "a7-8k" / "steps.json", kept / "a7-8k")
-    done = run(tmp_path, script, kept, "-o", "all.md")
-    assert done.returncode == 0, done.stderr
+    done = run_script(tmp_path, script, kept, "-o", "all.md")
+    assert done.code == 0, done.err
     heading, rule, *rows = (tmp_path / "all.md").read_text("utf-8").splitlines()
     assert heading.startswith("| lifecycle | step | target |") and rule.startswith("| --- ")
     assert len(rows) == len(steps()) == 48
@@ -300,5 +262,5 @@ def test_all_lifecycles_in_one_table(tmp_path: Path) -> None:
     assert sum("not yet trained" in row for row in rows) > 20
     assert rows[-1].startswith("| a7-8k | 10 | OneCycle") and "99.47 ± 0.03" in rows[-1]
     shutil.rmtree(kept / "s7-8k")
-    done = run(tmp_path, script, kept, "-o", "all.md")
-    assert done.returncode == 1 and "s7-8k" in done.stderr
+    done = run_script(tmp_path, script, kept, "-o", "all.md")
+    assert done.code == 1 and "s7-8k" in done.err

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from tests.studies.test_scripts import ROOT, run
+from tests.conftest import run_script
+from tests.studies.test_scripts import ROOT
 
 SCRIPT = ROOT / "studies" / "selection_simulation" / "simulate.py"
 STUDY = ROOT / "results" / "mnist-8k-plain" / "study.db"
@@ -15,8 +16,8 @@ STUDY = ROOT / "results" / "mnist-8k-plain" / "study.db"
 def test_searches_with_reruns_are_simulated(tmp_path: Path) -> None:
     """All choices of a search cost the same, and are counted by the same truth."""
     arguments = ("--total", 14, "--seeds", 2, "--samplers", "tpe-spread", "gp-log")
-    done = run(tmp_path, SCRIPT, STUDY, "-o", "made", *arguments)
-    assert done.returncode == 0, done.stderr
+    done = run_script(tmp_path, SCRIPT, STUDY, "-o", "made", *arguments)
+    assert done.code == 0, done.err
     searches = pd.read_csv(tmp_path / "made" / "searches.csv")
     assert len(searches) == 2 * (11 + 3)
     assert set(searches.reruns) == {0, 1, 2, 4}
@@ -28,8 +29,8 @@ def test_searches_with_reruns_are_simulated(tmp_path: Path) -> None:
 
 
 def test_an_unknown_sampler(tmp_path: Path) -> None:
-    done = run(tmp_path, SCRIPT, STUDY, "--samplers", "tp")
-    assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
+    done = run_script(tmp_path, SCRIPT, STUDY, "--samplers", "tp")
+    assert done.code == 2
+    (line,) = done.err.splitlines()
     assert line.startswith("error: --sampler 'tp'")
     assert not list(tmp_path.iterdir())
