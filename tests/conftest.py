@@ -129,11 +129,14 @@ def run_script(folder: Path, script: Path, *arguments: object) -> Finished:
     command = (str(script), *map(str, arguments))
     with _as_a_command(folder, command), redirect_stdout(out), redirect_stderr(err):
         sys.path.insert(0, str(script.parent))
+        sys.warnoptions.append("error")  # for the processes that it starts
         try:
             runpy.run_path(str(script), run_name="__main__")
         except SystemExit as ended:
             assert isinstance(ended.code, int)
             code = ended.code
+        finally:
+            sys.warnoptions.remove("error")
     return Finished(code, out.getvalue(), err.getvalue())
 
 
