@@ -16,7 +16,7 @@ from tests.conftest import CommandLine, runner
 from tests.execution.finished import DIGITS, check_finished, started, trials, url_of
 
 KILLS = 20
-TOTAL = 25
+TOTAL = 50  # more than it does between the kills, or it starts anew more often
 
 
 def workers_of(folder: Path) -> list[int]:
