@@ -121,8 +121,8 @@ def _tried(record: StudyRecord) -> list[Confirmed]:
 
 def networks_to_confirm(record: StudyRecord, config: SearchConfig) -> list[TrialRecord]:
     """Those of the front that are better than the next smaller one by more than doubt, the
-    `config.most_accurate` that are estimated to be most accurate, and `config.confirm_trials`; best
-    first. StudyError if one of these is not complete."""
+    `config.most_accurate` that are estimated to be most accurate, and before these
+    `config.confirm_trials`; best first. StudyError if one of those is not complete."""
     from nas_mnist.search.selection import apart
 
     shown, known = front(record), estimates(record)
@@ -131,8 +131,9 @@ def networks_to_confirm(record: StudyRecord, config: SearchConfig) -> list[Trial
     chosen = {shown[index].number for index in apart(means, deviations, _APART)}
     best_first = sorted(known, key=lambda number: -known[number].mean)
     chosen |= set(best_first[: config.most_accurate])
-    chosen |= {record.trial(number).number for number in config.confirm_trials}
-    return record.records([number for number in best_first if number in chosen])
+    named = {record.trial(number).number for number in config.confirm_trials}
+    numbers = [number for number in best_first if number in named | chosen]
+    return record.records(sorted(numbers, key=lambda number: number not in named))
 
 
 def wanted_runs(config: SearchConfig, networks: Sequence[TrialRecord]) -> dict[RunKey, TrialRecord]:

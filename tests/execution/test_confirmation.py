@@ -22,6 +22,7 @@ from nas_mnist.execution.confirmation import (
     chosen,
     confirmation_seeds,
     confirmed,
+    networks_to_confirm,
 )
 from nas_mnist.execution.estimates import estimates, front
 from nas_mnist.execution.optuna_internals import trial_id
@@ -199,6 +200,15 @@ def test_networks_beside_the_front(folder: Path, tmp_path: Path) -> None:
     assert len((copy / "front.csv").read_text().splitlines()) == 1 + len(sizes)
     # The winner is whoever is most accurate by validation.
     assert chosen(record).trial == chosen(study_in(folder)).trial
+
+
+def test_networks_that_are_asked_for_come_first(folder: Path) -> None:
+    """So a confirmation that is stopped has them, however many others are of the front."""
+    record = study_in(folder)
+    usual = [trial.number for trial in networks_to_confirm(record, record.request())]
+    assert len(usual) > 1
+    asked = record.request(confirm_trials=(usual[-1],))
+    assert [own.number for own in networks_to_confirm(record, asked)] == [usual[-1], *usual[:-1]]
 
 
 def test_the_exported_winner_is_the_first_seeds(folder: Path, networks: list[Confirmed]) -> None:
